@@ -1,0 +1,66 @@
+"""Everything a training needs to go on as if it had never stopped, as one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from edgekit.core.errors import BadInputError
+from edgekit.core.records import write_bytes
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    step: int,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    images: torch.Generator,
+    tasks: np.random.Generator,
+) -> None:
+    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    tensors["images"] = images.get_state()
+    metadata = {"step": str(step), "tasks": json.dumps(tasks.bit_generator.state)}
+    write_bytes(path, save({key: value.contiguous() for key, value in tensors.items()}, metadata=metadata))
+
+
+def load_checkpoint(
+    path: Path,
+    *,
+    modules: dict[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    images: torch.Generator,
+    tasks: np.random.Generator,
+) -> int:
+    """Restores in place and returns the step to go on from. Raises BadInputError for a file that does not fit."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        for name, module in modules.items():
+            module.load_state_dict(_under(tensors, name))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, "optimizer").items():
+            index, entry = key.split(".", 1)
+            state.setdefault(int(index), {})[entry] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        images.set_state(tensors["images"])
+        tasks.bit_generator.state = json.loads(metadata["tasks"])
+        return int(metadata["step"])
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise BadInputError(
+            f"{path} is not a checkpoint of this recipe: {str(error).splitlines()[0]}",
+            hint="remove it to train from the start",
+        ) from error
+
+
+def _under(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

@@ -1,0 +1,102 @@
+"""Records on disk: written beside their place and renamed, so that a reader sees the old or the new, never a part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import BadInputError, UsageError
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turns the operating system's refusals while writing `path` into one sentence. Raises BadInputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInputError(
+            f"cannot write {path}: {reason}", hint="choose a folder that can be written and has room, with -o"
+        ) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole file or none. Raises BadInputError."""
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(beside, 0o644)
+            os.replace(beside, path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    write_bytes(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path, *, schema_version: int) -> dict[str, Any]:
+    """A record that edgekit wrote. Raises BadInputError where it is missing, truncated, or of another schema."""
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a folder that edgekit wrote") from error
+    except ValueError as error:
+        raise BadInputError(f"{path} is not a whole JSON record: {error}", hint="make the folder anew") from error
+    found = record.get("schema_version") if isinstance(record, dict) else None
+    if found != schema_version:
+        raise BadInputError(
+            f"{path} has schema version {found}, expected {schema_version}", hint="make it anew with this version of edgekit"
+        )
+    return dict(record)
+
+
+@contextmanager
+def whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A folder that appears whole or not at all: yields a working folder beside it, renamed into place at the end.
+
+    An older folder stays untouched until the new one is complete. Raises UsageError where `folder` exists and
+    `overwrite` is false, BadInputError where nothing can be written.
+    """
+    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists", hint="choose another folder with -o, or give --overwrite")
+    with writing_to(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        working = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        with writing_to(folder):
+            yield working
+            os.chmod(working, 0o755)
+            replaced = working.with_name(working.name + ".old")
+            if folder.exists():
+                os.replace(folder, replaced)
+            try:
+                os.replace(working, folder)
+            except BaseException:
+                if replaced.exists():
+                    os.replace(replaced, folder)
+                raise
+            if replaced.is_dir():
+                shutil.rmtree(replaced, ignore_errors=True)
+            else:
+                replaced.unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)

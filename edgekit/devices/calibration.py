@@ -1,0 +1,244 @@
+"""Fits a cost model to a table of measured networks."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from edgekit.core.errors import BadInputError
+from edgekit.core.records import sha256_of
+from edgekit.devices.cost_model import SCHEMA_VERSION, Rates, Uncertainty, Work, total_work
+from edgekit.devices.device import Device, Runtime
+from edgekit.devices.networks import reference_network
+from edgekit.devices.precision import Precision
+
+_CONFIDENCE = 0.9
+_LEAST_MEASUREMENTS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """The median latency of one published network at batch 1."""
+
+    family: str
+    width: float
+    resolution: int
+    precision: Precision
+    latency_ms: float
+    work: Work
+
+    @property
+    def network(self) -> tuple[str, float, int]:
+        return self.family, self.width, self.resolution
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """The rates of one precision and how far to trust them; `left_out` names the group that each alternative did not see."""
+
+    rates: Rates
+    uncertainty: Uncertainty
+    left_out: tuple[str, ...]
+
+
+def read_measurements(path: Path) -> tuple[Measurement, ...]:
+    """A CSV with the columns family, width, resolution, precision, p50_ms. Raises BadInputError."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"cannot read {path}: {error}", hint="name a table of measurements") from error
+    return tuple(_measurement(row, where=f"{path}, line {line}") for line, row in enumerate(rows, start=2))
+
+
+def _measurement(row: Mapping[str, str], *, where: str) -> Measurement:
+    try:
+        width, resolution, latency_ms = float(row["width"]), int(row["resolution"]), float(row["p50_ms"])
+        precision = Precision(row["precision"])
+        family = row["family"]
+        if not (math.isfinite(latency_ms) and latency_ms > 0 and width > 0 and resolution > 0):
+            raise ValueError("width, resolution and p50_ms must be positive")
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInputError(
+            f"{where} is not a measurement: {error}", hint="columns: family, width, resolution, precision, p50_ms"
+        ) from error
+    work = total_work(reference_network(family, width=width, resolution=resolution), precision)
+    return Measurement(
+        family=family, width=width, resolution=resolution, precision=precision, latency_ms=latency_ms, work=work
+    )
+
+
+def fit_rates(measurements: Sequence[Measurement]) -> dict[Precision, Rates]:
+    """Nonnegative rates with the least sum of |predicted / measured - 1|, as a linear program.
+
+    Least absolute relative deviations: one odd network does not rule the fit, and small networks count as much as large.
+    All precisions are fitted at once, because an operator's dispatch and a run's start cost the same in each: what the
+    large fp32 latencies cannot tell, the small int8 ones do.
+    """
+    import numpy as np
+    from scipy.optimize import linprog
+
+    precisions = sorted({measurement.precision for measurement in measurements})
+    own = 4 * len(precisions)
+    design = np.zeros((len(measurements), own + 2))
+    for row, measurement in zip(design, measurements, strict=True):
+        work, start = measurement.work, 4 * precisions.index(measurement.precision)
+        row[start : start + 4] = work.mmacs, work.patch_mbytes, work.activation_mbytes, work.weight_mbytes
+        row[own:] = work.operators, 1.0
+        row /= measurement.latency_ms
+    deviations = np.eye(len(measurements))
+    solution = linprog(
+        np.concatenate([np.zeros(own + 2), np.ones(len(measurements))]),
+        A_ub=np.block([[design, -deviations], [-design, -deviations]]),
+        b_ub=np.concatenate([np.ones(len(measurements)), -np.ones(len(measurements))]),
+        method="highs",
+    )
+    rates = [max(0.0, float(rate)) for rate in solution.x[: own + 2]]
+    return {
+        precision: Rates(**dict(zip(_RATE_NAMES, rates[4 * index : 4 * index + 4] + rates[own:], strict=True)))
+        for index, precision in enumerate(precisions)
+    }
+
+
+_RATE_NAMES = tuple(rate.name for rate in fields(Rates))
+
+
+def log_errors(rates: Mapping[Precision, Rates], judged: Sequence[Measurement]) -> list[float]:
+    """log(predicted / measured) of each measurement."""
+    return [math.log(rates[one.precision].latency_ms(one.work) / one.latency_ms) for one in judged]
+
+
+def leave_one_out(measurements: Sequence[Measurement]) -> list[float]:
+    """log(predicted / measured) of each measurement by a fit that never saw its network, in any precision."""
+    errors: dict[Measurement, float] = {}
+    for network in dict.fromkeys(measurement.network for measurement in measurements):
+        seen = [measurement for measurement in measurements if measurement.network != network]
+        unseen = [measurement for measurement in measurements if measurement.network == network]
+        errors.update(zip(unseen, log_errors(fit_rates(seen), unseen), strict=True))
+    return [errors[measurement] for measurement in measurements]
+
+
+def calibrate(measurements: Sequence[Measurement]) -> dict[Precision, Fit]:
+    """Rates and their uncertainty for every precision in the table. Raises BadInputError where it holds too few networks."""
+    networks = {measurement.network for measurement in measurements}
+    if len(networks) < _LEAST_MEASUREMENTS:
+        raise BadInputError(
+            f"{len(networks)} networks are too few to fit a cost model", hint=f"measure at least {_LEAST_MEASUREMENTS}"
+        )
+    best = fit_rates(measurements)
+    errors = leave_one_out(measurements)
+    without = {name: fit_rates(seen) for name, seen in _without_each_group(measurements).items()}
+    _, larger = halves(measurements)
+    from_larger = fit_rates(larger)
+    fits = {}
+    for precision, rates in best.items():
+        mine = [one for one in measurements if one.precision is precision]
+        error_sizes = [abs(error) for error, one in zip(errors, measurements, strict=True) if one.precision is precision]
+        log_error = _quantile(error_sizes)
+        fits[precision] = Fit(
+            rates=rates,
+            left_out=tuple(without),
+            uncertainty=Uncertainty(
+                alternatives=tuple(alternative[precision] for alternative in without.values()),
+                log_error=log_error,
+                log_error_mean=fmean(error_sizes),
+                log_error_per_octave=_per_octave(from_larger, mine, log_error),
+                latency_range_ms=(min(one.latency_ms for one in mine), max(one.latency_ms for one in mine)),
+            ),
+        )
+    return fits
+
+
+def halves(measurements: Sequence[Measurement]) -> tuple[list[Measurement], list[Measurement]]:
+    """The faster and the slower half of each precision."""
+    middle = {
+        precision: median(one.latency_ms for one in measurements if one.precision is precision)
+        for precision in {one.precision for one in measurements}
+    }
+    smaller = [one for one in measurements if one.latency_ms < middle[one.precision]]
+    larger = [one for one in measurements if one.latency_ms >= middle[one.precision]]
+    return smaller, larger
+
+
+def _without_each_group(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """The measurements without one family, width, resolution or half at a time; groups that leave too little are passed over."""
+    smaller, larger = halves(measurements)
+    remaining = {"smaller half": larger, "larger half": smaller}
+    for key in ("family", "width", "resolution"):
+        for value in sorted({getattr(one, key) for one in measurements}):
+            remaining[f"{key} {value}"] = [one for one in measurements if getattr(one, key) != value]
+    precisions = {one.precision for one in measurements}
+    return {
+        name: seen
+        for name, seen in remaining.items()
+        if len({one.network for one in seen}) >= _LEAST_MEASUREMENTS and {one.precision for one in seen} == precisions
+    }
+
+
+def _per_octave(rates: Mapping[Precision, Rates], judged: Sequence[Measurement], log_error: float) -> float:
+    """Growth of the error towards small networks: the worst excess over `log_error`, for each halving of the latency,
+    of a fit that saw only the slower half."""
+    middle_ms = median(one.latency_ms for one in judged)
+    below = [one for one in judged if one.latency_ms < middle_ms / 2]
+    excesses = (
+        (abs(error) - log_error) / math.log2(middle_ms / one.latency_ms)
+        for error, one in zip(log_errors(rates, below), below, strict=True)
+    )
+    return max(0.0, *excesses, 0.0)
+
+
+def _quantile(values: Sequence[float]) -> float:
+    """The 90 % quantile with the conformal correction for small samples: the ceil(0.9 (n + 1))-th smallest value."""
+    rank = math.ceil(_CONFIDENCE * (len(values) + 1))
+    return sorted(values)[min(rank, len(values)) - 1]
+
+
+def cost_model_record(device: Device, runtime: Runtime) -> dict[str, Any]:
+    """What `devices/<name>/<runtime>.json` holds, fitted from the device's own table. Raises BadInputError."""
+    table = device.folder / runtime.calibration
+    measurements = read_measurements(table)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "device": device.name,
+        "runtime": runtime.name,
+        "runtime_version": runtime.version,
+        "threads": runtime.threads,
+        "calibration": {
+            "table": runtime.calibration,
+            "sha256": sha256_of(table),
+            "rows": len(measurements),
+            "source": runtime.source,
+            "source_url": runtime.source_url,
+            "licence": runtime.licence,
+        },
+        "precisions": {
+            precision: _fit_record(fit, [one.work for one in measurements if one.precision is precision])
+            for precision, fit in sorted(calibrate(measurements).items())
+        },
+    }
+
+
+def _fit_record(fit: Fit, works: Sequence[Work]) -> dict[str, Any]:
+    uncertainty = asdict(fit.uncertainty)
+    uncertainty["alternatives"] = {
+        f"without {name}": asdict(rates) for name, rates in zip(fit.left_out, fit.uncertainty.alternatives, strict=True)
+    }
+    ranges = {
+        feature.name: [pick(getattr(work, feature.name) for work in works) for pick in (min, max)]
+        for feature in fields(Work)
+    }
+    return _rounded({"rates": asdict(fit.rates), "uncertainty": uncertainty, "range_per_network": ranges})
+
+
+def _rounded(value: Any) -> Any:
+    """Six significant digits: what is beyond them differs between machines."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}")

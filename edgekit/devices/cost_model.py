@@ -1,0 +1,185 @@
+"""Predicted latency: additive over operators, with nonnegative rates fitted to published measurements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.operators import Operator, OperatorKind
+from edgekit.core.quantity import Evidence, Quantity
+from edgekit.core.records import read_json
+from edgekit.devices.precision import Precision
+from edgekit.devices.target import Target
+
+SCHEMA_VERSION: Final = 1
+_BIAS_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What operators do, in the units that the rates multiply."""
+
+    mmacs: float = 0.0
+    patch_mbytes: float = 0.0
+    activation_mbytes: float = 0.0
+    weight_mbytes: float = 0.0
+    operators: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            mmacs=self.mmacs + other.mmacs,
+            patch_mbytes=self.patch_mbytes + other.patch_mbytes,
+            activation_mbytes=self.activation_mbytes + other.activation_mbytes,
+            weight_mbytes=self.weight_mbytes + other.weight_mbytes,
+            operators=self.operators + other.operators,
+        )
+
+
+def work_of(operator: Operator, precision: Precision) -> Work:
+    """Millions of multiply-accumulates and of bytes at this precision.
+
+    Patches are what a convolution with a kernel above 1 x 1 gathers before its matrix product (im2col):
+    positions x kernel area x input channels, which is `macs / channels`.
+    """
+    gathers = operator.kind is OperatorKind.CONV and operator.kernel > 1 and operator.channels > 0
+    patch_elements = operator.macs / operator.channels if gathers else 0.0
+    activation_elements = sum(tensor.elements for tensor in operator.inputs) + operator.output.elements
+    element_mbytes = precision.element_bytes / 1e6
+    return Work(
+        mmacs=operator.macs / 1e6,
+        patch_mbytes=patch_elements * element_mbytes,
+        activation_mbytes=activation_elements * element_mbytes,
+        weight_mbytes=operator.weights * element_mbytes + operator.biases * _BIAS_BYTES / 1e6,
+        operators=1.0,
+    )
+
+
+def total_work(operators: Iterable[Operator], precision: Precision) -> Work:
+    return sum((work_of(operator, precision) for operator in operators), Work())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """Milliseconds for each unit of work, and once a run."""
+
+    ms_per_mmac: float
+    ms_per_patch_mbyte: float
+    ms_per_activation_mbyte: float
+    ms_per_weight_mbyte: float
+    ms_per_operator: float
+    ms_per_run: float
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            rate = getattr(self, name)
+            if not (math.isfinite(rate) and rate >= 0):
+                raise ValueError(f"{name} is {rate}, expected a rate of at least 0")
+
+    def work_ms(self, work: Work) -> float:
+        return (
+            self.ms_per_mmac * work.mmacs
+            + self.ms_per_patch_mbyte * work.patch_mbytes
+            + self.ms_per_activation_mbyte * work.activation_mbytes
+            + self.ms_per_weight_mbyte * work.weight_mbytes
+            + self.ms_per_operator * work.operators
+        )
+
+    def latency_ms(self, work: Work) -> float:
+        return self.ms_per_run + self.work_ms(work)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Uncertainty:
+    """How far a prediction may be from the truth.
+
+    `alternatives` are the rates fitted without one group of the measurements each (a family, a width, a resolution, the
+    smaller or larger half); `log_error` is the 90 % quantile of |log(predicted / measured)| with the network itself left
+    out, `log_error_mean` its mean; `log_error_per_octave` is added for each halving or doubling of the latency beyond
+    `latency_range_ms`, that of the measurements.
+    """
+
+    alternatives: tuple[Rates, ...]
+    log_error: float
+    log_error_mean: float
+    log_error_per_octave: float
+    latency_range_ms: tuple[float, float]
+
+    def interval_ms(self, work: Work, latency_ms: float) -> tuple[float, float]:
+        """A 90 % interval around a prediction."""
+        predictions = [latency_ms, *(rates.latency_ms(work) for rates in self.alternatives)]
+        margin = math.exp(self.log_error + self.log_error_per_octave * self._octaves_outside(latency_ms))
+        return min(predictions) / margin, max(predictions) * margin
+
+    def _octaves_outside(self, latency_ms: float) -> float:
+        low, high = self.latency_range_ms
+        return max(0.0, math.log2(low / latency_ms), math.log2(latency_ms / high))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostModel:
+    """Latency on one target at batch 1."""
+
+    target: Target
+    rates: Rates
+    uncertainty: Uncertainty
+    runtime_version: str
+
+    @property
+    def overhead_ms(self) -> float:
+        """What a run costs whatever the network."""
+        return self.rates.ms_per_run
+
+    def operator_ms(self, operator: Operator) -> float:
+        return self.rates.work_ms(work_of(operator, self.target.precision))
+
+    def latency_ms(self, operators: Iterable[Operator]) -> float:
+        return self.overhead_ms + sum(self.operator_ms(operator) for operator in operators)
+
+    def predict_latency(self, operators: Iterable[Operator]) -> Quantity:
+        """The latency with its 90 % interval and its source."""
+        work = total_work(operators, self.target.precision)
+        latency_ms = self.rates.latency_ms(work)
+        error = f"{100 * self.uncertainty.log_error_mean:.1f} %"
+        source = (
+            f"cost model of {self.target.device.name}, {self.target.runtime} {self.runtime_version}, {self.target.precision}, "
+            f"{self.target.threads} threads; leave-one-out error {error}"
+        )
+        return Quantity(
+            value=latency_ms,
+            unit="ms",
+            evidence=Evidence.PREDICTED,
+            source=source,
+            interval=self.uncertainty.interval_ms(work, latency_ms),
+        )
+
+
+def load_cost_model(target: Target) -> CostModel:
+    """Reads `<runtime>.json` of the target's device. Raises UsageError for other threads than those measured, BadInputError."""
+    runtime = target.device.runtime(target.runtime)
+    if target.threads != runtime.threads:
+        raise UsageError(
+            f"{target} was measured with {runtime.threads} threads, not {target.threads}",
+            hint=f"ask for {runtime.threads} threads",
+        )
+    path = target.device.folder / f"{target.runtime}.json"
+    record = read_json(path, schema_version=SCHEMA_VERSION)
+    try:
+        fitted = record["precisions"][target.precision]
+        return CostModel(
+            target=target,
+            rates=Rates(**fitted["rates"]),
+            uncertainty=_uncertainty(fitted["uncertainty"]),
+            runtime_version=record["runtime_version"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInputError(f"{path} is not a cost model: {error}", hint="fit it anew from the device's table") from error
+
+
+def _uncertainty(record: Mapping[str, Any]) -> Uncertainty:
+    facts = dict(record)
+    alternatives = tuple(Rates(**rates) for rates in facts.pop("alternatives").values())
+    low, high = facts.pop("latency_range_ms")
+    return Uncertainty(alternatives=alternatives, latency_range_ms=(float(low), float(high)), **facts)

@@ -1,0 +1,42 @@
+"""Which bricks of which block stay open, as one short printable string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgekit.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Genotype:
+    """One bit mask a block, bit m for brick m. `Genotype.parse(str(g)) == g`; e.g. `ff.07.00.01`."""
+
+    masks: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Genotype:
+        """Raises UsageError for anything but the canonical form."""
+        try:
+            genotype = cls(tuple(int(mask, 16) for mask in text.split(".")))
+        except ValueError as error:
+            raise UsageError(f'"{text}" is not a genotype', hint="give one hexadecimal mask a block, such as ff.07.00.01") from error
+        if str(genotype) != text:
+            raise UsageError(f'"{text}" is not a genotype in its canonical form', hint=f'did you mean "{genotype}"?')
+        return genotype
+
+    @classmethod
+    def prefix(cls, counts: Sequence[int]) -> Genotype:
+        """The first `counts[b]` bricks of every block."""
+        return cls(tuple((1 << count) - 1 for count in counts))
+
+    def __str__(self) -> str:
+        return ".".join(f"{mask:02x}" for mask in self.masks)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(mask.bit_count() for mask in self.masks)
+
+    def open_bricks(self, block: int) -> tuple[int, ...]:
+        mask = self.masks[block]
+        return tuple(brick for brick in range(mask.bit_length()) if mask >> brick & 1)

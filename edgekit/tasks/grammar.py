@@ -1,0 +1,206 @@
+"""The language of tasks.
+
+    task   := term ("," term)*          union
+    term   := factor ("&" factor)*      intersection
+    factor := name | key "=" value      a label, a synonym, an ancestor, or an attribute
+
+A name or value may hold spaces; in double quotes also the characters , & and =. The term `other` asks for one more
+class: all labels that the task leaves out. A label's own name means that label alone; a synonym or an ancestor means all
+who bear it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.names import did_you_mean
+from edgekit.tasks.task import Task, TaskKind
+from edgekit.tasks.vocabulary import OTHER, Vocabulary, normal
+
+_QUOTED_OR_CHARACTER = re.compile(r'"[^"]*"|[^"]')
+_QUOTED_OR_COMMENT = re.compile(r'("[^"]*")|(?:^|\s)#.*')
+
+
+def parse_task(text: str, vocabulary: Vocabulary, *, presence: bool = False, other: bool = False) -> Task:
+    """The task that a text, or a file of selectors (`@labels.txt`, or the name of an existing .txt file), describes.
+
+    `other` adds the class other, as the term does; a single label always gets it.
+    Raises UsageError for a text that selects nothing or everything, or that names what the vocabulary does not know,
+    BadInputError for a file that cannot be read or understood.
+    """
+    text = text.strip()
+    indices, other_named = _read_file(text, vocabulary) if _is_file(text) else _union(text, vocabulary)
+    if not indices:
+        raise UsageError(
+            f'"{text}" names no label', hint=f"{_known(vocabulary)}; {OTHER} is all that a task leaves out"
+        )
+    other = other or other_named
+    if presence:
+        if other:
+            raise UsageError(
+                f'a presence task has no class "{OTHER}"',
+                hint=f'leave "{OTHER}" out: its second output, absent, says it',
+            )
+        if len(indices) == len(vocabulary):
+            raise UsageError(
+                f'"{text}" covers all {len(vocabulary)} labels: none is left to be absent', hint="name fewer labels"
+            )
+        return Task(kind=TaskKind.PRESENCE, indices=tuple(sorted(indices)), text=text)
+    other = other or len(indices) == 1
+    if other and len(indices) == len(vocabulary):
+        raise UsageError(
+            f'"{text}" covers all {len(vocabulary)} labels: none is left for the class "{OTHER}"',
+            hint="name fewer labels",
+        )
+    return Task(indices=tuple(sorted(indices)), other=other, text=text)
+
+
+def canonical_text(indices: Iterable[int], vocabulary: Vocabulary, *, other: bool = False) -> str:
+    """The text that names each label once, in index order: it parses to exactly these labels."""
+    names = [quoted(vocabulary.labels[index].name) for index in sorted(set(indices))]
+    return ", ".join([*names, OTHER] if other else names)
+
+
+def quoted(word: str) -> str:
+    """A name or a value as a task text must spell it."""
+    plain = word.strip() == word and not re.search(r"[,&=#]|^@|\.txt$", word)
+    return word if plain else f'"{word}"'
+
+
+def _union(text: str, vocabulary: Vocabulary) -> tuple[set[int], bool]:
+    """The selected indices, and whether the class other is asked for."""
+    if not text:
+        raise UsageError("the task is empty", hint=_known(vocabulary))
+    if text.count('"') % 2:
+        raise UsageError(f"a quote is left open in {text}", hint='close it with "')
+    indices: set[int] = set()
+    other = False
+    for term in _split(text, ","):
+        if normal(term) == OTHER:
+            other = True
+        else:
+            indices |= _intersection(term, vocabulary)
+    return indices, other
+
+
+def _intersection(term: str, vocabulary: Vocabulary) -> set[int]:
+    factors = [factor.strip() for factor in _split(term, "&")]
+    selections = [_factor(factor, vocabulary) for factor in factors]
+    common = set.intersection(*selections)
+    if not common:
+        counts = ", ".join(f'"{factor}" {len(selected)}' for factor, selected in zip(factors, selections, strict=True))
+        raise UsageError(
+            f'"{term.strip()}" selects no label',
+            hint=f"on their own they select: {counts}; a comma joins instead of narrowing",
+        )
+    return common
+
+
+def _factor(factor: str, vocabulary: Vocabulary) -> set[int]:
+    words = [_word(part) for part in _split(factor, "=")]
+    if len(words) > 2:
+        raise UsageError(f'"{factor}" holds more than one "="', hint="write key=value, and quote a value that holds =")
+    return _named(words[0], vocabulary) if len(words) == 1 else _with_attribute(words[0], words[1], vocabulary)
+
+
+def _named(name: str, vocabulary: Vocabulary) -> set[int]:
+    if normal(name) == OTHER:
+        raise UsageError(
+            f'"{OTHER}" stands on its own, as in "stop, {OTHER}"',
+            hint=f'separate "{OTHER}" by commas, not by & or quotes',
+        )
+    label = vocabulary.by_name(name)
+    selected = {label.index} if label else {*vocabulary.by_synonym(name), *vocabulary.by_ancestor(name)}
+    if not selected:
+        raise UsageError(f'unknown label "{name}"', hint=_nearest(name, vocabulary))
+    return selected
+
+
+def _nearest(name: str, vocabulary: Vocabulary) -> str:
+    keys = [key for key, values in vocabulary.attributes.items() if normal(name) in map(normal, values)]
+    if keys:
+        return "did you mean " + " or ".join(f"{key}={quoted(name)}" for key in keys) + "?"
+    if name.endswith(".txt"):
+        return "there is no such file either"
+    return did_you_mean(normal(name), [*_names(vocabulary), *vocabulary.synonyms, *vocabulary.ancestors])
+
+
+def _with_attribute(key: str, value: str, vocabulary: Vocabulary) -> set[int]:
+    selected = set(vocabulary.by_attribute(key, value))
+    if selected:
+        return selected
+    if not vocabulary.attributes:
+        raise UsageError(f'unknown attribute "{key}": the labels have none', hint=_known(vocabulary))
+    values = next((values for known, values in vocabulary.attributes.items() if normal(known) == normal(key)), None)
+    if values is None:
+        raise UsageError(f'unknown attribute "{key}"', hint=did_you_mean(normal(key), vocabulary.attributes))
+    raise UsageError(f'no label has {key}="{value}"', hint=did_you_mean(normal(value), values))
+
+
+def _known(vocabulary: Vocabulary) -> str:
+    return did_you_mean("", _names(vocabulary))
+
+
+def _names(vocabulary: Vocabulary) -> list[str]:
+    return [label.name for label in vocabulary.labels]
+
+
+def _split(text: str, separator: str) -> list[str]:
+    parts = [""]
+    for piece in _QUOTED_OR_CHARACTER.findall(text):
+        if piece == separator:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+def _word(part: str) -> str:
+    word = part.strip()
+    if '"' in word:
+        if not re.fullmatch(r'"[^"]*"', word):
+            raise UsageError(
+                f"a quote stands inside the name {word}", hint="put the whole name between quotes, or none of it"
+            )
+        word = word[1:-1]
+    if not word.strip():
+        raise UsageError(
+            "a name is missing beside a comma, & or =", hint="write as in stop, kind=danger & shape=triangle"
+        )
+    return word
+
+
+def _is_file(text: str) -> bool:
+    if text.startswith("@"):
+        return True
+    try:
+        return text.endswith(".txt") and Path(text).is_file()
+    except OSError:  # too long for a path: then it is no file
+        return False
+
+
+def _read_file(text: str, vocabulary: Vocabulary) -> tuple[set[int], bool]:
+    path = text.removeprefix("@")
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInputError(
+            f"cannot read {path}: {reason}", hint="name a text file with one selector a line"
+        ) from error
+    indices: set[int] = set()
+    other = False
+    for number, line in enumerate(lines, start=1):
+        selector = _QUOTED_OR_COMMENT.sub(lambda match: match[1] or "", line).strip()
+        if not selector:
+            continue
+        try:
+            selected, other_named = _union(selector, vocabulary)
+        except UsageError as error:
+            raise BadInputError(f"{path}, line {number}: {error.message}", hint=error.hint) from error
+        indices |= selected
+        other = other or other_named
+    return indices, other
