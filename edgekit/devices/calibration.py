@@ -19,6 +19,8 @@ from edgekit.devices.precision import Precision
 
 _CONFIDENCE = 0.9
 _LEAST_MEASUREMENTS = 10
+_SHARED_RATES = ("ms_per_patch_mbyte", "ms_per_operator", "ms_per_run")
+_OWN_RATES = ("ms_per_mmac", "ms_per_activation_mbyte", "ms_per_weight_mbyte")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +41,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fit:
-    """The rates of one precision and how far to trust them; `left_out` names the group that each alternative did not see."""
+    """The rates of one precision and how far to trust them; `left_out` names the group that each alternative lacks."""
 
     rates: Rates
     uncertainty: Uncertainty
@@ -76,36 +78,37 @@ def _measurement(row: Mapping[str, str], *, where: str) -> Measurement:
 def fit_rates(measurements: Sequence[Measurement]) -> dict[Precision, Rates]:
     """Nonnegative rates with the least sum of |predicted / measured - 1|, as a linear program.
 
-    Least absolute relative deviations: one odd network does not rule the fit, and small networks count as much as large.
-    All precisions are fitted at once, because an operator's dispatch and a run's start cost the same in each: what the
-    large fp32 latencies cannot tell, the small int8 ones do.
+    Least absolute relative deviations: one odd network does not rule the fit, and small networks count as much as
+    large. All precisions are fitted at once, because copying a byte, dispatching an operator and starting a run cost
+    the same in each: what the large fp32 latencies cannot tell, the small int8 ones do.
     """
     import numpy as np
     from scipy.optimize import linprog
 
     precisions = sorted({measurement.precision for measurement in measurements})
-    own = 4 * len(precisions)
-    design = np.zeros((len(measurements), own + 2))
-    for row, measurement in zip(design, measurements, strict=True):
-        work, start = measurement.work, 4 * precisions.index(measurement.precision)
-        row[start : start + 4] = work.mmacs, work.patch_mbytes, work.activation_mbytes, work.weight_mbytes
-        row[own:] = work.operators, 1.0
-        row /= measurement.latency_ms
-    deviations = np.eye(len(measurements))
+    columns: list[tuple[str, Precision | None]] = [(rate, None) for rate in _SHARED_RATES]
+    columns += [(rate, precision) for precision in precisions for rate in _OWN_RATES]
+    design = np.array([[_units(one, rate, owner) / one.latency_ms for rate, owner in columns] for one in measurements])
+    slack = np.eye(len(measurements))
+    ones = np.ones(len(measurements))
     solution = linprog(
-        np.concatenate([np.zeros(own + 2), np.ones(len(measurements))]),
-        A_ub=np.block([[design, -deviations], [-design, -deviations]]),
-        b_ub=np.concatenate([np.ones(len(measurements)), -np.ones(len(measurements))]),
+        np.concatenate([np.zeros(len(columns)), ones]),
+        A_ub=np.block([[design, -slack], [-design, -slack]]),
+        b_ub=np.concatenate([ones, -ones]),
         method="highs",
     )
-    rates = [max(0.0, float(rate)) for rate in solution.x[: own + 2]]
+    fitted = {column: max(0.0, float(value)) for column, value in zip(columns, solution.x, strict=False)}
     return {
-        precision: Rates(**dict(zip(_RATE_NAMES, rates[4 * index : 4 * index + 4] + rates[own:], strict=True)))
-        for index, precision in enumerate(precisions)
+        precision: Rates(**{rate: value for (rate, owner), value in fitted.items() if owner in {None, precision}})
+        for precision in precisions
     }
 
 
-_RATE_NAMES = tuple(rate.name for rate in fields(Rates))
+def _units(measurement: Measurement, rate: str, owner: Precision | None) -> float:
+    """What `rate` multiplies in this measurement; nothing where the rate belongs to another precision."""
+    if owner not in {None, measurement.precision}:
+        return 0.0
+    return Rates(**{name: float(name == rate) for name in Rates.__slots__}).latency_ms(measurement.work)
 
 
 def log_errors(rates: Mapping[Precision, Rates], judged: Sequence[Measurement]) -> list[float]:
@@ -124,7 +127,7 @@ def leave_one_out(measurements: Sequence[Measurement]) -> list[float]:
 
 
 def calibrate(measurements: Sequence[Measurement]) -> dict[Precision, Fit]:
-    """Rates and their uncertainty for every precision in the table. Raises BadInputError where it holds too few networks."""
+    """Rates and their uncertainty for every precision in the table. Raises BadInputError for too few networks."""
     networks = {measurement.network for measurement in measurements}
     if len(networks) < _LEAST_MEASUREMENTS:
         raise BadInputError(
@@ -138,7 +141,9 @@ def calibrate(measurements: Sequence[Measurement]) -> dict[Precision, Fit]:
     fits = {}
     for precision, rates in best.items():
         mine = [one for one in measurements if one.precision is precision]
-        error_sizes = [abs(error) for error, one in zip(errors, measurements, strict=True) if one.precision is precision]
+        error_sizes = [
+            abs(error) for error, one in zip(errors, measurements, strict=True) if one.precision is precision
+        ]
         log_error = _quantile(error_sizes)
         fits[precision] = Fit(
             rates=rates,
@@ -166,7 +171,7 @@ def halves(measurements: Sequence[Measurement]) -> tuple[list[Measurement], list
 
 
 def _without_each_group(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
-    """The measurements without one family, width, resolution or half at a time; groups that leave too little are passed over."""
+    """The measurements without one family, width, resolution or half at a time, where enough are left."""
     smaller, larger = halves(measurements)
     remaining = {"smaller half": larger, "larger half": smaller}
     for key in ("family", "width", "resolution"):
@@ -189,7 +194,7 @@ def _per_octave(rates: Mapping[Precision, Rates], judged: Sequence[Measurement],
         (abs(error) - log_error) / math.log2(middle_ms / one.latency_ms)
         for error, one in zip(log_errors(rates, below), below, strict=True)
     )
-    return max(0.0, *excesses, 0.0)
+    return max([0.0, *excesses])
 
 
 def _quantile(values: Sequence[float]) -> float:
@@ -232,7 +237,8 @@ def _fit_record(fit: Fit, works: Sequence[Work]) -> dict[str, Any]:
         feature.name: [pick(getattr(work, feature.name) for work in works) for pick in (min, max)]
         for feature in fields(Work)
     }
-    return _rounded({"rates": asdict(fit.rates), "uncertainty": uncertainty, "range_per_network": ranges})
+    record = {"rates": asdict(fit.rates), "uncertainty": uncertainty, "range_per_network": ranges}
+    return {key: _rounded(value) for key, value in record.items()}
 
 
 def _rounded(value: Any) -> Any:

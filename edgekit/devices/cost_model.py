@@ -96,9 +96,9 @@ class Uncertainty:
     """How far a prediction may be from the truth.
 
     `alternatives` are the rates fitted without one group of the measurements each (a family, a width, a resolution, the
-    smaller or larger half); `log_error` is the 90 % quantile of |log(predicted / measured)| with the network itself left
-    out, `log_error_mean` its mean; `log_error_per_octave` is added for each halving or doubling of the latency beyond
-    `latency_range_ms`, that of the measurements.
+    smaller or larger half); `log_error` is the 90 % quantile of |log(predicted / measured)| with the network itself
+    left out, `log_error_mean` its mean; `log_error_per_octave` is added for each halving or doubling of the latency
+    beyond `latency_range_ms`, that of the measurements.
     """
 
     alternatives: tuple[Rates, ...]
@@ -109,6 +109,8 @@ class Uncertainty:
 
     def interval_ms(self, work: Work, latency_ms: float) -> tuple[float, float]:
         """A 90 % interval around a prediction."""
+        if latency_ms == 0:
+            return 0.0, max(rates.latency_ms(work) for rates in self.alternatives)
         predictions = [latency_ms, *(rates.latency_ms(work) for rates in self.alternatives)]
         margin = math.exp(self.log_error + self.log_error_per_octave * self._octaves_outside(latency_ms))
         return min(predictions) / margin, max(predictions) * margin
@@ -143,9 +145,10 @@ class CostModel:
         work = total_work(operators, self.target.precision)
         latency_ms = self.rates.latency_ms(work)
         error = f"{100 * self.uncertainty.log_error_mean:.1f} %"
+        target = self.target
         source = (
-            f"cost model of {self.target.device.name}, {self.target.runtime} {self.runtime_version}, {self.target.precision}, "
-            f"{self.target.threads} threads; leave-one-out error {error}"
+            f"cost model of {target.device.name}, {target.runtime} {self.runtime_version}, {target.precision}, "
+            f"{target.threads} threads; leave-one-out error {error}"
         )
         return Quantity(
             value=latency_ms,
@@ -157,7 +160,10 @@ class CostModel:
 
 
 def load_cost_model(target: Target) -> CostModel:
-    """Reads `<runtime>.json` of the target's device. Raises UsageError for other threads than those measured, BadInputError."""
+    """Reads `<runtime>.json` of the target's device.
+
+    Raises UsageError for other threads than those measured, BadInputError for a missing or broken file.
+    """
     runtime = target.device.runtime(target.runtime)
     if target.threads != runtime.threads:
         raise UsageError(
@@ -175,7 +181,9 @@ def load_cost_model(target: Target) -> CostModel:
             runtime_version=record["runtime_version"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInputError(f"{path} is not a cost model: {error}", hint="fit it anew from the device's table") from error
+        raise BadInputError(
+            f"{path} is not a cost model: {error}", hint="fit it anew from the device's table"
+        ) from error
 
 
 def _uncertainty(record: Mapping[str, Any]) -> Uncertainty:

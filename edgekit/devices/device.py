@@ -1,4 +1,4 @@
-"""Devices: one folder each under `devices/`, with public facts (TOML, by people) and fitted cost models (JSON, by machines)."""
+"""Devices: one folder each under `devices/`, with facts (TOML, by people) and cost models (JSON, by machines)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime:
-    """A runtime as it was measured on a device; `calibration` names the table of measurements in the device's folder."""
+    """A runtime as it was measured on a device; `calibration` names the table in the device's folder."""
 
     name: str
     version: str
@@ -67,7 +67,7 @@ class Device:
 
 
 def devices_folder() -> Path:
-    """Where the devices lie: inside an installed package, else beside the package in a checkout. Raises BadInputError."""
+    """Where devices lie: inside an installed package, else beside the package in a checkout. Raises BadInputError."""
     places = (_PACKAGE / "_data" / "devices", _PACKAGE.parent / "devices")
     for place in places:
         if place.is_dir():
@@ -82,7 +82,7 @@ def list_devices(folder: Path | None = None) -> tuple[Device, ...]:
 
 
 def load_device(name: str, *, folder: Path | None = None) -> Device:
-    """The device of this name or alias, in any case. Raises UsageError for an unknown name, BadInputError for a broken file."""
+    """The device of this name or alias, in any case. Raises UsageError for an unknown name, or BadInputError."""
     devices = list_devices(folder)
     by_name = {known.lower(): device for device in devices for known in (*device.aliases, device.name)}
     try:
@@ -96,9 +96,13 @@ def _read(folder: Path) -> Device:
     try:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="every folder of devices/ holds a device.toml") from error
+        raise BadInputError(
+            f"cannot read {path}: {error.strerror}", hint="every folder of devices/ holds a device.toml"
+        ) from error
     except ValueError as error:
-        raise BadInputError(f"{path} is not TOML: {error}", hint="see devices/rpi4/device.toml for one that is") from error
+        raise BadInputError(
+            f"{path} is not TOML: {error}", hint="see devices/rpi4/device.toml for one that is"
+        ) from error
     try:
         device = _parse(record, folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -121,7 +125,7 @@ def _parse(record: Mapping[str, Any], folder: Path) -> Device:
         )
         for name, runtime in facts.pop("runtimes").items()
     )
-    lists = {key: tuple(facts.pop(key)) for key in ("aliases", "ram_bytes", "isa_features", "sources")}
+    lists: dict[str, Any] = {key: tuple(facts.pop(key)) for key in ("aliases", "ram_bytes", "isa_features", "sources")}
     precision = Precision(facts.pop("default_precision"))
     device = Device(**facts, **lists, default_precision=precision, runtimes=runtimes, folder=folder)
     if device.default_runtime not in {runtime.name for runtime in runtimes}:

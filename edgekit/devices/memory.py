@@ -13,8 +13,8 @@ _ALIGNMENT_BYTES = 16
 def peak_ram_bytes(operators: Sequence[Operator], precision: Precision) -> int:
     """The most bytes of activations alive at once, each tensor rounded up to 16 bytes as TFLite's arena does.
 
-    A tensor lives from the operator that writes it (the network's inputs: from the first) to the last that reads it, both
-    included; what the last operator writes lives to the end. This is the least that any arena needs; weights, the
+    A tensor lives from the operator that writes it (the network's inputs: from the first) to the last that reads it,
+    both included; what the last operator writes lives to the end. This is the least that any arena needs; weights, the
     runtime's own structures and its scratch buffers come on top.
     """
     lives = _lives(operators)

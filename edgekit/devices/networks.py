@@ -146,5 +146,7 @@ def reference_network(family: str, *, width: float, resolution: int) -> tuple[Op
     try:
         build = _FAMILIES[family]
     except KeyError as error:
-        raise BadInputError(f'no reference network is called "{family}"', hint=did_you_mean(family, _FAMILIES)) from error
+        raise BadInputError(
+            f'no reference network is called "{family}"', hint=did_you_mean(family, _FAMILIES)
+        ) from error
     return build(width=width, resolution=resolution)

@@ -25,7 +25,10 @@ class Target:
 
 
 def parse_target(text: str, *, folder: Path | None = None) -> Target:
-    """`DEVICE[:RUNTIME[-PRECISION]]`; what is left out is the device's default. `parse_target(str(t)) == t`. Raises UsageError."""
+    """`DEVICE[:RUNTIME[-PRECISION]]`; what is left out is the device's default. Raises UsageError.
+
+    For targets with the device's default threads, `parse_target(str(target)) == target`.
+    """
     device_name, has_runtime, rest = text.partition(":")
     device = load_device(device_name, folder=folder)
     runtime_name, has_precision, precision_name = rest.strip().lower().partition("-")

@@ -5,8 +5,8 @@
     factor := name | key "=" value      a label, a synonym, an ancestor, or an attribute
 
 A name or value may hold spaces; in double quotes also the characters , & and =. The term `other` asks for one more
-class: all labels that the task leaves out. A label's own name means that label alone; a synonym or an ancestor means all
-who bear it.
+class: all labels that the task leaves out. A label's own name means that label alone; a synonym or an ancestor means
+every label that bears it.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ class Recipe:
     """How to train a supernet with its generator. `supernet` is the table that `SupernetSpec.from_json` reads."""
 
     name: str
+    data: str
+    licence: str
     seed: int
     steps: int
     warmup_steps: int

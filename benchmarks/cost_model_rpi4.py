@@ -1,0 +1,263 @@
+"""Fits the Raspberry Pi 4 cost model and judges it.
+
+    python benchmarks/cost_model_rpi4.py [-o RESULT.json] [--write]
+
+Leave-one-out errors against two baselines, coverage of the 90 % intervals, error across families and from large
+networks to small ones; `--write` puts the fit into devices/rpi4/. Where shared/data/latency lies beside the repository
+the fp32 model is also judged on networks of another kind that somebody else measured: NAS-Bench-201 cells at 32 x 32
+pixels on the same board (published with HW-NAS-Bench, arXiv 2103.10584; runtime version and threads not stated).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.stats import spearmanr
+
+from edgekit.core.operators import Operator, OperatorKind, Tensor
+from edgekit.core.records import write_json
+from edgekit.devices.calibration import (
+    Fit,
+    Measurement,
+    calibrate,
+    cost_model_record,
+    halves,
+    leave_one_out,
+    read_measurements,
+)
+from edgekit.devices.cost_model import total_work
+from edgekit.devices.device import load_device
+from edgekit.devices.precision import Precision
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+NASBENCH = REPO_ROOT.parent / "shared" / "data" / "latency" / "nasbench201.csv.gz"
+NASBENCH_SAMPLES = 2000
+
+
+def baseline_errors(measurements: Sequence[Measurement], *, with_bytes: bool) -> list[float]:
+    """Leave-one-out predicted / measured - 1 of `a * MACs [+ b * bytes] + c`, by least absolute relative deviations."""
+    rows = np.array(
+        [
+            [one.work.mmacs, (one.work.activation_mbytes + one.work.weight_mbytes) * with_bytes, 1.0]
+            for one in measurements
+        ]
+    )
+    rows /= np.array([[one.latency_ms] for one in measurements])
+    errors = []
+    for index in range(len(rows)):
+        seen = np.delete(rows, index, axis=0)
+        slack, ones = np.eye(len(seen)), np.ones(len(seen))
+        solution = linprog(
+            np.concatenate([np.zeros(3), ones]),
+            A_ub=np.block([[seen, -slack], [-seen, -slack]]),
+            b_ub=np.concatenate([ones, -ones]),
+        )
+        errors.append(float(rows[index] @ solution.x[:3]) - 1)
+    return errors
+
+
+def summary(errors: Iterable[float]) -> dict[str, float]:
+    sizes = [abs(error) for error in errors]
+    return {"mape": fmean(sizes), "max": max(sizes)}
+
+
+def judge(fits: dict[Precision, Fit], judged: Iterable[Measurement]) -> dict[str, float]:
+    """Errors and share of intervals that hold the truth, of networks that the fit never saw."""
+    errors, held, widths = [], [], []
+    for one in judged:
+        fit = fits[one.precision]
+        latency_ms = fit.rates.latency_ms(one.work)
+        low, high = fit.uncertainty.interval_ms(one.work, latency_ms)
+        errors.append(latency_ms / one.latency_ms - 1)
+        held.append(low <= one.latency_ms <= high)
+        widths.append(high / low)
+    return {
+        **summary(errors),
+        "median": median(abs(error) for error in errors),
+        "bias": fmean(errors),
+        "coverage": fmean(held),
+        "interval_high_over_low": median(widths),
+        "networks": len(errors),
+    }
+
+
+def judge_left_out(measurements: Sequence[Measurement], precision: Precision) -> dict[str, float]:
+    """`judge` where each network is left out of the whole calibration, intervals included."""
+    held = []
+    for network in dict.fromkeys(one.network for one in measurements if one.precision is precision):
+        fits = calibrate([one for one in measurements if one.network != network])
+        held.append(judge(fits, [one for one in measurements if one.network == network and one.precision is precision]))
+    return {"coverage": fmean(row["coverage"] for row in held)}
+
+
+def splits(measurements: Sequence[Measurement]) -> Iterator[tuple[str, list[Measurement], list[Measurement]]]:
+    smaller, larger = halves(measurements)
+    yield "small from large", larger, smaller
+    yield "large from small", smaller, larger
+    first, second = ([one for one in measurements if one.family == f"mobilenet_v{version}"] for version in (1, 2))
+    yield "V2 from V1", first, second
+    yield "V1 from V2", second, first
+
+
+def nasbench_network(architecture: str) -> tuple[Operator, ...] | None:
+    """The live operators of a NAS-Bench-201 network (arXiv 2001.00326), or None where no path leads to its output.
+
+    Edges whose node never reaches the output are dropped, as the measuring runtime did.
+    """
+    edges = [
+        (int(source), node, name)
+        for node, part in enumerate(architecture.split("+"), start=1)
+        for name, source in re.findall(r"([a-z_0-9]+)~(\d)", part)
+        if name != "none"
+    ]
+    wanted, reached = {3}, {0}
+    for source, node, _ in reversed(edges):
+        if node in wanted:
+            wanted.add(source)
+    for source, node, _ in edges:
+        if source in reached:
+            reached.add(node)
+    if 0 not in wanted or 3 not in reached:
+        return None
+    live = [edge for edge in edges if edge[1] in wanted]
+    operators: list[Operator] = []
+    x = _filter(operators, Tensor(name="input", elements=32 * 32 * 3), 3, 16, 32, kernel=3)
+    for stage, channels in enumerate((16, 32, 64)):
+        size = 32 >> stage
+        if stage:
+            body = _filter(operators, x, channels // 2, channels, size, kernel=3)
+            body = _filter(operators, body, channels, channels, size, kernel=3)
+            shortcut = _plain(operators, OperatorKind.POOL, (x,), x.elements // 4)
+            shortcut = _filter(operators, shortcut, channels // 2, channels, size, kernel=1)
+            x = _plain(operators, OperatorKind.ADD, (body, shortcut), body.elements)
+        for _ in range(5):
+            x = _cell(operators, live, x, channels, size)
+    x = _plain(operators, OperatorKind.POOL, (x,), 64)
+    _plain(operators, OperatorKind.OTHER, (x,), 10)
+    return tuple(operators)
+
+
+def _cell(
+    operators: list[Operator], edges: Sequence[tuple[int, int, str]], x: Tensor, channels: int, size: int
+) -> Tensor:
+    nodes = {0: x}
+    for node in (1, 2, 3):
+        arriving = []
+        for source, _, name in (edge for edge in edges if edge[1] == node):
+            y = nodes[source]
+            if name.startswith("nor_conv"):
+                y = _filter(operators, y, channels, channels, size, kernel=int(name[-1]))
+            elif name.startswith("avg_pool"):
+                y = _plain(operators, OperatorKind.POOL, (y,), y.elements)
+            arriving.append(y)
+        total = arriving[0] if arriving else x
+        for y in arriving[1:]:
+            total = _plain(operators, OperatorKind.ADD, (total, y), x.elements)
+        nodes[node] = total
+    return nodes[3]
+
+
+def _filter(operators: list[Operator], x: Tensor, inputs: int, outputs: int, size: int, *, kernel: int) -> Tensor:
+    weights = kernel**2 * inputs * outputs
+    y = _plain(operators, OperatorKind.CONV, (x,), size**2 * outputs)
+    operators[-1] = replace(
+        operators[-1], macs=weights * size**2, weights=weights, biases=outputs, channels=outputs, kernel=kernel
+    )
+    return y
+
+
+def _plain(operators: list[Operator], kind: OperatorKind, inputs: tuple[Tensor, ...], elements: int) -> Tensor:
+    y = Tensor(name=f"t{len(operators)}", elements=elements)
+    operators.append(Operator(name=y.name, kind=kind, inputs=inputs, output=y))
+    return y
+
+
+def judge_nasbench(fits: dict[Precision, Fit]) -> dict[str, float]:
+    with gzip.open(NASBENCH, "rt", newline="") as file:
+        rows = random.Random(0).sample(list(csv.DictReader(file)), NASBENCH_SAMPLES)  # noqa: S311
+    measurements = [
+        Measurement(
+            family="nasbench201",
+            width=1.0,
+            resolution=32,
+            precision=Precision.FP32,
+            latency_ms=float(row["raspi4"]),
+            work=total_work(operators, Precision.FP32),
+        )
+        for row in rows
+        if (operators := nasbench_network(row["arch"]))
+    ]
+    predicted = [fits[Precision.FP32].rates.latency_ms(one.work) for one in measurements]
+    ranks = spearmanr(predicted, [one.latency_ms for one in measurements])
+    return {**judge(fits, measurements), "spearman": float(ranks.statistic)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "cost_model_rpi4.json")
+    parser.add_argument("--write", action="store_true", help="write the fit into devices/rpi4/tflite.json")
+    options = parser.parse_args()
+    device = load_device("rpi4")
+    runtime = device.runtime("tflite")
+    measurements = read_measurements(device.folder / runtime.calibration)
+    fits = calibrate(measurements)
+    result: dict[str, Any] = {
+        "schema_version": 1,
+        "device": device.name,
+        "runtime": f"{runtime.name} {runtime.version}",
+    }
+
+    print(f"{device.title}, {runtime.name} {runtime.version}, {len(measurements)} rows, leave-one-out")
+    print(f"{'':24}{'MAPE':>8}{'max':>8}")
+    errors = [float(np.expm1(error)) for error in leave_one_out(measurements)]
+    for precision in Precision:
+        mine = [one for one in measurements if one.precision is precision]
+        table = {
+            "MACs": summary(baseline_errors(mine, with_bytes=False)),
+            "MACs, bytes": summary(baseline_errors(mine, with_bytes=True)),
+            "cost model": summary(
+                error for error, one in zip(errors, measurements, strict=True) if one.precision is precision
+            ),
+        }
+        for name, row in table.items():
+            print(f"{precision:6}{name:18}{row['mape']:8.1%}{row['max']:8.1%}")
+        left_out = judge_left_out(measurements, precision)
+        print(f"{precision:6}90 % intervals hold {left_out['coverage']:.0%} of the networks left out")
+        result[precision] = {"leave_one_out": table, "intervals": left_out}
+
+    print(f"\n{'':24}{'MAPE':>8}{'max':>8}{'bias':>8}{'held':>8}{'high/low':>10}")
+    for name, seen, unseen in splits(measurements):
+        seen_fits = calibrate(seen)
+        for precision in Precision:
+            row = judge(seen_fits, [one for one in unseen if one.precision is precision])
+            result[precision][name] = row
+            print_row(f"{precision:6}{name}", row)
+    if NASBENCH.exists():
+        result[Precision.FP32]["nasbench201"] = row = judge_nasbench(fits)
+        print_row("fp32  NAS-Bench-201", row)
+        print(f"      {row['networks']} networks; median error {row['median']:.1%}, Spearman {row['spearman']:.3f}")
+    write_json(options.output, result)
+    if options.write:
+        write_json(device.folder / f"{runtime.name}.json", cost_model_record(device, runtime))
+
+
+def print_row(name: str, row: dict[str, float]) -> None:
+    print(
+        f"{name:24}{row['mape']:8.1%}{row['max']:8.1%}{row['bias']:8.1%}{row['coverage']:8.0%}"
+        f"{row['interval_high_over_low']:10.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

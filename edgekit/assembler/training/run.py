@@ -1,0 +1,134 @@
+"""From a recipe and images to a supernet's folder: train, measure, fit, teach, synthesise, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+
+from edgekit.assembler.training.archive import measure, sample_counts, sample_tasks
+from edgekit.assembler.training.augmentation import augment
+from edgekit.assembler.training.calibration import Moments, normalisation_statistics, synthesise
+from edgekit.assembler.training.data import Dataset, read_parquet, split_by_group
+from edgekit.assembler.training.fitting import fit_predictor, teach
+from edgekit.assembler.training.recipe import Recipe
+from edgekit.assembler.training.trainer import Trainer
+from edgekit.core.errors import BadInputError
+from edgekit.core.records import sha256_of, whole_folder, write_bytes, write_json
+from edgekit.supernet.spec import SupernetSpec
+from edgekit.supernet.storage import CALIBRATION, CARD, CARD_SCHEMA, VOCABULARY, WEIGHTS
+from edgekit.tasks.sampling import split_compositions
+from edgekit.tasks.vocabulary import Vocabulary
+
+Report = Callable[[str, int, int, dict[str, float]], None]
+
+
+def train_supernet(recipe_path: Path, data: Path, output: Path, *, resume: bool, overwrite: bool, report: Report) -> Path:
+    """Writes `output` whole, and checkpoints beside it in `<output>.training` on the way.
+
+    The vocabulary is the `vocabulary.json` beside the recipe. Under `torchrun` every process trains and the first one writes.
+    Raises BadInputError for unusable recipes and data, UsageError where `output` exists and may not be overwritten.
+    """
+    recipe = Recipe.load(recipe_path)
+    vocabulary = Vocabulary.load(recipe_path.parent / VOCABULARY)
+    spec = SupernetSpec.from_json(recipe.supernet, labels=len(vocabulary))
+    dataset = read_parquet(data, "train", image_size=spec.image_size, labels=len(vocabulary))
+    missing = sorted(set(range(len(vocabulary))) - set(dataset.y_N.tolist()))
+    if missing:
+        raise BadInputError(f"{data} has no image of label {missing[0]}", hint="give at least a few images of every label")
+    train, held_out = split_by_group(dataset, held_out=recipe.held_out, seed=recipe.seed)
+
+    started = time.monotonic()
+    work = output.with_name(output.name + ".training")
+    work.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(recipe, vocabulary, train, held_out, work)
+    trained = trainer.run(lambda step, figures: report("train", step, recipe.steps, figures), resume=resume)
+    if trainer.rank != 0:
+        return output
+    supernet = trained.supernet.cpu().requires_grad_(False)
+    generator = trained.generator.cpu().requires_grad_(False)
+    seconds = time.monotonic() - started
+
+    x_NCHW = torch.from_numpy(held_out.x_NCHW).float() / 255
+    y_N = torch.from_numpy(held_out.y_N)
+    changed_NCHW = augment(x_NCHW, torch.Generator().manual_seed(recipe.seed))
+    seen, kept_out = split_compositions(vocabulary, seed=recipe.seed)
+    exclude = {frozenset(composition.indices) for composition in kept_out}
+    counts = sample_counts(supernet, smallest=recipe.smallest_limit, seed=recipe.seed)
+    tasks = sample_tasks(vocabulary, seen, exclude=exclude, seed=recipe.seed)
+    clean = measure(supernet, counts, tasks, _channels_last(x_NCHW), y_N, _stage(report, "measure"))
+    changed = measure(supernet, counts, tasks, _channels_last(changed_NCHW), y_N, _stage(report, "measure changed"))
+    predictor, quality = fit_predictor(spec, clean, changed, seed=recipe.seed)
+    report("fit", 1, 1, asdict(quality))
+    teach(
+        generator,
+        predictor,
+        spec,
+        vocabulary,
+        seen,
+        exclude=exclude,
+        smallest=recipe.smallest_limit,
+        seed=recipe.seed,
+        report=_stage(report, "teach"),
+    )
+    statistics = normalisation_statistics(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
+    pixel = _pixel_moments(train)
+    pictures = synthesise(supernet, statistics, pixel, seed=recipe.seed, report=_stage(report, "synthesise"))
+
+    with whole_folder(output, overwrite=overwrite) as folder:
+        parts = {"supernet": supernet, "generator": generator, "predictor": predictor}
+        tensors = {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
+        write_bytes(folder / WEIGHTS, save({key: value.contiguous() for key, value in tensors.items()}))
+        write_bytes(folder / CALIBRATION, save({"x_NHWC": pictures.permute(0, 2, 3, 1).contiguous()}))
+        vocabulary.save(folder / VOCABULARY)
+        write_bytes(folder / "recipe.toml", recipe_path.read_bytes())
+        write_json(
+            folder / CARD,
+            {
+                "schema_version": CARD_SCHEMA,
+                "name": recipe.name,
+                "data": recipe.data,
+                "licence": recipe.licence,
+                "supernet": spec.to_json(),
+                "parameters": sum(parameter.numel() for parameter in supernet.parameters()),
+                "sha256": {file: sha256_of(folder / file) for file in (WEIGHTS, CALIBRATION)},
+                "kept_out_compositions": [composition.text for composition in kept_out],
+                "training": {
+                    "steps": recipe.steps,
+                    "batch": recipe.batch,
+                    "seconds": round(seconds),
+                    "device": str(trainer.device),
+                    "torch": torch.__version__,
+                    "train_images": len(train),
+                    "held_out_images": len(held_out),
+                },
+                "predictor": asdict(quality),
+            },
+        )
+    return output
+
+
+def _channels_last(x_NCHW: torch.Tensor) -> torch.Tensor:
+    return x_NCHW.contiguous(memory_format=torch.channels_last)
+
+
+def _stage(report: Report, name: str) -> Callable[[int, int], None]:
+    return lambda done, of: report(name, done, of, {})
+
+
+def _some(dataset: Dataset, seed: int) -> NDArray[np.uint8]:
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:5000]
+    picked: NDArray[np.uint8] = dataset.x_NCHW[chosen]
+    return picked
+
+
+def _pixel_moments(dataset: Dataset) -> Moments:
+    x_NCHW = torch.from_numpy(dataset.x_NCHW).float() / 255
+    return Moments(mean_C=x_NCHW.mean((0, 2, 3)), var_C=x_NCHW.var((0, 2, 3)))
+

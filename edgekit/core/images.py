@@ -1,0 +1,81 @@
+"""Pictures on disk to network inputs. Shapes: N images, H x W positions, C = 3 channels, always RGB."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from edgekit.core.errors import BadInputError
+from edgekit.core.model import Preprocessing
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+# Named, so that no picture reaches a decoder that starts another program (EPS) or that nobody has a use for.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+def list_images(folder: Path) -> tuple[Path, ...]:
+    """The pictures in `folder` and below, by suffix, in the order of their paths; hidden ones are left out.
+
+    Raises BadInputError where the folder cannot be read or holds no picture.
+    """
+    if not folder.is_dir():
+        raise BadInputError(f"{folder} is not a folder", hint="name a folder that holds pictures")
+    images = tuple(
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not images:
+        raise BadInputError(f"{folder} holds no picture", hint=f"pictures end in {', '.join(SUFFIXES)}")
+    return images
+
+
+def read_image(path: Path, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """`x_HWC` uint8 RGB of the wanted size, upright by its EXIF orientation, transparency on white.
+
+    Bilinear with antialias; the aspect ratio is not kept. Of an animation the first frame counts. Raises BadInputError
+    for a file that is missing, truncated, no picture, or so large that it may be a decompression bomb.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                upright = ImageOps.exif_transpose(image)
+                size = (preprocessing.width, preprocessing.height)
+                return np.array(_rgb(upright).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadInputError(f"the picture {path} is too large: {error}", hint="scale it down first") from error
+    except Exception as error:  # the decoders raise whatever a broken file makes them trip over
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadInputError(f"cannot read the picture {path}: {reason}", hint="remove or replace the file") from error
+
+
+def to_float(x_uint8: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+    """`(x / 255 - mean) / std`, channels last; any leading shape."""
+    mean = np.array(preprocessing.mean, np.float32)
+    std = np.array(preprocessing.std, np.float32)
+    return ((x_uint8.astype(np.float32) / np.float32(255) - mean) / std).astype(np.float32)
+
+
+def value_range(preprocessing: Preprocessing) -> tuple[float, float]:
+    """The least and the greatest value that any picture can have after `to_float`."""
+    channels = list(zip(preprocessing.mean, preprocessing.std, strict=True))
+    return min((0 - mean) / std for mean, std in channels), max((1 - mean) / std for mean, std in channels)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grayscale, which convert() would clip at 255
+        grey = np.clip(np.asarray(image) / 257, 0, 255).round().astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        transparent = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), transparent).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,53 @@
+"""TFLite's flatbuffer as objects and back.
+
+`Any` stands for the classes of `ai_edge_litert.schema_py_generated`, which carry no types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.errors import BadInputError
+
+IDENTIFIER = b"TFL3"
+
+
+def unpack(content: bytes, *, name: str) -> Any:
+    """The `ModelT` in `content`, all buffers inside it. Raises BadInputError, naming `name`, where there is none."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != IDENTIFIER:
+        raise BadInputError(f"{name} is not a TFLite file", hint="name a .tflite file")
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        for buffer in model.buffers:
+            if buffer.offset:
+                # Writers of large files put the data behind the flatbuffer.
+                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
+    except Exception as error:  # a broken flatbuffer makes the generated reader trip anywhere
+        raise BadInputError(f"{name} is a damaged TFLite file: {error}", hint="make or copy the file anew") from error
+    return model
+
+
+def pack(model: Any) -> bytes:
+    """The flatbuffer of a `ModelT`, each buffer aligned to 16 bytes as the schema demands."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+        """The generated writer forgets the schema's `force_align: 16`."""
+
+        def Pack(self, builder: Any) -> int:  # noqa: N802
+            if self.data is not None:
+                builder.Prep(16, len(self.data))
+            return int(super().Pack(builder))
+
+    plain = model.buffers
+    model.buffers = [AlignedBuffer(data=buffer.data) for buffer in plain]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    model.buffers = plain
+    return bytes(builder.Output())

@@ -1,0 +1,109 @@
+"""Labels and preprocessing inside the .tflite file: for other tools in TFLite's standard form, for edgekit as JSON.
+
+The standard form is a flatbuffer after `metadata_schema.fbs` of tensorflow/tflite-support (identifier M001), and
+`labels.txt` in a zip archive behind the model, so that any unzip program reads it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.errors import BadInputError
+from edgekit.core.model import Model, Preprocessing
+from edgekit.exporters.flatbuffer import pack, unpack
+from edgekit.exporters.standard_metadata import standard_metadata
+
+LABELS_FILE = "labels.txt"
+_OURS = b"edgekit"
+_STANDARD = b"TFLITE_METADATA"
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metadata:
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    provenance: Mapping[str, str]
+
+
+def embed(tflite: bytes, model: Model) -> bytes:
+    """The same network with metadata and short tensor names; the same bytes for the same arguments."""
+    graph = unpack(tflite, name="the converted network")
+    _name_tensors(graph)
+    _attach(graph, _STANDARD, standard_metadata(model.labels, model.preprocessing, LABELS_FILE))
+    _attach(graph, _OURS, _to_json(model))
+    file = io.BytesIO(pack(graph))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(LABELS_FILE), "".join(f"{label}\n" for label in model.labels))
+    return file.getvalue()
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What `embed` wrote as JSON. Raises BadInputError where the file is damaged or not from edgekit."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a .tflite file") from error
+    graph = unpack(content, name=str(path))
+    try:
+        found = [graph.buffers[entry.buffer].data for entry in graph.metadata or [] if entry.name == _OURS]
+        record = json.loads(found[0].tobytes()) if found else {}
+        if record.get("schema_version") != _SCHEMA_VERSION:
+            raise BadInputError(
+                f"{path} has no edgekit metadata of version {_SCHEMA_VERSION}", hint="name a file that edgekit exported"
+            )
+        return _from_json(record)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
+
+
+def _attach(graph: Any, name: bytes, content: bytes) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph.metadata = [*(graph.metadata or []), schema.MetadataT(name=name, buffer=len(graph.buffers))]
+    graph.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
+
+
+def _name_tensors(graph: Any) -> None:
+    """The converter's names spell out the path of every torch module: more bytes than a small network's weights."""
+    (subgraph,) = graph.subgraphs
+    for index, tensor in enumerate(subgraph.tensors):
+        tensor.name = f"t{index}"
+    (signature,) = graph.signatureDefs
+    for (tensor_map,), name in ((signature.inputs, "image"), (signature.outputs, "probabilities")):
+        tensor_map.name = name
+        subgraph.tensors[tensor_map.tensorIndex].name = name
+
+
+def _to_json(model: Model) -> bytes:
+    record = {
+        "schema_version": _SCHEMA_VERSION,
+        "labels": model.labels,
+        "preprocessing": asdict(model.preprocessing),
+        "provenance": dict(model.provenance),
+    }
+    return json.dumps(record, ensure_ascii=False, sort_keys=True).encode()
+
+
+def _from_json(record: Mapping[str, Any]) -> Metadata:
+    preprocessing = record["preprocessing"]
+    mean_r, mean_g, mean_b = map(float, preprocessing["mean"])
+    std_r, std_g, std_b = map(float, preprocessing["std"])
+    return Metadata(
+        labels=tuple(map(str, record["labels"])),
+        preprocessing=Preprocessing(
+            height=int(preprocessing["height"]),
+            width=int(preprocessing["width"]),
+            mean=(mean_r, mean_g, mean_b),
+            std=(std_r, std_g, std_b),
+        ),
+        provenance={str(key): str(value) for key, value in record["provenance"].items()},
+    )

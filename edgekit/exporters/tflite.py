@@ -1,0 +1,127 @@
+"""From a torch module to a .tflite file: fp32 by litert_torch, int8 by ai_edge_quantizer on the fp32 file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.core.errors import BadInputError, ConversionError
+from edgekit.core.images import value_range
+from edgekit.core.model import Model
+from edgekit.core.records import sha256_of, write_bytes
+from edgekit.devices.precision import Precision
+from edgekit.exporters.flatbuffer import unpack
+from edgekit.exporters.metadata import embed
+from edgekit.exporters.quiet import quiet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One exported file. `reference` is the fp32 file that an int8 file was quantised from."""
+
+    path: Path
+    precision: Precision
+    sha256: str
+    size_bytes: int
+    reference: Artifact | None = None
+
+
+def export(
+    model: Model,
+    *,
+    precision: Precision,
+    calibration_NHWC: npt.NDArray[np.float32],
+    folder: Path,
+) -> Artifact:
+    """Writes `model.tflite` into `folder`, with labels and preprocessing inside; for int8 also `model.fp32.tflite`.
+
+    `calibration_NHWC` are preprocessed images; fp32 does not look at them. Raises ConversionError, BadInputError.
+    """
+    fp32 = convert_fp32(model)
+    if precision is Precision.FP32:
+        return _write(fp32, model, folder / "model.tflite", Precision.FP32)
+    int8 = quantize_int8(fp32, calibration_NHWC, input_range=value_range(model.preprocessing))
+    reference = _write(fp32, model, folder / "model.fp32.tflite", Precision.FP32)
+    return _write(int8, model, folder / "model.tflite", Precision.INT8, reference)
+
+
+def convert_fp32(model: Model) -> bytes:
+    """The module as a flatbuffer: `x_NHWC` float32 of batch 1 -> `p_NK` float32. Raises ConversionError."""
+    with _converting("the network to TFLite"), quiet():
+        import litert_torch
+        import torch
+
+        from edgekit.exporters.channels_last import ChannelsLast
+
+        x_NHWC = torch.zeros(1, model.preprocessing.height, model.preprocessing.width, 3)
+        return bytes(litert_torch.convert(ChannelsLast(model.module).eval(), (x_NHWC,)).model_content())
+
+
+def quantize_int8(
+    fp32: bytes,
+    x_NHWC: npt.NDArray[np.float32],
+    *,
+    input_range: tuple[float, float] = (0.0, 1.0),
+) -> bytes:
+    """Full-integer form of a file from `convert_fp32`: weights per channel, activations per tensor, int8 in and out.
+
+    A tensor's range is the least and greatest value over the calibration images `x_NHWC`. Input and output do not
+    depend on them: `input_range` is what a picture can hold, so that [0, 1] gives scale 1/255 and zero point -128
+    (a pixel maps exactly to pixel - 128), and probabilities lie in [0, 1]. Raises ConversionError, and BadInputError
+    for images that cannot calibrate.
+    """
+    if len(x_NHWC) == 0 or not np.isfinite(x_NHWC).all():
+        raise BadInputError(
+            "int8 needs calibration images with finite values", hint="give at least one image, better 100"
+        )
+    graph = unpack(fp32, name="the fp32 file").subgraphs[0]
+    ends = {graph.inputs[0]: input_range, graph.outputs[0]: (0.0, 1.0)}
+    with _converting("the network to int8"), quiet():
+        from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
+        from ai_edge_quantizer.utils import qsv_utils
+
+        manager = recipe_manager.RecipeManager()
+        manager.load_quantization_recipe(recipe.static_wi8_ai8())
+        # Least and greatest over all images: the library's moving average depends on their order and clips more.
+        calibration = calibrator.Calibrator(
+            bytearray(fp32),
+            num_threads=1,
+            mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+            qsv_update_func=qsv_utils.min_max_update,
+        )
+        calibration.calibrate({"serving_default": [{"args_0": x_HWC[None]} for x_HWC in x_NHWC]}, manager)
+        ranges = calibration.get_model_qsvs()
+        for tensor, (low, high) in ends.items():
+            ranges[graph.tensors[tensor].name.decode()] = {"min": np.array([low]), "max": np.array([high])}
+        quantization = quantizer.Quantizer(bytearray(fp32), recipe.static_wi8_ai8())
+        return bytes(quantization.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+@contextmanager
+def _converting(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the converters raise whatever an unsupported network makes them trip over
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConversionError(
+            f"cannot convert {what}: {reason}",
+            hint="a pass that ran before may have used an operator without a TFLite form",
+        ) from error
+
+
+def _write(
+    tflite: bytes, model: Model, path: Path, precision: Precision, reference: Artifact | None = None
+) -> Artifact:
+    write_bytes(path, embed(tflite, model))
+    return Artifact(
+        path=path,
+        precision=precision,
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+        reference=reference,
+    )

@@ -1,0 +1,162 @@
+"""What a .tflite file really executes, read from its flatbuffer without running it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import BadInputError
+from edgekit.core.operators import Operator, OperatorKind, Tensor
+from edgekit.exporters.flatbuffer import unpack
+
+_KINDS = {
+    "CONV_2D": OperatorKind.CONV,
+    "DEPTHWISE_CONV_2D": OperatorKind.DEPTHWISE,
+    "FULLY_CONNECTED": OperatorKind.DENSE,
+    "ADD": OperatorKind.ADD,
+    "MEAN": OperatorKind.POOL,
+    "AVERAGE_POOL_2D": OperatorKind.POOL,
+    "MAX_POOL_2D": OperatorKind.POOL,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorSpec:
+    """An input or output of the file; where it is quantised, real = `scale` * (integer - `zero_point`)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TFLiteGraph:
+    """`census` counts operators by TFLite's name; `dtypes` counts, by type, the operators that read or write it."""
+
+    operators: tuple[Operator, ...]
+    census: Mapping[str, int]
+    dtypes: Mapping[str, int]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def macs(self) -> int:
+        return sum(operator.macs for operator in self.operators)
+
+
+def read_graph(path: Path) -> TFLiteGraph:
+    """The operators of a file in execution order. Raises BadInputError where it is damaged or holds several graphs."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a .tflite file") from error
+    model = unpack(content, name=str(path))
+    try:
+        if len(model.subgraphs) != 1:
+            raise BadInputError(
+                f"{path} holds {len(model.subgraphs)} graphs, expected 1",
+                hint="networks with control flow are not supported",
+            )
+        return _graph(model)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise BadInputError(f"the graph in {path} is damaged: {error}", hint="make or copy the file anew") from error
+
+
+def _graph(model: Any) -> TFLiteGraph:
+    (subgraph,) = model.subgraphs
+    named = [(_operator_name(model.operatorCodes[record.opcodeIndex]), record) for record in subgraph.operators]
+    reader = _Reader(model, subgraph)
+    return TFLiteGraph(
+        operators=tuple(reader.operator(name, record, step) for step, (name, record) in enumerate(named)),
+        census=Counter(name for name, _ in named),
+        dtypes=Counter(dtype for _, record in named for dtype in reader.dtypes(record)),
+        inputs=tuple(reader.spec(index) for index in subgraph.inputs),
+        outputs=tuple(reader.spec(index) for index in subgraph.outputs),
+    )
+
+
+class _Reader:
+    """Looks up what the index numbers of one subgraph stand for."""
+
+    def __init__(self, model: Any, subgraph: Any) -> None:
+        self._tensors = subgraph.tensors
+        self._constants = {
+            index for index, tensor in enumerate(self._tensors) if model.buffers[tensor.buffer].data is not None
+        }
+
+    def operator(self, name: str, record: Any, step: int) -> Operator:
+        kind = _KINDS.get(name, OperatorKind.OTHER)
+        read = [index for index in record.inputs if index >= 0]
+        output_shape = self._shape(record.outputs[0])
+        filter_shape: tuple[int, ...] = ()
+        biases = macs = 0
+        if kind in (OperatorKind.CONV, OperatorKind.DEPTHWISE, OperatorKind.DENSE):
+            filter_shape = self._shape(record.inputs[1])
+            biases = math.prod(self._shape(read[2])) if len(read) > 2 else 0
+            positions = math.prod(output_shape) // output_shape[-1]
+            macs = positions * math.prod(filter_shape)
+        return Operator(
+            name=f"{name.lower()}_{step}",
+            kind=kind,
+            inputs=tuple(self._tensor(index) for index in read if index not in self._constants),
+            output=self._tensor(record.outputs[0]),
+            macs=macs,
+            weights=math.prod(filter_shape) if filter_shape else 0,
+            biases=biases,
+            channels=output_shape[-1] if output_shape else 0,
+            kernel=filter_shape[1] if len(filter_shape) == 4 else 1,
+            stride=getattr(record.builtinOptions, "strideH", 1),
+        )
+
+    def dtypes(self, record: Any) -> set[str]:
+        return {_dtype_name(self._tensors[index].type) for index in (*record.inputs, *record.outputs) if index >= 0}
+
+    def spec(self, index: int) -> TensorSpec:
+        tensor = self._tensors[index]
+        quantised = tensor.quantization is not None and tensor.quantization.scale is not None
+        return TensorSpec(
+            name=(tensor.name or b"").decode(),
+            shape=self._shape(index),
+            dtype=_dtype_name(tensor.type),
+            scale=float(tensor.quantization.scale[0]) if quantised else None,
+            zero_point=int(tensor.quantization.zeroPoint[0]) if quantised else None,
+        )
+
+    def _tensor(self, index: int) -> Tensor:
+        return Tensor(name=f"t{index}", elements=math.prod(self._shape(index)))
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        shape = self._tensors[index].shape
+        return tuple(int(length) for length in shape) if shape is not None else ()
+
+
+def _operator_name(code: Any) -> str:
+    # Codes below 127 stand in the deprecated field of older files.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _operator_names()[number]
+    return f"CUSTOM {code.customCode.decode()}" if name == "CUSTOM" else name
+
+
+@cache
+def _operator_names() -> Mapping[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+
+
+@cache
+def _dtype_names() -> Mapping[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+
+
+def _dtype_name(number: int) -> str:
+    return _dtype_names()[number].lower()

@@ -1,0 +1,92 @@
+"""Supernets on disk: `models/<name>/` with weights, vocabulary and card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.data_folders import data_folder
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.names import did_you_mean
+from edgekit.core.records import read_json, sha256_of
+from edgekit.supernet.spec import SupernetSpec
+from edgekit.tasks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgekit.supernet.supernet import Supernet
+
+CARD_SCHEMA = 1
+WEIGHTS, CALIBRATION, VOCABULARY, CARD = "weights.safetensors", "calibration.safetensors", "vocabulary.json", "card.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupernetFolder:
+    """A supernet's folder, its light parts read: `card` as written, `spec` and `vocabulary` parsed."""
+
+    name: str
+    path: Path
+    card: Mapping[str, Any]
+    spec: SupernetSpec
+    vocabulary: Vocabulary
+
+    def read_tensors(self, file: str) -> dict[str, Tensor]:
+        """Tensors of one of the folder's files. Raises BadInputError where it is missing, damaged, or not the card's file."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.path / file
+        try:
+            if sha256_of(path) != self.card["sha256"][file]:
+                raise BadInputError(
+                    f"{path} is not the file that its card describes (SHA-256 differs)",
+                    hint="restore the supernet's folder, or train it anew",
+                )
+            return load_file(path)
+        except OSError as error:
+            raise BadInputError(f"cannot read {path}: {error.strerror}", hint="restore the supernet's folder") from error
+        except (SafetensorError, KeyError) as error:
+            raise BadInputError(f"{path} is damaged: {error}", hint="restore the supernet's folder") from error
+
+    def load(self, tensors: Mapping[str, Tensor]) -> Supernet:
+        """The supernet in eval mode, from the tensors of WEIGHTS."""
+        from edgekit.supernet.supernet import Supernet
+
+        supernet = Supernet(self.spec)
+        load_part(supernet, "supernet", tensors, self.path / WEIGHTS)
+        return supernet.eval().requires_grad_(False)
+
+
+def load_part(module: Any, part: str, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fills a module from the tensors named `part.*`. Raises BadInputError where they do not fit."""
+    state = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise BadInputError(
+            f"{path}: the weights of the {part} do not fit its card", hint="restore the supernet's folder"
+        ) from error
+
+
+def open_supernet(name: str | Path) -> SupernetFolder:
+    """A shipped supernet by name, or one in a folder by path. Raises UsageError for unknown names, BadInputError for damage."""
+    path = Path(name)
+    if not (path / CARD).is_file():
+        if path.name != str(name) or path.is_dir():
+            raise BadInputError(f"{path} holds no supernet ({CARD} is missing)", hint="name a folder that training wrote")
+        path = data_folder("models") / str(name)
+        if not (path / CARD).is_file():
+            raise UsageError(f'no supernet is called "{name}"', hint=did_you_mean(str(name), list_supernets()))
+    card = read_json(path / CARD, schema_version=CARD_SCHEMA)
+    vocabulary = Vocabulary.load(path / VOCABULARY)
+    if not isinstance(card.get("supernet"), dict) or not isinstance(card.get("sha256"), dict):
+        raise BadInputError(f"{path / CARD} lacks the description of the supernet", hint="restore the supernet's folder")
+    spec = SupernetSpec.from_json(card["supernet"], labels=len(vocabulary))
+    return SupernetFolder(name=path.resolve().name, path=path, card=card, spec=spec, vocabulary=vocabulary)
+
+
+def list_supernets() -> tuple[str, ...]:
+    return tuple(sorted(card.parent.name for card in data_folder("models").glob(f"*/{CARD}")))
