@@ -1,5 +1,39 @@
 """From a task and a board to a verified model."""
 
-from edgekit.version import VERSION as __version__
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__"]
+from edgekit.version import VERSION
+
+if TYPE_CHECKING:
+    from edgekit.core.budget import Budget, Share
+    from edgekit.core.errors import EdgekitError
+    from edgekit.pipeline.build import build
+    from edgekit.pipeline.check import verify
+    from edgekit.pipeline.predict import predict
+    from edgekit.pipeline.result import BuildResult
+
+__all__ = ["Budget", "BuildResult", "EdgekitError", "Share", "__version__", "build", "predict", "verify"]
+
+__version__ = VERSION
+
+_MODULES = {
+    "Budget": "edgekit.core.budget",
+    "BuildResult": "edgekit.pipeline.result",
+    "EdgekitError": "edgekit.core.errors",
+    "Share": "edgekit.core.budget",
+    "build": "edgekit.pipeline.build",
+    "predict": "edgekit.pipeline.predict",
+    "verify": "edgekit.pipeline.check",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on first use: `edgekit --help` must not wait for numpy and torch."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'edgekit' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

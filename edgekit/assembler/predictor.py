@@ -29,7 +29,9 @@ class AccuracyPredictor(nn.Module):
         self.labels = spec.labels
         self.steps: Tensor
         self.register_buffer(
-            "steps", torch.tensor([[block, brick] for block, n in enumerate(bricks) for brick in range(n)]), persistent=False
+            "steps",
+            torch.tensor([[block, brick] for block, n in enumerate(bricks) for brick in range(n)]),
+            persistent=False,
         )
         self.traits = nn.Sequential(
             nn.Linear(sum(bricks), 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, TRAITS)

@@ -81,13 +81,13 @@ class Searcher:
         for z_BM, limit in zip(logits_NBM, LIMITS, strict=True):
             for sample in range(SAMPLES):
                 noise = rng.logistic(0, 0.8, (len(z_BM), 1)) if sample else 0.0
-                found.add(self._repaired(z_BM + noise, open_within(z_BM + noise, self.spec, macs, limit), budget, tables))
+                found.add(
+                    self._repaired(z_BM + noise, open_within(z_BM + noise, self.spec, macs, limit), budget, tables)
+                )
         counts_PB = np.array(sorted(found))
         return counts_PB[tables.within(counts_PB, budget)]
 
-    def _repaired(
-        self, z_BM: Values, counts: tuple[int, ...], budget: Budget, tables: CostTables
-    ) -> tuple[int, ...]:
+    def _repaired(self, z_BM: Values, counts: tuple[int, ...], budget: Budget, tables: CostTables) -> tuple[int, ...]:
         """Closes the bricks of lowest logit until all limits are kept, or nothing more may close."""
         kept = list(counts)
         while budget.broken_by(tables.cost(kept)):
@@ -130,7 +130,12 @@ class Searcher:
         return legal
 
     def _cheapest(
-        self, best: NDArray[np.int64], proposals: Counts, budget: Budget, tables: CostTables, accuracy: Callable[[Counts], Values]
+        self,
+        best: NDArray[np.int64],
+        proposals: Counts,
+        budget: Budget,
+        tables: CostTables,
+        accuracy: Callable[[Counts], Values],
     ) -> NDArray[np.int64]:
         """The fastest genotype whose predicted accuracy keeps the floor."""
         floor = budget.min_accuracy

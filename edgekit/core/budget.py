@@ -38,7 +38,8 @@ def parse_limit(text: str, *, name: str) -> Limit:
         value = float(share[1] if share else text)
     except ValueError as error:
         raise UsageError(
-            f'{name}: "{text}" is not a number', hint="give a positive number, or a share of the full supernet such as 25%"
+            f'{name}: "{text}" is not a number',
+            hint="give a positive number, or a share of the full supernet such as 25%",
         ) from error
     return Share(fraction=value / 100) if share else value
 
@@ -84,7 +85,9 @@ class Budget:
 
     def broken_by(self, cost: Cost) -> tuple[str, ...]:
         """The limits that this cost does not keep; the budget must be resolved."""
-        return tuple(name for name in _LIMITS if (limit := getattr(self, name)) is not None and getattr(cost, name) > limit)
+        return tuple(
+            name for name in _LIMITS if (limit := getattr(self, name)) is not None and getattr(cost, name) > limit
+        )
 
 
 _LIMITS = tuple(limit.name for limit in fields(Cost))

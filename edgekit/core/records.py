@@ -64,7 +64,8 @@ def read_json(path: Path, *, schema_version: int) -> dict[str, Any]:
     found = record.get("schema_version") if isinstance(record, dict) else None
     if found != schema_version:
         raise BadInputError(
-            f"{path} has schema version {found}, expected {schema_version}", hint="make it anew with this version of edgekit"
+            f"{path} has schema version {found}, expected {schema_version}",
+            hint="make it anew with this version of edgekit",
         )
     return dict(record)
 

@@ -61,7 +61,7 @@ def read_metadata(path: Path) -> Metadata:
                 f"{path} has no edgekit metadata of version {_SCHEMA_VERSION}", hint="name a file that edgekit exported"
             )
         return _from_json(record)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
 
 

@@ -69,7 +69,7 @@ def run_in_subprocess(
                 f"{path} crashed the interpreter ({signal.Signals(-child.returncode).name})",
                 hint="the file is damaged or not meant for TFLite on this machine",
             )
-        if child.returncode != 0:
+        if child.returncode > 0:
             refusal = folder / "refusal.txt"
             reason = refusal.read_text() if refusal.exists() else child.stderr.decode(errors="replace").strip()[-300:]
             raise BadInputError(f"the interpreter refused {path}: {reason}", hint="check that the file is whole")

@@ -65,7 +65,7 @@ def read_graph(path: Path) -> TFLiteGraph:
                 hint="networks with control flow are not supported",
             )
         return _graph(model)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise BadInputError(f"the graph in {path} is damaged: {error}", hint="make or copy the file anew") from error
 
 

@@ -81,12 +81,12 @@ class Block(nn.Module):
         self.spec = spec
         hidden = spec.hidden_channels
         first_kernel = spec.kernel if spec.kind is BlockKind.FUSED else 1
-        self.w_first = nn.Parameter(_kaiming(hidden, spec.in_channels, first_kernel))
+        self.w_first = nn.Parameter(kaiming(hidden, spec.in_channels, first_kernel))
         self.norm_first = ChannelNorm(hidden)
         if spec.kind is BlockKind.INVERTED:
-            self.w_depthwise = nn.Parameter(_kaiming(hidden, 1, spec.kernel))
+            self.w_depthwise = nn.Parameter(kaiming(hidden, 1, spec.kernel))
             self.norm_depthwise = ChannelNorm(hidden)
-        self.w_project = nn.Parameter(_kaiming(spec.out_channels, hidden, 1))
+        self.w_project = nn.Parameter(kaiming(spec.out_channels, hidden, 1))
         self.norm_project = CountNorm(spec.out_channels, spec.bricks)
 
     def channels_of(self, bricks: tuple[int, ...]) -> Tensor:
@@ -108,17 +108,11 @@ class Block(nn.Module):
             return x_NCHW
         chosen = self.channels_of(bricks)
         if spec.kind is BlockKind.FUSED:
-            y_NCHW = F.conv2d(x_NCHW, self.w_first[chosen], stride=spec.stride, padding=spec.kernel // 2)
+            y_NCHW = convolve(x_NCHW, self.w_first[chosen], spec.stride)
             y_NCHW = F.relu(self.norm_first(y_NCHW, chosen))
         else:
             y_NCHW = F.relu(self.norm_first(F.conv2d(x_NCHW, self.w_first[chosen]), chosen))
-            y_NCHW = F.conv2d(
-                y_NCHW,
-                self.w_depthwise[chosen],
-                stride=spec.stride,
-                padding=spec.kernel // 2,
-                groups=len(chosen),
-            )
+            y_NCHW = convolve(y_NCHW, self.w_depthwise[chosen], spec.stride, groups=len(chosen))
             y_NCHW = F.relu(self.norm_depthwise(y_NCHW, chosen))
         w_project = self.w_project[:, chosen]
         if gates is not None:
@@ -127,5 +121,22 @@ class Block(nn.Module):
         return x_NCHW + y_NCHW if spec.keeps_shape else y_NCHW
 
 
-def _kaiming(out_channels: int, in_channels: int, kernel: int) -> Tensor:
-    return nn.init.kaiming_normal_(torch.empty(out_channels, in_channels, kernel, kernel), mode="fan_in", nonlinearity="relu")
+def same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) for stride 1 and, on even sizes, 2: TFLite's SAME, which needs no PAD operator."""
+    before = (kernel - stride) // 2
+    after = kernel - stride - before
+    return before, after, before, after
+
+
+def convolve(x_NCHW: Tensor, w_OIHW: Tensor, stride: int, *, groups: int = 1) -> Tensor:
+    """Convolution with `same_padding`."""
+    left, right, *_ = padding = same_padding(w_OIHW.shape[-1], stride)
+    if left == right:
+        return F.conv2d(x_NCHW, w_OIHW, stride=stride, padding=left, groups=groups)
+    return F.conv2d(F.pad(x_NCHW, padding), w_OIHW, stride=stride, groups=groups)
+
+
+def kaiming(out_channels: int, in_channels: int, kernel: int) -> Tensor:
+    return nn.init.kaiming_normal_(
+        torch.empty(out_channels, in_channels, kernel, kernel), mode="fan_in", nonlinearity="relu"
+    )

@@ -20,7 +20,9 @@ class Genotype:
         try:
             genotype = cls(tuple(int(mask, 16) for mask in text.split(".")))
         except ValueError as error:
-            raise UsageError(f'"{text}" is not a genotype', hint="give one hexadecimal mask a block, such as ff.07.00.01") from error
+            raise UsageError(
+                f'"{text}" is not a genotype', hint="give one hexadecimal mask a block, such as ff.07.00.01"
+            ) from error
         if str(genotype) != text:
             raise UsageError(f'"{text}" is not a genotype in its canonical form', hint=f'did you mean "{genotype}"?')
         return genotype

@@ -20,7 +20,8 @@ class BlockKind(StrEnum):
 class BlockSpec:
     """A block of `bricks` equal slices of its hidden channels.
 
-    fused: convolution k x k -> ReLU -> projection 1 x 1. inverted: expansion 1 x 1 -> ReLU -> depthwise k x k -> ReLU -> projection.
+    fused: convolution k x k -> ReLU -> projection 1 x 1.
+    inverted: expansion 1 x 1 -> ReLU -> depthwise k x k -> ReLU -> projection 1 x 1.
     The stride is that of the k x k convolution. A block that keeps its shape has a shortcut, and all its bricks may close.
     """
 
@@ -113,4 +114,6 @@ class SupernetSpec:
                 labels=labels,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BadInputError(f"not a description of a supernet: {error}", hint="see models/signs43/recipe.toml") from error
+            raise BadInputError(
+                f"not a description of a supernet: {error}", hint="see models/signs43/recipe.toml"
+            ) from error

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from edgekit.supernet.supernet import Supernet
 
 CARD_SCHEMA = 1
-WEIGHTS, CALIBRATION, VOCABULARY, CARD = "weights.safetensors", "calibration.safetensors", "vocabulary.json", "card.json"
+WEIGHTS, CALIBRATION, VOCABULARY, CARD = (
+    "weights.safetensors",
+    "calibration.safetensors",
+    "vocabulary.json",
+    "card.json",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +52,9 @@ class SupernetFolder:
                 )
             return load_file(path)
         except OSError as error:
-            raise BadInputError(f"cannot read {path}: {error.strerror}", hint="restore the supernet's folder") from error
+            raise BadInputError(
+                f"cannot read {path}: {error.strerror}", hint="restore the supernet's folder"
+            ) from error
         except (SafetensorError, KeyError) as error:
             raise BadInputError(f"{path} is damaged: {error}", hint="restore the supernet's folder") from error
 
@@ -76,14 +83,18 @@ def open_supernet(name: str | Path) -> SupernetFolder:
     path = Path(name)
     if not (path / CARD).is_file():
         if path.name != str(name) or path.is_dir():
-            raise BadInputError(f"{path} holds no supernet ({CARD} is missing)", hint="name a folder that training wrote")
+            raise BadInputError(
+                f"{path} holds no supernet ({CARD} is missing)", hint="name a folder that training wrote"
+            )
         path = data_folder("models") / str(name)
         if not (path / CARD).is_file():
             raise UsageError(f'no supernet is called "{name}"', hint=did_you_mean(str(name), list_supernets()))
     card = read_json(path / CARD, schema_version=CARD_SCHEMA)
     vocabulary = Vocabulary.load(path / VOCABULARY)
     if not isinstance(card.get("supernet"), dict) or not isinstance(card.get("sha256"), dict):
-        raise BadInputError(f"{path / CARD} lacks the description of the supernet", hint="restore the supernet's folder")
+        raise BadInputError(
+            f"{path / CARD} lacks the description of the supernet", hint="restore the supernet's folder"
+        )
     spec = SupernetSpec.from_json(card["supernet"], labels=len(vocabulary))
     return SupernetFolder(name=path.resolve().name, path=path, card=card, spec=spec, vocabulary=vocabulary)
 

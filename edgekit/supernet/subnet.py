@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgekit.supernet.blocks import Block
+from edgekit.supernet.blocks import Block, same_padding
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import BlockKind
 from edgekit.supernet.supernet import Supernet
@@ -48,7 +48,7 @@ def slice_subnet(supernet: Supernet, genotype: Genotype, task: Task) -> Subnet:
     spec = supernet.spec
     spec.check(genotype)
     stem = _convolution(supernet.w_stem, *supernet.norm_stem.affine(supernet.stem_channels), stride=2)
-    layers: list[nn.Module] = [stem, nn.ReLU()]
+    layers: list[nn.Module] = [*stem, nn.ReLU()]
     for index, block in enumerate(supernet.blocks):
         assert isinstance(block, Block)  # noqa: S101
         bricks = genotype.open_bricks(index)
@@ -66,30 +66,40 @@ def slice_subnet(supernet: Supernet, genotype: Genotype, task: Task) -> Subnet:
     return Subnet(nn.Sequential(*layers), sliced_head, grouping).eval().requires_grad_(False)
 
 
+def task_probabilities(z_NL: Tensor, task: Task) -> Tensor:
+    """`p_NK` of a task's outputs from logits over the whole vocabulary: the definition that a subnet's head must equal."""
+    if not task.needs_all_labels:
+        return z_NL[:, list(task.indices)].softmax(1)
+    return z_NL.softmax(1) @ torch.from_numpy(task.grouping(z_NL.shape[1])).T.to(z_NL.device)
+
+
 def _sliced(block: Block, bricks: tuple[int, ...]) -> SubnetBlock:
     spec = block.spec
     chosen = block.channels_of(bricks)
     first = block.norm_first.affine(chosen)
-    layers: list[nn.Module]
     if spec.kind is BlockKind.FUSED:
-        layers = [_convolution(block.w_first[chosen], *first, stride=spec.stride), nn.ReLU()]
+        layers = [*_convolution(block.w_first[chosen], *first, stride=spec.stride), nn.ReLU()]
     else:
         depthwise = block.norm_depthwise.affine(chosen)
         layers = [
-            _convolution(block.w_first[chosen], *first),
+            *_convolution(block.w_first[chosen], *first),
             nn.ReLU(),
-            _convolution(block.w_depthwise[chosen], *depthwise, stride=spec.stride, groups=len(chosen)),
+            *_convolution(block.w_depthwise[chosen], *depthwise, stride=spec.stride, groups=len(chosen)),
             nn.ReLU(),
         ]
-    layers.append(_convolution(block.w_project[:, chosen], *block.norm_project.affine(len(bricks))))
+    layers += _convolution(block.w_project[:, chosen], *block.norm_project.affine(len(bricks)))
     return SubnetBlock(layers, shortcut=spec.keeps_shape)
 
 
-def _convolution(w_OIHW: Tensor, scale_O: Tensor, shift_O: Tensor, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution with the affine map of its normalisation folded in, folded in float64."""
+def _convolution(
+    w_OIHW: Tensor, scale_O: Tensor, shift_O: Tensor, *, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    """A convolution with its normalisation's affine map folded in, in float64; before it, padding that is not symmetric."""
     out_channels, in_channels, kernel, _ = w_OIHW.shape
-    convolution = nn.Conv2d(in_channels * groups, out_channels, kernel, stride, kernel // 2, groups=groups)
+    left, right, *_ = padding = same_padding(kernel, stride)
+    symmetric = left == right
+    convolution = nn.Conv2d(in_channels * groups, out_channels, kernel, stride, left if symmetric else 0, groups=groups)
     convolution.weight.copy_(w_OIHW.double() * scale_O[:, None, None, None])
     assert convolution.bias is not None  # noqa: S101
     convolution.bias.copy_(shift_O)
-    return convolution
+    return [convolution] if symmetric else [nn.ZeroPad2d(padding), convolution]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from edgekit.supernet.blocks import Block, ChannelNorm, _kaiming
+from edgekit.supernet.blocks import Block, ChannelNorm, convolve, kaiming
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
 
@@ -21,7 +21,7 @@ class Supernet(nn.Module):
     def __init__(self, spec: SupernetSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.w_stem = nn.Parameter(_kaiming(spec.stem_channels, 3, 3))
+        self.w_stem = nn.Parameter(kaiming(spec.stem_channels, 3, 3))
         self.norm_stem = ChannelNorm(spec.stem_channels)
         self.register_buffer("stem_channels", torch.arange(spec.stem_channels), persistent=False)
         self.blocks = nn.ModuleList(Block(block) for block in spec.blocks)
@@ -45,7 +45,7 @@ class Supernet(nn.Module):
         return self._head(y_NCHW)
 
     def _stem(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW = F.conv2d(x_NCHW, self.w_stem, stride=2, padding=1)
+        y_NCHW = convolve(x_NCHW, self.w_stem, 2)
         return F.relu(self.norm_stem(y_NCHW, self.stem_channels))
 
     def _head(self, y_NCHW: Tensor) -> Tensor:

@@ -121,10 +121,13 @@ def pictures(count: int, seed: int) -> npt.NDArray[np.uint8]:
 
 
 def make_model(labels: int, names: tuple[str, ...], preprocessing: Preprocessing, groups: Sequence[int] = ()) -> Model:
-    """A network that has learned to tell colours; `groups` gives the output of each of its labels, if they are grouped."""
+    """A network that tells colours apart; `groups`, if any, gives the output that each of its labels belongs to."""
     torch.manual_seed(7)
     module = Classifier(labels, nn.functional.one_hot(torch.tensor(groups)).float() if groups else None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine more threads wait for each other
     train(module, preprocessing)
+    torch.set_num_threads(threads)
     return Model(
         module=module.eval(),
         labels=names,
@@ -142,7 +145,7 @@ def train(module: Classifier, preprocessing: Preprocessing) -> None:
     y = torch.from_numpy(np.linalg.norm(pixels.mean((1, 2))[:, None] - colours, axis=2).argmin(1))
     x_NCHW = torch.from_numpy(to_float(pixels, preprocessing)).permute(0, 3, 1, 2).contiguous()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
-    for batch in torch.randperm(512).repeat(10).split(64):
+    for batch in torch.randperm(512).repeat(6).split(64):
         z = module.head(module.blocks(torch.relu(module.stem(x_NCHW[batch]))).mean((2, 3)))
         optimizer.zero_grad()
         nn.functional.cross_entropy(z, y[batch]).backward()

@@ -135,6 +135,7 @@ def test_a_file_of_another_maker_has_no_edgekit_metadata(plain: Exported, tmp_pa
         b"",
         b"not JSON",
         b"[]",
+        b"[" * 100_000,
         b"null",
         b'{"schema_version": 99}',
         b'{"schema_version": 1}',

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from exported_networks import Exported
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.operators import OperatorKind
@@ -59,6 +62,20 @@ def test_what_is_no_network_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=str(path)):
         read_graph(path)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.floats(0, 1), value=st.binary(min_size=1, max_size=8), cut=st.floats(0, 0.3))
+def test_a_damaged_file_is_read_or_refused_but_never_crashes(
+    plain: Exported, tmp_path: Path, at: float, value: bytes, cut: float
+) -> None:
+    content = bytearray(plain.int8.path.read_bytes())
+    start = int(at * len(content))
+    content[start : start + len(value)] = value
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content[: int((1 - cut) * len(content))])
+    with suppress(BadInputError):
+        assert read_graph(path).census
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_an_agreement_below_the_limit_is_a_miss_with_figure_and_limit(plain: Exp
         verify(plain.model, plain.int8, plain.x_NHWC, min_agreement=1.01)
 
 
+class Fewer(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x)[:, :4]
+
+
+def test_another_number_of_outputs_is_a_miss(plain: Exported) -> None:
+    model = changed(plain.model, module=Fewer(plain.model.module).eval())
+    with pytest.raises(VerificationError, match="fp32 outputs is 5, must be == 4"):
+        verify(model, plain.int8, plain.x_NHWC, min_agreement=0.5)
+
+
 def test_an_operator_that_was_not_described_is_a_miss(plain: Exported) -> None:
     without_stem = plain.model.operators[1:]
     with pytest.raises(VerificationError, match=r"conv operators is 9, must be == 8; MACs is \d+, must be == \d+"):
@@ -65,7 +80,7 @@ def test_an_operator_that_was_not_described_is_a_miss(plain: Exported) -> None:
 
 def test_an_fp32_file_does_not_pass_for_int8(plain: Exported) -> None:
     pretended = replace(plain.int8, path=plain.fp32.path)
-    with pytest.raises(VerificationError, match="operators on float32 is 21, must be == 0"):
+    with pytest.raises(VerificationError, match="operators on float32 is 19, must be == 0"):
         verify(plain.model, pretended, plain.x_NHWC, min_agreement=0.5)
 
 

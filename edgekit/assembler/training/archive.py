@@ -13,6 +13,7 @@ from torch import Tensor
 from edgekit.assembler.generator import BrickMacs, open_within
 from edgekit.assembler.predictor import answers_of
 from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.subnet import task_probabilities
 from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.sampling import Composition, random_task
 from edgekit.tasks.task import Task, TaskKind
@@ -47,7 +48,9 @@ def sample_counts(supernet: Supernet, *, smallest: float, seed: int) -> tuple[tu
     return tuple(found)
 
 
-def sample_tasks(vocabulary: Vocabulary, seen: Sequence[Composition], *, exclude: set[frozenset[int]], seed: int) -> tuple[Task, ...]:
+def sample_tasks(
+    vocabulary: Vocabulary, seen: Sequence[Composition], *, exclude: set[frozenset[int]], seed: int
+) -> tuple[Task, ...]:
     """Random label sets and seen compositions; a third of them asked as presence or with `other`."""
     rng = np.random.default_rng(seed)
     n = len(vocabulary)
@@ -86,10 +89,6 @@ def measure(
 
 def right_answers(z_NL: Tensor, y_N: Tensor, task: Task) -> Tensor:
     """Which images of labels that the task knows are answered rightly from logits over the whole vocabulary."""
-    answers_L, asked = answers_of(task, z_NL.shape[1])
-    if task.needs_all_labels:
-        answered_N = (z_NL.softmax(1) @ torch.from_numpy(task.grouping(z_NL.shape[1])).T.to(z_NL.device)).argmax(1)
-    else:
-        answered_N = z_NL[:, asked].argmax(1)
-    right: Tensor = answers_L[y_N] == answered_N
+    answers_L, _ = answers_of(task, z_NL.shape[1])
+    right: Tensor = answers_L[y_N] == task_probabilities(z_NL, task).argmax(1)
     return right

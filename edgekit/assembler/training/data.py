@@ -55,13 +55,15 @@ def read_parquet(folder: Path, split: str, *, image_size: int, labels: int) -> D
         group += table["track"].to_pylist() if "track" in table.column_names else [-1] * len(table)
         images += _decoded(columns["image"], path, image_size)
     y_N = np.asarray(y, np.int64)
-    if len(y_N) and not (0 <= y_N.min() and y_N.max() < labels):
+    if len(y_N) and not (y_N.min() >= 0 and y_N.max() < labels):
         raise BadInputError(
             f"labels in {folder} run from {y_N.min()} to {y_N.max()}, the vocabulary has {labels}",
             hint="train with the vocabulary of this data",
         )
     return Dataset(
-        x_NCHW=np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)), y_N=y_N, group_N=np.asarray(group, np.int64)
+        x_NCHW=np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)),
+        y_N=y_N,
+        group_N=np.asarray(group, np.int64),
     )
 
 

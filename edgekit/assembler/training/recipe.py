@@ -9,7 +9,6 @@ from typing import Any
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.names import did_you_mean
-from edgekit.supernet.spec import SupernetSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,5 +62,7 @@ class Recipe:
             value = record[key]
             fits = isinstance(value, {"str": str, "int": int, "float": (int, float)}.get(str(expected), dict))
             if not fits or isinstance(value, bool):
-                raise BadInputError(f'{path}: "{key}" must be of type {expected}', hint="see models/signs43/recipe.toml")
+                raise BadInputError(
+                    f'{path}: "{key}" must be of type {expected}', hint="see models/signs43/recipe.toml"
+                )
         return cls(**record)

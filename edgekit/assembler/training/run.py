@@ -29,7 +29,9 @@ from edgekit.tasks.vocabulary import Vocabulary
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 
-def train_supernet(recipe_path: Path, data: Path, output: Path, *, resume: bool, overwrite: bool, report: Report) -> Path:
+def train_supernet(
+    recipe_path: Path, data: Path, output: Path, *, resume: bool, overwrite: bool, report: Report
+) -> Path:
     """Writes `output` whole, and checkpoints beside it in `<output>.training` on the way.
 
     The vocabulary is the `vocabulary.json` beside the recipe. Under `torchrun` every process trains and the first one writes.
@@ -41,7 +43,9 @@ def train_supernet(recipe_path: Path, data: Path, output: Path, *, resume: bool,
     dataset = read_parquet(data, "train", image_size=spec.image_size, labels=len(vocabulary))
     missing = sorted(set(range(len(vocabulary))) - set(dataset.y_N.tolist()))
     if missing:
-        raise BadInputError(f"{data} has no image of label {missing[0]}", hint="give at least a few images of every label")
+        raise BadInputError(
+            f"{data} has no image of label {missing[0]}", hint="give at least a few images of every label"
+        )
     train, held_out = split_by_group(dataset, held_out=recipe.held_out, seed=recipe.seed)
 
     started = time.monotonic()
@@ -83,7 +87,9 @@ def train_supernet(recipe_path: Path, data: Path, output: Path, *, resume: bool,
 
     with whole_folder(output, overwrite=overwrite) as folder:
         parts = {"supernet": supernet, "generator": generator, "predictor": predictor}
-        tensors = {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
+        tensors = {
+            f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()
+        }
         write_bytes(folder / WEIGHTS, save({key: value.contiguous() for key, value in tensors.items()}))
         write_bytes(folder / CALIBRATION, save({"x_NHWC": pictures.permute(0, 2, 3, 1).contiguous()}))
         vocabulary.save(folder / VOCABULARY)
@@ -131,4 +137,3 @@ def _some(dataset: Dataset, seed: int) -> NDArray[np.uint8]:
 def _pixel_moments(dataset: Dataset) -> Moments:
     x_NCHW = torch.from_numpy(dataset.x_NCHW).float() / 255
     return Moments(mean_C=x_NCHW.mean((0, 2, 3)), var_C=x_NCHW.var((0, 2, 3)))
-

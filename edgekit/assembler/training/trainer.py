@@ -184,7 +184,9 @@ class Trainer:
         bricks = max(block.bricks for block in self.spec.blocks)
         falling = np.sort(self.tasks.random((len(self.spec.blocks), bricks)))[:, ::-1]
         favoured = falling + self.tasks.normal(0, 0.3, (len(self.spec.blocks), 1))
-        return Genotype.prefix(open_within(favoured, self.spec, self.macs, self._draw_limit(self.recipe.largest_limit / 2)))
+        return Genotype.prefix(
+            open_within(favoured, self.spec, self.macs, self._draw_limit(self.recipe.largest_limit / 2))
+        )
 
     def _learning_rate(self, step: int) -> float:
         """A linear start and half a cosine, once for the warm-up and once, lower, for the joint training."""
@@ -193,7 +195,11 @@ class Trainer:
             peak, done, start = recipe.warmup_learning_rate, step / recipe.warmup_steps, 0.05
             floor = 0.1
         else:
-            peak, done, start = recipe.learning_rate, (step - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps), 0.03
+            peak, done, start = (
+                recipe.learning_rate,
+                (step - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps),
+                0.03,
+            )
             floor = 0.0
         return peak * min(1.0, (done + 1e-3) / start) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
@@ -239,7 +245,8 @@ class Trainer:
         bricks = max(block.bricks for block in self.spec.blocks)
         order = -np.arange(bricks, dtype=float)[None].repeat(len(self.spec.blocks), 0)
         genotypes = {"acc_100": self.spec.full} | {
-            f"acc_{limit:g}": Genotype.prefix(open_within(order, self.spec, self.macs, limit / 100)) for limit in (12.5, 25)
+            f"acc_{limit:g}": Genotype.prefix(open_within(order, self.spec, self.macs, limit / 100))
+            for limit in (12.5, 25)
         }
         return {name: self._accuracy(supernet, genotype) for name, genotype in genotypes.items()}
 

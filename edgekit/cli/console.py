@@ -1,0 +1,70 @@
+"""What a command prints: its result on stdout, as a table or as one JSON object, and nothing else there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import click
+
+# Wider than any row: a line of a pipe or a file is never wrapped.
+_ENDLESS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Console:
+    """How a command was asked to print."""
+
+    as_json: bool
+    quiet: bool
+
+    def facts(self, facts: Mapping[str, object]) -> None:
+        """A row for each name and its value."""
+        self.table((), ((name, str(value)) for name, value in facts.items()))
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """On a terminal in lines and colours, else in plain aligned columns."""
+        from rich import box
+        from rich.console import Console as Rich
+        from rich.table import Table
+
+        on_terminal = sys.stdout.isatty()
+        table = Table(box=box.SIMPLE if on_terminal else None, show_header=bool(header), pad_edge=False)
+        for name in header or ("", ""):
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        rich = Rich(markup=False, emoji=False, highlight=False, width=None if on_terminal else _ENDLESS)
+        if on_terminal:
+            rich.print(table)
+            return
+        with rich.capture() as capture:
+            rich.print(table)
+        self.line("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+    def line(self, text: str = "") -> None:
+        print(text)  # noqa: T201
+
+    def json(self, record: Mapping[str, Any]) -> None:
+        self.line(json.dumps(record, indent=2))
+
+
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command --json, -q and -v, and hands it a `console`. -v is for `main`, which reports failures."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print no progress.")
+    @click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Print the traceback of an error.")
+    @wraps(command)
+    def with_console(*, as_json: bool, quiet: bool, **options: Any) -> None:
+        command(console=Console(as_json=as_json, quiet=quiet), **options)
+
+    return with_console
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from types import FrameType
+
+GRACE_S = 2.0
+
+
+class Interruption:
+    """Ends a command by KeyboardInterrupt, so that every `finally` on the way cleans up.
+
+    Signals within GRACE_S of the last one are dropped: a second Ctrl-C must not cut the clean-up short. Later ones count
+    again: a library may have swallowed the first.
+    """
+
+    def __init__(self) -> None:
+        self._last_s = -math.inf
+
+    @property
+    def requested(self) -> bool:
+        return self._last_s > -math.inf
+
+    def listen(self) -> None:
+        for name in (signal.SIGINT, signal.SIGTERM):
+            # What a shell starts in the background is to ignore Ctrl-C.
+            if signal.getsignal(name) is not signal.SIG_IGN:
+                signal.signal(name, self._end)
+
+    def _end(self, _signal: int, _frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_s >= GRACE_S:
+            self._last_s = now_s
+            raise KeyboardInterrupt

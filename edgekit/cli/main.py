@@ -1,0 +1,83 @@
+"""The `edgekit` command: subcommands, signals, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from edgekit.cli.build import build
+from edgekit.cli.devices import devices
+from edgekit.cli.failures import Failure, failure_of
+from edgekit.cli.interruption import Interruption
+from edgekit.cli.models import models
+from edgekit.cli.predict import predict
+from edgekit.cli.verify import verify
+from edgekit.core.errors import ExitCode
+from edgekit.version import VERSION
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="edgekit")
+def edgekit() -> None:
+    """From a task and a board to a verified model."""
+
+
+for command in (build, predict, verify, models, devices):
+    edgekit.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; nothing escapes as an exception."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    interruption = Interruption()
+    interruption.listen()
+    # A name in another script than the terminal's must not end a command.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        with edgekit.make_context("edgekit", given) as context:
+            edgekit.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except BrokenPipeError:
+        _drop_output()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
+    except BaseException as error:
+        # A library may have turned the interruption into an error of its own.
+        cause = KeyboardInterrupt() if interruption.requested else error
+        return _report(failure_of(cause), error, given)
+    return ExitCode.OK
+
+
+def _report(failure: Failure, error: BaseException, arguments: Sequence[str]) -> int:
+    # Not what click parsed: an error of usage is reported too.
+    flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    try:
+        sys.stderr.write(f"{failure}\n")
+        if "-v" in flags or "--verbose" in flags:
+            import traceback
+
+            traceback.print_exception(error)
+        if "--json" in flags:
+            import json
+
+            sys.stdout.write(json.dumps({"error": failure.to_json()}, indent=2) + "\n")
+            sys.stdout.flush()
+    except OSError:  # nobody reads, or nothing can be written: the exit code still tells
+        _drop_output()
+    return failure.code
+
+
+def _drop_output() -> None:
+    """Keeps the interpreter from failing once more when it flushes stdout at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

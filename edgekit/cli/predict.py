@@ -1,0 +1,31 @@
+"""edgekit predict"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli.console import Console, output_options
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of this machine.")
+@output_options
+def predict(*, console: Console, folder: Path, images: tuple[Path, ...], threads: int) -> None:
+    """Run the model of a build FOLDER on pictures, on this machine."""
+    from edgekit.pipeline.predict import predict as run
+
+    predictions = run(folder, images, threads=threads)
+    if console.as_json:
+        console.json({"predictions": [prediction.to_json() for prediction in predictions]})
+        return
+    console.table(
+        ("file", "label", "probability", "ms here"),
+        (
+            (prediction.file, prediction.label, f"{prediction.probability:.3f}", f"{prediction.ms:.3f}")
+            for prediction in predictions
+        ),
+    )

@@ -1,0 +1,132 @@
+"""How far a command is, on stderr: moving on a terminal, else in plain lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from edgekit.cli.console import Console
+
+LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def stages(console: Console) -> Iterator[Callable[[str], None]]:
+    """Yields what to call with the name of each stage as it starts: a line a stage, with its seconds."""
+    if console.quiet:
+        yield lambda _stage: None
+        return
+    with _Spinner() if sys.stderr.isatty() else _Lines() as shown:
+        yield shown.start
+
+
+class _Lines:
+    """The name as a stage starts, its seconds as it ends."""
+
+    def __init__(self) -> None:
+        self._running = False
+        self._started = 0.0
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def start(self, stage: str) -> None:
+        self.end()
+        self._write(stage)
+        self._running, self._started = True, time.monotonic()
+
+    def end(self) -> None:
+        if self._running:
+            self._write(f" {time.monotonic() - self._started:.1f} s\n")
+            self._running = False
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+class _Spinner:
+    """A moving sign beside the running stage; a line for each that has ended."""
+
+    def __init__(self) -> None:
+        from rich.console import Console as Rich
+
+        self._status = Rich(stderr=True, markup=False, highlight=False).status("")
+        self._stage = ""
+        self._started = 0.0
+
+    def __enter__(self) -> _Spinner:
+        self._status.start()
+        return self
+
+    def start(self, stage: str) -> None:
+        self.end()
+        self._stage, self._started = stage, time.monotonic()
+        self._status.update(stage)
+
+    def end(self) -> None:
+        if self._stage:
+            self._status.console.print(f"{self._stage} {time.monotonic() - self._started:.1f} s")
+            self._stage = ""
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._status.stop()
+
+
+@contextmanager
+def steps(console: Console) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+    """Yields what to call with (stage, steps done, steps in all, figures) during work of minutes or hours."""
+    if console.quiet:
+        yield lambda _stage, _done, _of, _figures: None
+    elif sys.stderr.isatty():
+        with _bars() as report:
+            yield report
+    else:
+        yield _SparseLines().report
+
+
+class _SparseLines:
+    """A line at most every LINE_EVERY_S, and one at the end of each stage."""
+
+    def __init__(self) -> None:
+        self._last = -LINE_EVERY_S
+
+    def report(self, stage: str, done: int, of: int, figures: dict[str, float]) -> None:
+        if done < of and time.monotonic() - self._last < LINE_EVERY_S:
+            return
+        self._last = time.monotonic()
+        sys.stderr.write(f"{stage} {done}/{of} {_listed(figures)}".rstrip() + "\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+    from rich.console import Console as Rich
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
+    )
+    with Progress(*columns, console=Rich(stderr=True)) as progress:
+        bars: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, of: int, figures: dict[str, float]) -> None:
+            if stage not in bars:
+                bars[stage] = progress.add_task(stage, total=of, figures="")
+            progress.update(bars[stage], completed=done, figures=_listed(figures))
+
+        yield report
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return " ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -1,0 +1,303 @@
+"""The way of a build: plan, assemble, slice, export, verify, profile, report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.budget import Budget, Cost
+from edgekit.core.errors import InfeasibleError, VerificationError
+from edgekit.core.images import list_images, read_image, to_float
+from edgekit.core.model import Model, Preprocessing
+from edgekit.core.operators import Operator
+from edgekit.core.quantity import Evidence, Quantity
+from edgekit.core.records import sha256_of, whole_folder, write_bytes, write_json
+from edgekit.devices.cost_model import CostModel, load_cost_model
+from edgekit.devices.memory import peak_ram_bytes
+from edgekit.devices.precision import Precision
+from edgekit.devices.size import file_size_bytes
+from edgekit.pipeline.plan import BuildPlan, plan
+from edgekit.pipeline.result import BuildResult, Figure
+from edgekit.pipeline.stages import Stages
+from edgekit.report.card import write_card
+from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.storage import CALIBRATION
+from edgekit.version import VERSION
+
+if TYPE_CHECKING:
+    from edgekit.assembler.assembler import Assembler
+    from edgekit.assembler.searcher import Assembly
+    from edgekit.exporters.tflite import Artifact
+    from edgekit.exporters.verify import Verification
+
+MAX_CALIBRATION_IMAGES = 128
+MIN_INT8_AGREEMENT = 0.9
+MAX_SLICE_DIFFERENCE = 1e-5
+SIZE_ATTEMPTS = 3
+KEPT_OUTPUTS = 16
+_LIBRARIES = ("torch", "numpy", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "safetensors", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """An exported network on its way into the build folder."""
+
+    assembly: Assembly
+    model: Model
+    artifact: Artifact
+    slice_difference: float
+
+
+def build(
+    *,
+    task: str,
+    output: Path | str,
+    target: str = "rpi4",
+    budget: Budget | None = None,
+    model: str | Path = "signs43",
+    presence: bool = False,
+    other: bool = False,
+    data: Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _stage: None,
+) -> BuildResult:
+    """Builds the network of a task for a target into the folder `output`, which appears whole or not at all.
+
+    `data` is a folder of pictures to calibrate int8 with, in place of the supernet's synthesised ones. `progress` is called
+    with the name of each stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, and
+    BadInputError, each with its exit code.
+    """
+    stages = Stages(progress)
+    with whole_folder(Path(output), overwrite=overwrite) as folder:
+        with stages.stage("plan"):
+            planned = plan(
+                task=task,
+                target=target,
+                budget=budget,
+                model=model,
+                presence=presence,
+                other=other,
+                data=data,
+                seed=seed,
+            )
+            cost_model = load_cost_model(planned.target)
+        with stages.stage("load"):
+            from edgekit.assembler.assembler import Assembler
+
+            assembler = Assembler.load(planned.model)
+            calibration_NHWC = _calibration(planned)
+        made = _make(planned, assembler, cost_model, calibration_NHWC, folder, stages)
+        with stages.stage("verify"):
+            from edgekit.exporters.verify import verify
+
+            verification = verify(made.model, made.artifact, calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
+        with stages.stage("profile"):
+            figures = _figures(planned, made, cost_model)
+        with stages.stage("report"):
+            result = BuildResult(
+                folder=Path(output),
+                plan=planned,
+                genotype=str(made.assembly.genotype),
+                labels=made.model.labels,
+                figures=figures,
+                stages_s=stages.seconds,
+            )
+            _write(folder, result, made, verification, calibration_NHWC, stages)
+    return result
+
+
+def _make(
+    planned: BuildPlan,
+    assembler: Assembler,
+    cost_model: CostModel,
+    calibration_NHWC: NDArray[np.float32],
+    folder: Path,
+    stages: Stages,
+) -> _Made:
+    """Assembles and exports; where the real file breaks a size limit that the prediction kept, again with a tighter limit."""
+    from edgekit.exporters.tflite import export
+
+    tables = assembler.tables(planned.task, partial(price, cost_model, planned.target.precision))
+    budget = planned.budget.resolve(tables.full)
+    limit = budget.size_bytes
+    for _ in range(SIZE_ATTEMPTS):
+        with stages.stage("assemble"):
+            assembly = assembler.searcher.search(planned.task, budget, tables, seed=planned.seed)
+            stages.note(f"genotype {assembly.genotype}, predicted accuracy {assembly.accuracy:.4f}")
+        with stages.stage("slice"):
+            model, difference = _slice(planned, assembler, assembly.genotype, calibration_NHWC)
+        with stages.stage("export"):
+            artifact = export(
+                model, precision=planned.target.precision, calibration_NHWC=calibration_NHWC, folder=folder
+            )
+        if not isinstance(limit, (int, float)) or artifact.size_bytes <= limit:
+            return _Made(assembly=assembly, model=model, artifact=artifact, slice_difference=difference)
+        stages.note(f"the file has {artifact.size_bytes} bytes, above the limit of {limit:.0f}: a smaller one is made")
+        budget = replace(budget, size_bytes=limit * assembly.cost.size_bytes / artifact.size_bytes * 0.99)
+    raise InfeasibleError(
+        f"no file within {limit:.0f} bytes: the smallest tried has {artifact.size_bytes}", hint="raise --size-bytes"
+    )
+
+
+def price(cost_model: CostModel, precision: Precision, operators: Sequence[Operator]) -> Cost:
+    """The predicted cost of a list of operators on a target."""
+    return Cost(
+        latency_ms=cost_model.latency_ms(operators),
+        size_bytes=file_size_bytes(operators, precision),
+        peak_ram_bytes=peak_ram_bytes(operators, precision) if operators else 0,
+        macs=sum(operator.macs for operator in operators),
+    )
+
+
+def _calibration(planned: BuildPlan) -> NDArray[np.float32]:
+    """`x_NHWC` preprocessed pictures: the user's, or those synthesised when the supernet was trained."""
+    preprocessing = _preprocessing(planned)
+    if planned.data is None:
+        return to_float(planned.model.read_tensors(CALIBRATION)["x_NHWC"].numpy(), preprocessing)
+    paths = list_images(planned.data)
+    chosen = np.random.default_rng(planned.seed).permutation(len(paths))[:MAX_CALIBRATION_IMAGES]
+    return to_float(np.stack([read_image(paths[index], preprocessing) for index in sorted(chosen)]), preprocessing)
+
+
+def _preprocessing(planned: BuildPlan) -> Preprocessing:
+    size = planned.model.spec.image_size
+    return Preprocessing(height=size, width=size)
+
+
+def _slice(
+    planned: BuildPlan, assembler: Assembler, genotype: Genotype, x_NHWC: NDArray[np.float32]
+) -> tuple[Model, float]:
+    """The subnet as a model, and how far its probabilities are from the gated supernet's. Raises VerificationError."""
+    import torch
+
+    from edgekit.supernet.description import describe
+    from edgekit.supernet.subnet import slice_subnet, task_probabilities
+
+    task = planned.task
+    subnet = slice_subnet(assembler.supernet, genotype, task)
+    with torch.inference_mode():
+        x_NCHW = torch.from_numpy(x_NHWC).permute(0, 3, 1, 2).contiguous()
+        gated = task_probabilities(assembler.supernet.forward_gated(x_NCHW, genotype), task)
+        difference = float((subnet(x_NCHW) - gated).abs().max())
+    if not difference <= MAX_SLICE_DIFFERENCE:
+        raise VerificationError(
+            f"slice: the subnet {genotype} differs from the gated supernet by {difference:.2g}, at most "
+            f"{MAX_SLICE_DIFFERENCE:g} is allowed",
+            hint="report it with the build's plan.json: it is a fault of edgekit",
+        )
+    labels = task.outputs(planned.model.vocabulary)
+    model = Model(
+        module=subnet,
+        labels=labels,
+        preprocessing=_preprocessing(planned),
+        operators=describe(assembler.searcher.spec, genotype, outputs=len(labels), grouped=task.needs_all_labels),
+        provenance={
+            "supernet": planned.model.name,
+            "supernet_sha256": planned.model.card["sha256"]["weights.safetensors"],
+            "genotype": str(genotype),
+            "task": planned.task.text,
+            "target": str(planned.target),
+            "passes": ", ".join(step["id"] for step in _recipe(planned)["passes"]),
+        },
+    )
+    return model, difference
+
+
+def _recipe(planned: BuildPlan) -> dict[str, Any]:
+    passes = [{"id": "fold::batch_norm"}]
+    if planned.target.precision is Precision.INT8:
+        passes.append({"id": "quant::static_wi8_ai8"})
+    return {"schema_version": 1, "passes": passes}
+
+
+def _figures(planned: BuildPlan, made: _Made, cost_model: CostModel) -> tuple[Figure, ...]:
+    from edgekit.exporters.tflite_graph import read_graph
+
+    graph = read_graph(made.artifact.path)
+    cost = made.assembly.cost
+    error = float(planned.model.card["predictor"]["p90_absolute_error"])
+    accuracy = made.assembly.accuracy
+    file = made.artifact.path.name
+    precision = planned.target.precision
+    quantities = {
+        "accuracy": Quantity(
+            value=accuracy,
+            unit="fraction",
+            evidence=Evidence.PREDICTED,
+            source=f"accuracy predictor of {planned.model.name}, fp32, held-out images (90 % of its errors on unseen genotypes)",
+            interval=(max(0.0, accuracy - error), min(1.0, accuracy + error)),
+        ),
+        "latency": cost_model.predict_latency(graph.operators),
+        "size": _counted(made.artifact.size_bytes, "bytes", file),
+        "size predicted": _modelled(cost.size_bytes, "bytes", "file size model"),
+        "peak RAM": _modelled(
+            peak_ram_bytes(graph.operators, precision), "bytes", f"liveness of the tensors of {file}"
+        ),
+        "peak RAM predicted": _modelled(cost.peak_ram_bytes, "bytes", "liveness of the described operators"),
+        "MACs": _counted(graph.macs, "MACs", file),
+        "parameters": _counted(sum(op.weights + op.biases for op in graph.operators), "weights", file),
+    }
+    return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
+
+
+def _counted(value: float, unit: str, file: str) -> Quantity:
+    return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=f"counted in {file}")
+
+
+def _modelled(value: float, unit: str, model: str) -> Quantity:
+    return Quantity(value=value, unit=unit, evidence=Evidence.PREDICTED, source=model)
+
+
+def _write(
+    folder: Path,
+    result: BuildResult,
+    made: _Made,
+    verification: Verification,
+    x_NHWC: NDArray[np.float32],
+    stages: Stages,
+) -> None:
+    from safetensors.numpy import save
+
+    from edgekit.exporters.runner import run_in_subprocess
+
+    if made.artifact.reference is not None:
+        made.artifact.reference.path.unlink()
+    kept_NHWC = np.ascontiguousarray(x_NHWC[:KEPT_OUTPUTS])
+    outputs = run_in_subprocess(made.artifact.path, kept_NHWC).outputs
+    write_bytes(folder / "outputs.safetensors", save({"x_NHWC": kept_NHWC, "p_NK": np.ascontiguousarray(outputs)}))
+    write_bytes(folder / "labels.txt", ("\n".join(result.labels) + "\n").encode())
+    write_json(folder / "plan.json", result.plan.to_json())
+    write_json(folder / "recipe.json", _recipe(result.plan))
+    write_json(folder / "env.json", _environment())
+    write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
+    record = result.to_json()
+    record["verification"] = verification.to_json()
+    record["verification"]["slice_difference"] = made.slice_difference
+    write_card(folder / "card.md", record, model_card=result.plan.model.card)
+    record["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    write_json(folder / "report.json", record)
+
+
+def _environment() -> dict[str, Any]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "absent"
+    return {
+        "schema_version": 1,
+        "edgekit": VERSION,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "libraries": found,
+    }

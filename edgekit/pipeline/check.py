@@ -1,0 +1,92 @@
+"""Checks a finished build again: its files, and what its model computes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.errors import BadInputError, VerificationError
+from edgekit.core.records import read_json, sha256_of
+from edgekit.pipeline.predict import MODEL_FILE
+from edgekit.pipeline.result import REPORT_SCHEMA
+
+# Another machine's kernels may round an int8 probability to its neighbour, or to the one after it.
+MAX_OUTPUT_DIFFERENCE = 2 / 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassedCheck:
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckResult:
+    """Everything that was checked, and passed."""
+
+    folder: Path
+    checks: tuple[PassedCheck, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "checks": [asdict(check) for check in self.checks]}
+
+
+def verify(folder: Path | str) -> CheckResult:
+    """Hashes of all files against the report, labels inside the model, and outputs against those kept at build time.
+
+    Raises BadInputError for a folder that is no build or a damaged record, VerificationError for what does not match.
+    """
+    from edgekit.exporters.metadata import read_metadata
+    from edgekit.exporters.runner import run_in_subprocess
+
+    folder = Path(folder)
+    report = read_json(folder / "report.json", schema_version=REPORT_SCHEMA)
+    hashes = report.get("sha256")
+    if not isinstance(hashes, dict) or MODEL_FILE not in hashes:
+        raise BadInputError(f"{folder / 'report.json'} lists no files", hint="build the folder anew")
+    for name, expected in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            raise VerificationError(f"{path} is missing", hint="build the folder anew")
+        if sha256_of(path) != expected:
+            raise VerificationError(
+                f"{path} was changed since the build (SHA-256 differs)", hint="build the folder anew"
+            )
+    labels = read_metadata(folder / MODEL_FILE).labels
+    if list(labels) != report.get("labels"):
+        raise VerificationError(f"the labels inside {folder / MODEL_FILE} are not the report's", hint="build it anew")
+    x_NHWC, p_NK = _kept_outputs(folder)
+    difference = float(np.abs(run_in_subprocess(folder / MODEL_FILE, x_NHWC).outputs - p_NK).max())
+    if difference > MAX_OUTPUT_DIFFERENCE:
+        raise VerificationError(
+            f"{folder / MODEL_FILE} computes other outputs than at build time: {difference:.3g} apart, at most "
+            f"{MAX_OUTPUT_DIFFERENCE:.3g} is allowed",
+            hint="compare env.json with this machine's versions",
+        )
+    return CheckResult(
+        folder=folder,
+        checks=(
+            PassedCheck(name="files", detail=f"{len(hashes)} SHA-256 sums agree with report.json"),
+            PassedCheck(name="labels", detail=f"{len(labels)} labels inside the model agree"),
+            PassedCheck(
+                name="outputs", detail=f"{len(x_NHWC)} inputs, at most {difference:.2g} from the build's outputs"
+            ),
+        ),
+    )
+
+
+def _kept_outputs(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        kept = load_file(folder / "outputs.safetensors")
+        return kept["x_NHWC"], kept["p_NK"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise BadInputError(
+            f"{folder / 'outputs.safetensors'} is damaged: {error}", hint="build the folder anew"
+        ) from error

@@ -1,0 +1,48 @@
+"""What a build came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.quantity import Quantity
+from edgekit.pipeline.plan import BuildPlan
+
+REPORT_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """One named quantity of a report."""
+
+    name: str
+    quantity: Quantity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildResult:
+    """A finished build. `stages_s` are wall seconds by stage, in order."""
+
+    folder: Path
+    plan: BuildPlan
+    genotype: str
+    labels: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    stages_s: Mapping[str, float]
+
+    def figure(self, name: str) -> Quantity:
+        """Raises KeyError for a figure that the report does not have."""
+        return {figure.name: figure.quantity for figure in self.figures}[name]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": REPORT_SCHEMA,
+            "folder": str(self.folder),
+            "plan": self.plan.to_json(),
+            "genotype": self.genotype,
+            "labels": list(self.labels),
+            "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
+            "stages_s": {name: round(seconds, 3) for name, seconds in self.stages_s.items()},
+        }
