@@ -85,7 +85,8 @@ class CostTables:
 def _total(parts: Sequence[Cost], empty: Cost) -> Cost:
     def added(name: str) -> float:
         constant: float = getattr(empty, name)
-        return constant + sum(getattr(part, name) - constant for part in parts)
+        total: float = constant + sum(getattr(part, name) - constant for part in parts)
+        return total
 
     return Cost(
         latency_ms=added("latency_ms"),

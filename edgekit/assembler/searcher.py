@@ -51,10 +51,10 @@ class Searcher:
         """
         budget = budget.resolve(tables.full)
         accuracy = self.accuracy_of(task)
-        proposals = self._proposals(task, budget, tables, seed)
+        proposals = self.propose(task, budget, tables, seed)
         if not len(proposals):
             raise InfeasibleError(self._nothing_fits(budget, tables, accuracy), hint="raise the limit named above")
-        best = self._refine(proposals, lambda counts: tables.within(counts, budget), accuracy)
+        best = self.refine(proposals, lambda counts: tables.within(counts, budget), accuracy)
         if budget.min_accuracy is not None:
             best = self._cheapest(best, proposals, budget, tables, accuracy)
         counts = best.tolist()
@@ -71,7 +71,7 @@ class Searcher:
         return accuracy
 
     @torch.no_grad()
-    def _proposals(self, task: Task, budget: Budget, tables: CostTables, seed: int) -> Counts:
+    def propose(self, task: Task, budget: Budget, tables: CostTables, seed: int) -> Counts:
         """Genotypes inside the budget: the generator's answers to many limits, with and without noise, each repaired."""
         rng = np.random.default_rng(seed)
         macs = BrickMacs.of(self.spec)
@@ -97,7 +97,7 @@ class Searcher:
             kept[min(closable, key=lambda block: z_BM[block, kept[block] - 1])] -= 1
         return tuple(kept)
 
-    def _refine(
+    def refine(
         self, start: Counts, allowed: Callable[[Counts], NDArray[np.bool_]], score: Callable[[Counts], Values]
     ) -> NDArray[np.int64]:
         """Beam search by moves of bricks between blocks, from the best starts, until no move improves the score."""
@@ -162,11 +162,11 @@ class Searcher:
             tighter = replace(budget, latency_ms=least + share * (latency - least), min_accuracy=None)
             inside = proposals[tables.within(proposals, tighter)]
             if len(inside):
-                found = self._refine(inside, lambda counts, limits=tighter: tables.within(counts, limits), accuracy)  # type: ignore[misc]
+                found = self.refine(inside, lambda counts, limits=tighter: tables.within(counts, limits), accuracy)  # type: ignore[misc]
                 if accuracy(found[None])[0] >= floor:
                     starts = np.concatenate([starts, found[None]])
                     break
-        return self._refine(starts, allowed, speed)
+        return self.refine(starts, allowed, speed)
 
     def _nothing_fits(self, budget: Budget, tables: CostTables, accuracy: Callable[[Counts], Values]) -> str:
         smallest = self.spec.smallest.counts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from typing import Any
 
 import click
 
-from edgekit.core.errors import BadInputError, EdgekitError, ExitCode, MissingExtraError, UsageError
+from edgekit.core.errors import BadInputError, ConversionError, EdgekitError, ExitCode, MissingExtraError, UsageError
 
-_FULL_OR_CLOSED = {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS}
 _NAMED_OTHERWISE = {"PIL": "pillow"}
 
 
@@ -42,11 +40,13 @@ class Failure:
 
 def failure_of(error: BaseException) -> Failure:
     """Every exception has an answer; what nobody foresaw is a bug of ours."""
-    for cause in _causes(error):
-        requirement = _missing_requirement(cause)
-        if requirement:
-            missing = MissingExtraError(f"{requirement[0]} is not installed", hint=f"pip install '{requirement[1]}'")
-            return _of_edgekit_error(missing)
+    causes = list(_causes(error))
+    missing = next(filter(None, map(_missing_library, causes)), None)
+    refused = next((cause for cause in causes if isinstance(cause, OSError)), None)
+    if missing:
+        return _of_edgekit_error(missing)
+    if refused and (error is refused or isinstance(error, ConversionError)):
+        return _of_edgekit_error(_refused(refused))
     match error:
         case EdgekitError():
             return _of_edgekit_error(error)
@@ -55,18 +55,20 @@ def failure_of(error: BaseException) -> Failure:
         case KeyboardInterrupt():
             hint = "nothing half-written is left; a training goes on with --resume"
             return Failure(code=ExitCode.INTERRUPTED, message="interrupted", hint=hint)
-        case OSError() if error.errno in _FULL_OR_CLOSED:
-            place = error.filename or "the output"
-            full = BadInputError(
-                f"cannot read or write {place}: {error.strerror}", hint="free space, or choose another folder"
-            )
-            return _of_edgekit_error(full)
         case _:
             return Failure(
                 code=ExitCode.UNEXPECTED,
                 message=f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0],
                 hint="this is a bug of ours: report the command, its output with -v, and edgekit --version",
             )
+
+
+def _refused(error: OSError) -> BadInputError:
+    """What the operating system does not let us do: a full disk, a closed folder."""
+    place = error.filename or "the output or a temporary file"
+    return BadInputError(
+        f"cannot read or write {place}: {error.strerror or error}", hint="free some room, or choose another folder"
+    )
 
 
 def _of_edgekit_error(error: EdgekitError) -> Failure:
@@ -85,16 +87,19 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _missing_requirement(error: BaseException) -> tuple[str, str] | None:
-    """(name, requirement) of the library of ours that an import did not find."""
+def _missing_library(error: BaseException) -> MissingExtraError | None:
+    """Where an import did not find a library that edgekit requires."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     from importlib.metadata import PackageNotFoundError, requires
 
     module = error.name.partition(".")[0]
-    wanted = _NAMED_OTHERWISE.get(module, module.replace("_", "-"))
+    library = _NAMED_OTHERWISE.get(module, module.replace("_", "-"))
     try:
-        listed = [line.partition(";")[0].strip() for line in requires("edgekit") or ()]
+        requirements = [line.partition(";")[0].strip() for line in requires("edgekit") or ()]
     except PackageNotFoundError:
         return None
-    return next(((wanted, line) for line in listed if re.split(r"[<>=!~ \[]", line)[0] == wanted), None)
+    for requirement in requirements:
+        if re.split(r"[<>=!~ \[]", requirement)[0] == library:
+            return MissingExtraError(f"{library} is not installed", hint=f"pip install '{requirement}'")
+    return None

@@ -67,7 +67,7 @@ def _report(failure: Failure, error: BaseException, arguments: Sequence[str]) ->
             import json
 
             sys.stdout.write(json.dumps({"error": failure.to_json()}, indent=2) + "\n")
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:  # nobody reads, or nothing can be written: the exit code still tells
         _drop_output()
     return failure.code

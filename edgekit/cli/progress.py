@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from edgekit.cli.console import Console
 
@@ -34,20 +34,16 @@ class _Lines:
 
     def start(self, stage: str) -> None:
         self.end()
-        self._write(stage)
+        _write(stage)
         self._running, self._started = True, time.monotonic()
 
     def end(self) -> None:
         if self._running:
-            self._write(f" {time.monotonic() - self._started:.1f} s\n")
+            _write(f" {time.monotonic() - self._started:.1f} s\n")
             self._running = False
 
     def __exit__(self, *_: object) -> None:
         self.end()
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
 
 
 class _Spinner:
@@ -101,8 +97,7 @@ class _SparseLines:
         if done < of and time.monotonic() - self._last < LINE_EVERY_S:
             return
         self._last = time.monotonic()
-        sys.stderr.write(f"{stage} {done}/{of} {_listed(figures)}".rstrip() + "\n")
-        sys.stderr.flush()
+        _write(f"{stage} {done}/{of} {_listed(figures)}".rstrip() + "\n")
 
 
 @contextmanager
@@ -126,6 +121,13 @@ def _bars() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
             progress.update(bars[stage], completed=done, figures=_listed(figures))
 
         yield report
+
+
+def _write(text: str) -> None:
+    """Work goes on where nobody reads how far it is."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _listed(figures: dict[str, float]) -> str:

@@ -80,8 +80,9 @@ class Budget:
         )
 
     def _absolute(self, name: str, full: Cost) -> float | None:
-        limit = getattr(self, name)
-        return limit.fraction * getattr(full, name) if isinstance(limit, Share) else limit
+        limit: Limit | None = getattr(self, name)
+        whole: float = getattr(full, name)
+        return limit.fraction * whole if isinstance(limit, Share) else limit
 
     def broken_by(self, cost: Cost) -> tuple[str, ...]:
         """The limits that this cost does not keep; the budget must be resolved."""

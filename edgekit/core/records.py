@@ -16,7 +16,7 @@ from edgekit.core.errors import BadInputError, UsageError
 
 
 def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -42,8 +42,8 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(beside, 0o644)
-            os.replace(beside, path)
+            Path(beside).chmod(0o644)
+            Path(beside).replace(path)
         except BaseException:
             Path(beside).unlink(missing_ok=True)
             raise
@@ -70,34 +70,45 @@ def read_json(path: Path, *, schema_version: int) -> dict[str, Any]:
     return dict(record)
 
 
+def check_replaceable(folder: Path, *, overwrite: bool, marker: str) -> None:
+    """Raises UsageError where `whole_folder` would not put a folder there."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if not overwrite:
+            raise UsageError(f"{folder} exists", hint="choose another folder with -o, or give --overwrite")
+        if not (folder / marker).is_file():
+            raise UsageError(
+                f"{folder} holds no {marker}, so edgekit did not write it and will not replace it",
+                hint="choose another folder with -o",
+            )
+
+
 @contextmanager
-def whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+def whole_folder(folder: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
     """A folder that appears whole or not at all: yields a working folder beside it, renamed into place at the end.
 
-    An older folder stays untouched until the new one is complete. Raises UsageError where `folder` exists and
-    `overwrite` is false, BadInputError where nothing can be written.
+    An older folder stays untouched until the new one is complete, and is only ever replaced where it holds the file
+    `marker`, the sign that edgekit wrote it. Raises UsageError where `folder` exists and may not be replaced,
+    BadInputError where nothing can be written.
     """
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists", hint="choose another folder with -o, or give --overwrite")
+    folder = folder.resolve()  # where it is a link: a rename would replace the link, not the folder
+    check_replaceable(folder, overwrite=overwrite, marker=marker)
     with writing_to(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    replaced = working.with_name(working.name + ".old")
     try:
         with writing_to(folder):
             yield working
-            os.chmod(working, 0o755)
-            replaced = working.with_name(working.name + ".old")
-            if folder.exists():
-                os.replace(folder, replaced)
+            working.chmod(0o755)
             try:
-                os.replace(working, folder)
+                if folder.exists():
+                    folder.replace(replaced)
+                working.replace(folder)
             except BaseException:
-                if replaced.exists():
-                    os.replace(replaced, folder)
+                if replaced.exists() and not folder.exists():
+                    replaced.replace(folder)
                 raise
-            if replaced.is_dir():
-                shutil.rmtree(replaced, ignore_errors=True)
-            else:
-                replaced.unlink(missing_ok=True)
     finally:
         shutil.rmtree(working, ignore_errors=True)
+        if folder.exists():  # else the older folder could not be put back, and is all there is
+            shutil.rmtree(replaced, ignore_errors=True)

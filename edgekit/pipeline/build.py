@@ -77,7 +77,7 @@ def build(
     BadInputError, each with its exit code.
     """
     stages = Stages(progress)
-    with whole_folder(Path(output), overwrite=overwrite) as folder:
+    with whole_folder(Path(output), overwrite=overwrite, marker="report.json") as folder:
         with stages.stage("plan"):
             planned = plan(
                 task=task,

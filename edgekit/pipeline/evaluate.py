@@ -55,7 +55,7 @@ def evaluate(model: str | Path, data: Path | str, *, split: str = "test", genoty
         answers_N = torch.cat(
             [
                 supernet((batch.float() / 255).contiguous(memory_format=torch.channels_last), chosen).argmax(1)
-                for batch in torch.from_numpy(dataset.x_NCHW).split(500)
+                for batch in torch.split(torch.from_numpy(dataset.x_NCHW), 500)
             ]
         )
     images = y_N.bincount(minlength=len(labels))

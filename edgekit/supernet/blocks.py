@@ -117,8 +117,8 @@ class Block(nn.Module):
         w_project = self.w_project[:, chosen]
         if gates is not None:
             w_project = w_project * gates.repeat_interleave(spec.brick_channels)[None, :, None, None]
-        y_NCHW = self.norm_project(F.conv2d(y_NCHW, w_project), count)
-        return x_NCHW + y_NCHW if spec.keeps_shape else y_NCHW
+        sum_NCHW: Tensor = self.norm_project(F.conv2d(y_NCHW, w_project), count)
+        return x_NCHW + sum_NCHW if spec.keeps_shape else sum_NCHW
 
 
 def same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
@@ -137,6 +137,6 @@ def convolve(x_NCHW: Tensor, w_OIHW: Tensor, stride: int, *, groups: int = 1) ->
 
 
 def kaiming(out_channels: int, in_channels: int, kernel: int) -> Tensor:
-    return nn.init.kaiming_normal_(
-        torch.empty(out_channels, in_channels, kernel, kernel), mode="fan_in", nonlinearity="relu"
-    )
+    w_OIHW = torch.empty(out_channels, in_channels, kernel, kernel)
+    nn.init.kaiming_normal_(w_OIHW, mode="fan_in", nonlinearity="relu")
+    return w_OIHW

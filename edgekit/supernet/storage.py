@@ -50,7 +50,8 @@ class SupernetFolder:
                     f"{path} is not the file that its card describes (SHA-256 differs)",
                     hint="restore the supernet's folder, or train it anew",
                 )
-            return load_file(path)
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
         except OSError as error:
             raise BadInputError(
                 f"cannot read {path}: {error.strerror}", hint="restore the supernet's folder"

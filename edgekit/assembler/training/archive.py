@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,12 +12,11 @@ from torch import Tensor
 
 from edgekit.assembler.generator import BrickMacs, open_within
 from edgekit.assembler.predictor import answers_of
+from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.subnet import task_probabilities
 from edgekit.supernet.supernet import Supernet
-from edgekit.tasks.sampling import Composition, random_task
 from edgekit.tasks.task import Task, TaskKind
-from edgekit.tasks.vocabulary import Vocabulary
 
 GENOTYPES, TASKS = 640, 320
 
@@ -48,22 +47,23 @@ def sample_counts(supernet: Supernet, *, smallest: float, seed: int) -> tuple[tu
     return tuple(found)
 
 
-def sample_tasks(
-    vocabulary: Vocabulary, seen: Sequence[Composition], *, exclude: set[frozenset[int]], seed: int
-) -> tuple[Task, ...]:
-    """Random label sets and seen compositions; a third of them asked as presence or with `other`."""
+def sample_tasks(curriculum: Curriculum, *, seed: int) -> tuple[Task, ...]:
+    """Tasks of the curriculum, a third of them asked as presence or with `other`, and the one of all labels."""
     rng = np.random.default_rng(seed)
-    n = len(vocabulary)
     tasks = []
     for number in range(TASKS):
-        if rng.random() < 0.25 and seen:
-            indices = seen[int(rng.integers(len(seen)))].indices
-        else:
-            size = round(math.exp(rng.uniform(math.log(2), math.log(n - 1))))
-            indices = random_task(rng, vocabulary, size, exclude=exclude).indices
         kind = TaskKind.PRESENCE if number % 6 == 4 else TaskKind.CLASSIFY
-        tasks.append(Task(kind=kind, indices=indices, other=number % 6 == 5, text=""))
-    return (*tasks, Task(indices=tuple(range(n)), text=""))
+        tasks.append(Task(kind=kind, indices=curriculum.draw(rng), other=number % 6 == 5, text=""))
+    return (*tasks, Task(indices=tuple(range(len(curriculum.vocabulary))), text=""))
+
+
+def merged(first: Archive, second: Archive) -> Archive:
+    """Two archives of the same tasks and images as one."""
+    return replace(
+        first,
+        counts=first.counts + second.counts,
+        right_PTL=torch.cat([first.right_PTL, second.right_PTL]),
+    )
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def measure(
     right_PTL = torch.zeros(len(counts), len(tasks), labels)
     for number, of_blocks in enumerate(counts):
         genotype = Genotype.prefix(of_blocks)
-        z_NL = torch.cat([supernet(batch, genotype) for batch in x_NCHW.split(500)]).float()
+        z_NL = torch.cat([supernet(batch, genotype) for batch in torch.split(x_NCHW, 500)]).float()
         for index, task in enumerate(tasks):
             right_PTL[number, index] = y_N[right_answers(z_NL, y_N, task)].bincount(minlength=labels)
         report(number + 1, len(counts))

@@ -48,7 +48,7 @@ def _record(supernet: Supernet, x_NCHW: Tensor) -> list[Moments]:
 @torch.no_grad()
 def normalisation_statistics(supernet: Supernet, x_NCHW: Tensor) -> list[Moments]:
     """Moments over many images (float32 in [0, 1]) of each normalisation's input, in order of execution."""
-    batches = [_record(supernet, batch) for batch in x_NCHW.split(500)]
+    batches = [_record(supernet, batch) for batch in torch.split(x_NCHW, 500)]
     merged = []
     for layer in zip(*batches, strict=True):
         mean = torch.stack([moments.mean_C for moments in layer])
@@ -80,7 +80,7 @@ def synthesise(
         for target, moments in zip([pixel, *statistics], here, strict=True):
             loss = loss + _distance(moments, target)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         report(step + 1, STEPS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,46 +17,48 @@ from edgekit.core.errors import BadInputError
 from edgekit.core.records import write_bytes
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    step: int,
-    modules: dict[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    images: torch.Generator,
-    tasks: np.random.Generator,
-) -> None:
-    tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    tensors["images"] = images.get_state()
-    metadata = {"step": str(step), "tasks": json.dumps(tasks.bit_generator.state)}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingState:
+    """What changes from step to step: weights, and the generators that draw images and tasks."""
+
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    images: torch.Generator
+    tasks: np.random.Generator
+
+
+def save_checkpoint(path: Path, state: TrainingState, *, step: int, seconds: float) -> None:
+    """After `step` steps, which took `seconds` in all. Raises BadInputError where nothing can be written."""
+    tensors = {
+        f"{name}.{key}": value for name, module in state.modules.items() for key, value in module.state_dict().items()
+    }
+    for index, entries in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in entries.items()}
+    tensors["images"] = state.images.get_state()
+    metadata = {"step": str(step), "seconds": str(seconds), "tasks": json.dumps(state.tasks.bit_generator.state)}
     write_bytes(path, save({key: value.contiguous() for key, value in tensors.items()}, metadata=metadata))
 
 
-def load_checkpoint(
-    path: Path,
-    *,
-    modules: dict[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
-    images: torch.Generator,
-    tasks: np.random.Generator,
-) -> int:
-    """Restores in place and returns the step to go on from. Raises BadInputError for a file that does not fit."""
+def load_checkpoint(path: Path, state: TrainingState) -> tuple[int, float]:
+    """Restores in place and returns the step to go on from and the seconds spent so far.
+
+    Raises BadInputError for a file that does not fit.
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        for name, module in modules.items():
+        for name, module in state.modules.items():
             module.load_state_dict(_under(tensors, name))
-        state: dict[int, dict[str, Tensor]] = {}
+        moments: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(tensors, "optimizer").items():
             index, entry = key.split(".", 1)
-            state.setdefault(int(index), {})[entry] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        images.set_state(tensors["images"])
-        tasks.bit_generator.state = json.loads(metadata["tasks"])
-        return int(metadata["step"])
+            moments.setdefault(int(index), {})[entry] = value
+        optimizer = state.optimizer
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        state.images.set_state(tensors["images"])
+        state.tasks.bit_generator.state = json.loads(metadata["tasks"])
+        return int(metadata["step"]), float(metadata["seconds"])
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
         raise BadInputError(
             f"{path} is not a checkpoint of this recipe: {str(error).splitlines()[0]}",

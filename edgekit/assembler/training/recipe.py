@@ -5,10 +5,17 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.names import did_you_mean
+
+_TOML_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "dict[str, Any]": (dict,),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +59,7 @@ class Recipe:
             raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a recipe.toml") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadInputError(f"{path} is not TOML: {error}", hint="see models/signs43/recipe.toml") from error
-        types = {field.name: field.type for field in fields(cls)}
+        types = {field.name: str(field.type) for field in fields(cls)}
         for key in record:
             if key not in types:
                 raise BadInputError(f'{path}: unknown key "{key}"', hint=did_you_mean(key, types))
@@ -60,7 +67,7 @@ class Recipe:
             if key not in record:
                 raise BadInputError(f'{path}: key "{key}" is missing', hint="see models/signs43/recipe.toml")
             value = record[key]
-            fits = isinstance(value, {"str": str, "int": int, "float": (int, float)}.get(str(expected), dict))
+            fits = isinstance(value, _TOML_TYPES[expected])
             if not fits or isinstance(value, bool):
                 raise BadInputError(
                     f'{path}: "{key}" must be of type {expected}', hint="see models/signs43/recipe.toml"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,19 +11,26 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
-from edgekit.assembler.training.archive import measure, sample_counts, sample_tasks
+from edgekit.assembler.generator import Generator
+from edgekit.assembler.predictor import AccuracyPredictor
+from edgekit.assembler.searcher import Searcher
+from edgekit.assembler.training.archive import Archive, measure, merged, sample_counts, sample_tasks
 from edgekit.assembler.training.augmentation import augment
 from edgekit.assembler.training.calibration import Moments, normalisation_statistics, synthesise
+from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.assembler.training.data import Dataset, read_parquet, split_by_group
-from edgekit.assembler.training.fitting import fit_predictor, teach
+from edgekit.assembler.training.fitting import PredictorQuality, fit_predictor
 from edgekit.assembler.training.recipe import Recipe
+from edgekit.assembler.training.teaching import Lesson, collect_lessons, teach
 from edgekit.assembler.training.trainer import Trainer
 from edgekit.core.errors import BadInputError
-from edgekit.core.records import sha256_of, whole_folder, write_bytes, write_json
+from edgekit.core.records import check_replaceable, sha256_of, whole_folder, write_bytes, write_json, writing_to
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.supernet.storage import CALIBRATION, CARD, CARD_SCHEMA, VOCABULARY, WEIGHTS
-from edgekit.tasks.sampling import split_compositions
+from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.vocabulary import Vocabulary
+
+SEARCHED, LESSONS = 240, 600
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 
@@ -37,6 +43,7 @@ def train_supernet(
     The vocabulary is the `vocabulary.json` beside the recipe. Under `torchrun` every process trains and the first one writes.
     Raises BadInputError for unusable recipes and data, UsageError where `output` exists and may not be overwritten.
     """
+    check_replaceable(output, overwrite=overwrite, marker=CARD)
     recipe = Recipe.load(recipe_path)
     vocabulary = Vocabulary.load(recipe_path.parent / VOCABULARY)
     spec = SupernetSpec.from_json(recipe.supernet, labels=len(vocabulary))
@@ -48,44 +55,21 @@ def train_supernet(
         )
     train, held_out = split_by_group(dataset, held_out=recipe.held_out, seed=recipe.seed)
 
-    started = time.monotonic()
     work = output.with_name(output.name + ".training")
-    work.mkdir(parents=True, exist_ok=True)
+    with writing_to(work):
+        work.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, vocabulary, train, held_out, work)
     trained = trainer.run(lambda step, figures: report("train", step, recipe.steps, figures), resume=resume)
     if trainer.rank != 0:
         return output
     supernet = trained.supernet.cpu().requires_grad_(False)
     generator = trained.generator.cpu().requires_grad_(False)
-    seconds = time.monotonic() - started
-
-    x_NCHW = torch.from_numpy(held_out.x_NCHW).float() / 255
-    y_N = torch.from_numpy(held_out.y_N)
-    changed_NCHW = augment(x_NCHW, torch.Generator().manual_seed(recipe.seed))
-    seen, kept_out = split_compositions(vocabulary, seed=recipe.seed)
-    exclude = {frozenset(composition.indices) for composition in kept_out}
-    counts = sample_counts(supernet, smallest=recipe.smallest_limit, seed=recipe.seed)
-    tasks = sample_tasks(vocabulary, seen, exclude=exclude, seed=recipe.seed)
-    clean = measure(supernet, counts, tasks, _channels_last(x_NCHW), y_N, _stage(report, "measure"))
-    changed = measure(supernet, counts, tasks, _channels_last(changed_NCHW), y_N, _stage(report, "measure changed"))
-    predictor, quality = fit_predictor(spec, clean, changed, seed=recipe.seed)
-    report("fit", 1, 1, asdict(quality))
-    teach(
-        generator,
-        predictor,
-        spec,
-        vocabulary,
-        seen,
-        exclude=exclude,
-        smallest=recipe.smallest_limit,
-        seed=recipe.seed,
-        report=_stage(report, "teach"),
-    )
+    predictor, quality = _fit_and_teach(recipe, trainer.curriculum, supernet, generator, held_out, report)
     statistics = normalisation_statistics(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
     pixel = _pixel_moments(train)
     pictures = synthesise(supernet, statistics, pixel, seed=recipe.seed, report=_stage(report, "synthesise"))
 
-    with whole_folder(output, overwrite=overwrite) as folder:
+    with whole_folder(output, overwrite=overwrite, marker=CARD) as folder:
         parts = {"supernet": supernet, "generator": generator, "predictor": predictor}
         tensors = {
             f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()
@@ -104,11 +88,11 @@ def train_supernet(
                 "supernet": spec.to_json(),
                 "parameters": sum(parameter.numel() for parameter in supernet.parameters()),
                 "sha256": {file: sha256_of(folder / file) for file in (WEIGHTS, CALIBRATION)},
-                "kept_out_compositions": [composition.text for composition in kept_out],
+                "kept_out_compositions": [composition.text for composition in trainer.curriculum.kept_out],
                 "training": {
                     "steps": recipe.steps,
                     "batch": recipe.batch,
-                    "seconds": round(seconds),
+                    "seconds": round(trainer.seconds),
                     "device": str(trainer.device),
                     "torch": torch.__version__,
                     "train_images": len(train),
@@ -118,6 +102,53 @@ def train_supernet(
             },
         )
     return output
+
+
+def _fit_and_teach(
+    recipe: Recipe,
+    curriculum: Curriculum,
+    supernet: Supernet,
+    generator: Generator,
+    held_out: Dataset,
+    report: Report,
+) -> tuple[AccuracyPredictor, PredictorQuality]:
+    """The accuracy predictor, fitted twice: what it made the searcher choose is measured, and corrects it.
+
+    The generator then learns, in place, what the searcher finds with the corrected predictor.
+    """
+    x_NCHW = torch.from_numpy(held_out.x_NCHW).float() / 255
+    y_N = torch.from_numpy(held_out.y_N)
+    changed_NCHW = augment(x_NCHW, torch.Generator().manual_seed(recipe.seed))
+    tasks = sample_tasks(curriculum, seed=recipe.seed)
+
+    def measured(counts: tuple[tuple[int, ...], ...], stage: str) -> tuple[Archive, Archive]:
+        return (
+            measure(supernet, counts, tasks, _channels_last(x_NCHW), y_N, _stage(report, stage)),
+            measure(supernet, counts, tasks, _channels_last(changed_NCHW), y_N, _stage(report, f"{stage}, changed")),
+        )
+
+    def lessons(predictor: AccuracyPredictor, number: int, seed: int, stage: str) -> tuple[Lesson, ...]:
+        searcher = Searcher(spec=supernet.spec, generator=generator, predictor=predictor)
+        smallest = recipe.smallest_limit
+        return collect_lessons(searcher, curriculum, number, smallest=smallest, seed=seed, report=_stage(report, stage))
+
+    counts = sample_counts(supernet, smallest=recipe.smallest_limit, seed=recipe.seed)
+    clean, changed = measured(counts, "measure")
+    predictor, quality = fit_predictor(supernet.spec, clean, changed, seed=recipe.seed)
+    report("fit", 1, 2, asdict(quality))
+    found = {lesson.counts for lesson in lessons(predictor, SEARCHED, recipe.seed + 1, "search")} - set(counts)
+    clean_found, changed_found = measured(tuple(sorted(found)), "measure found")
+    predictor, quality = fit_predictor(
+        supernet.spec, merged(clean, clean_found), merged(changed, changed_found), seed=recipe.seed
+    )
+    report("fit", 2, 2, asdict(quality))
+    teach(
+        generator,
+        lessons(predictor, LESSONS, recipe.seed + 2, "teach"),
+        labels=supernet.spec.labels,
+        seed=recipe.seed,
+    )
+    return predictor, quality
 
 
 def _channels_last(x_NCHW: torch.Tensor) -> torch.Tensor:

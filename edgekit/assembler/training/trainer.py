@@ -19,18 +19,18 @@ from torch.nn import functional as F  # noqa: N812
 
 from edgekit.assembler.generator import BrickMacs, Generator, open_within
 from edgekit.assembler.training.augmentation import augment
-from edgekit.assembler.training.checkpoint import load_checkpoint, save_checkpoint
+from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.assembler.training.data import Dataset
 from edgekit.assembler.training.recipe import Recipe
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.supernet.supernet import Supernet
-from edgekit.tasks.sampling import random_task, split_compositions
 from edgekit.tasks.vocabulary import Vocabulary
 
 CHECKPOINT_EVERY = 500
 AVERAGE_DECAY = 0.9995
-SHARE_ALL_LABELS, SHARE_COMPOSITIONS = 0.3, 0.25
+SHARE_ALL_LABELS = 0.3
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -61,13 +61,12 @@ class Trainer:
         self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
         self.spec = SupernetSpec.from_json(recipe.supernet, labels=len(vocabulary))
         self.macs = BrickMacs.of(self.spec)
-        seen, kept_out = split_compositions(vocabulary, seed=recipe.seed)
-        self.compositions = [composition.indices for composition in seen]
-        self.kept_out = {frozenset(composition.indices) for composition in kept_out}
+        self.curriculum = Curriculum.of(vocabulary, seed=recipe.seed)
 
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.supernet = Supernet(self.spec).to(self.device, memory_format=torch.channels_last)
+            # torch's type stubs do not know `memory_format`.
+            self.supernet: Supernet = Supernet(self.spec).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             bricks = max(block.bricks for block in self.spec.blocks)
             self.generator = Generator(len(vocabulary), len(self.spec.blocks), bricks).to(self.device)
         self.average = copy.deepcopy(nn.ModuleList([self.supernet, self.generator]))
@@ -82,16 +81,21 @@ class Trainer:
         self.held_y_N = torch.from_numpy(held_out.y_N).to(self.device)
         self.started = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """Spent on this training so far, in all runs together."""
+        return time.monotonic() - self.started
+
     def run(self, report: Progress, *, resume: bool) -> Trained:
         """Trains to the end of the recipe; `report(step, figures)` is called a few hundred times."""
         path = self.folder / f"checkpoint-{self.rank}.safetensors"
-        first = self._load(path) if resume and path.exists() else 0
+        first = self._resume(path) if resume and path.exists() else 0
         for step in range(first, self.recipe.steps):
             figures = self._step(step)
             done = step + 1
             if done % CHECKPOINT_EVERY == 0 or done == self.recipe.steps:
                 figures |= self._held_out_accuracy()
-                save_checkpoint(path, step=done, **self._state())
+                save_checkpoint(path, self._state(), step=done, seconds=self.seconds)
                 if self.rank == 0:
                     self._note(done, figures)
             if self.rank == 0 and (done % 50 == 0 or done == self.recipe.steps):
@@ -99,6 +103,11 @@ class Trainer:
         supernet, generator = copy.deepcopy(self.average)
         assert isinstance(supernet, Supernet) and isinstance(generator, Generator)  # noqa: S101, PT018
         return Trained(supernet=supernet.eval(), generator=generator.eval())
+
+    def _resume(self, path: Path) -> int:
+        step, seconds = load_checkpoint(path, self._state())
+        self.started = time.monotonic() - seconds
+        return step
 
     def _step(self, step: int) -> dict[str, float]:
         recipe = self.recipe
@@ -109,19 +118,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
 
-        indices = tuple(range(len(self.vocabulary))) if warming_up else self._draw_task()
+        indices = self.curriculum.draw(self.tasks, all_labels=1.0 if warming_up else SHARE_ALL_LABELS)
         x_NCHW, y_N = self._draw_images(indices)
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
             teacher_NK = self.supernet(x_NCHW, self.spec.full)
             loss_full = F.cross_entropy(teacher_NK, y_N, label_smoothing=recipe.label_smoothing)
-            loss_full.backward()
+            torch.autograd.backward(loss_full)
             teacher_NK = teacher_NK.detach()
             loss_random = self._distilled(self.supernet(x_NCHW, self._random_genotype()), teacher_NK, y_N, indices)
-            loss_random.backward()
+            torch.autograd.backward(loss_random)
             figures = {"full": loss_full.item(), "random": loss_random.item()}
             if not warming_up:
                 loss_generated = self._generated(x_NCHW, y_N, teacher_NK, indices)
-                loss_generated.backward()
+                torch.autograd.backward(loss_generated)
                 figures["generated"] = loss_generated.item()
         self._share_gradients()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -156,16 +165,6 @@ class Trainer:
         teacher_NK, z_NK = teacher_NK.float(), z_NK.float()
         imitation = F.kl_div(z_NK.log_softmax(1), teacher_NK.log_softmax(1), reduction="batchmean", log_target=True)
         return 0.5 * task_loss + imitation
-
-    def _draw_task(self) -> tuple[int, ...]:
-        kind = self.tasks.random()
-        n = len(self.vocabulary)
-        if kind < SHARE_ALL_LABELS:
-            return tuple(range(n))
-        if kind < SHARE_ALL_LABELS + SHARE_COMPOSITIONS:
-            return self.compositions[int(self.tasks.integers(len(self.compositions)))]
-        size = round(math.exp(self.tasks.uniform(math.log(2), math.log(n - 1))))
-        return random_task(self.tasks, self.vocabulary, size, exclude=self.kept_out).indices
 
     def _draw_images(self, indices: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """One batch of the task's labels, rarer labels drawn more often than they occur (by the root of their share)."""
@@ -214,7 +213,7 @@ class Trainer:
 
     @torch.no_grad()
     def _move_average(self, decay: float) -> None:
-        current = [*self.supernet.parameters(), *self.generator.parameters()]
+        current: list[Tensor] = [*self.supernet.parameters(), *self.generator.parameters()]
         torch._foreach_lerp_(list(self.average.parameters()), current, 1 - decay)
         if decay == 0.0:
             for mine, theirs in zip(self.average[0].buffers(), self.supernet.buffers(), strict=True):
@@ -252,19 +251,16 @@ class Trainer:
 
     def _accuracy(self, supernet: nn.Module, genotype: Genotype) -> float:
         right = 0
-        for x_NCHW, y_N in zip(self.held_x_NCHW.split(500), self.held_y_N.split(500), strict=True):
+        for x_NCHW, y_N in zip(torch.split(self.held_x_NCHW, 500), torch.split(self.held_y_N, 500), strict=True):
             x_NCHW = (x_NCHW.float() / 255).contiguous(memory_format=torch.channels_last)
             right += int((supernet(x_NCHW, genotype).argmax(1) == y_N).sum())
         return right / len(self.held_y_N)
 
     def _note(self, done: int, figures: dict[str, float]) -> None:
-        record = {"step": done, "seconds": round(time.monotonic() - self.started, 1), **figures}
+        record = {"step": done, "seconds": round(self.seconds, 1), **figures}
         with (self.folder / "curve.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> TrainingState:
         modules = {"supernet": self.supernet, "generator": self.generator, "average": self.average}
-        return {"modules": modules, "optimizer": self.optimizer, "images": self.images, "tasks": self.tasks}
-
-    def _load(self, path: Path) -> int:
-        return load_checkpoint(path, **self._state())  # type: ignore[arg-type]
+        return TrainingState(modules=modules, optimizer=self.optimizer, images=self.images, tasks=self.tasks)

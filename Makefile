@@ -1,0 +1,26 @@
+VENV ?= .venv
+PYTHON ?= python3
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/edgekit build --target rpi4 --task "stop, yield, no entry" --latency-ms 1.0 -o out/ --overwrite
+	$(VENV)/bin/edgekit predict out/ examples/stop.png examples/yield.png examples/no_entry.png
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest --cov
+
+# torch comes first: with nothing but the pinned version to look at, pip takes the build without CUDA where there is one.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	touch $@

@@ -1,0 +1,116 @@
+"""What every benchmark shares: its options, its table, its record."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from statistics import stdev
+from typing import Any, NoReturn
+
+import torch
+
+from edgekit.assembler.assembler import Assembler
+from edgekit.assembler.costs import CostOf
+from edgekit.core.errors import EdgekitError
+from edgekit.core.records import sha256_of, write_json
+from edgekit.devices.cost_model import load_cost_model
+from edgekit.devices.target import parse_target
+from edgekit.pipeline.build import price
+from edgekit.supernet.storage import CARD, SupernetFolder, open_supernet
+from edgekit.version import VERSION
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+_LIBRARIES = ("torch", "numpy", "litert-torch", "ai-edge-litert", "ai-edge-quantizer")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of texts and numbers, printed with the first column to the left and all others to the right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    def __str__(self) -> str:
+        lines = [list(map(str, row)) for row in (self.columns, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        body = (
+            "  ".join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(cells))
+            for cells in (list(zip(line, widths, strict=True)) for line in lines)
+        )
+        return "\n".join([self.title, *(line.rstrip() for line in body)])
+
+
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    """The options that all benchmarks take; a benchmark adds its own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = REPO_ROOT.parent / "shared" / "data" / "images" / "signs43"
+    parser.add_argument("--model", default="signs43", help="a supernet by name, or the folder of one")
+    parser.add_argument("--data", type=Path, default=data, help="folder with train*.parquet and test*.parquet")
+    parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/NAME.json")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def open_model(options: argparse.Namespace, *, needs_data: bool = False) -> SupernetFolder:
+    """The supernet asked for; ends the program with one sentence and code 2 where it, or data that is needed, is absent."""
+    try:
+        model = open_supernet(options.model)
+    except EdgekitError as error:
+        absent(f"{error} ({error.hint})")
+    if needs_data and not any(options.data.glob("*.parquet")):
+        absent(f"no Parquet files in {options.data}: name the folder of images with --data")
+    return model
+
+
+def absent(sentence: str) -> NoReturn:
+    print(f"skipped: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def bars(*rows: tuple[str, str, str, bool]) -> Table:
+    """Of each bar: what it is about, the measured figure, the bar, and whether it is met."""
+    return Table("Bars", ("", "measured", "bar", ""), [(*row, "met" if met else "MISSED") for *row, met in rows])
+
+
+def load_assembler(model: SupernetFolder) -> tuple[Assembler, CostOf]:
+    """The assembler, and the price of operators on the default target, a Raspberry Pi 4 with int8."""
+    target = parse_target("rpi4")
+    return Assembler.load(model), partial(price, load_cost_model(target), target.precision)
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean; NaN for a single value."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def publish(
+    name: str, tables: Sequence[Table], figures: dict[str, Any], output: Path | None, *, model: SupernetFolder
+) -> None:
+    """Prints the tables and writes the figures, with what they were measured on, to benchmarks/results/NAME.json."""
+    print("\n\n".join(map(str, tables)))
+    record = {
+        "schema_version": 1,
+        "benchmark": name,
+        "model": {"name": model.name, "card_sha256": sha256_of(model.path / CARD)},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cpus": os.cpu_count(),
+            "torch_threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+            "edgekit": VERSION,
+            "libraries": {library: version(library) for library in _LIBRARIES},
+        },
+        "figures": figures,
+    }
+    path = output or REPO_ROOT / "benchmarks" / "results" / f"{name}.json"
+    write_json(path, record)
+    print(f"\nwritten to {path}")

@@ -1,0 +1,37 @@
+"""Which tasks a supernet is trained, measured and taught with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.tasks.sampling import Composition, random_task, split_compositions
+from edgekit.tasks.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curriculum:
+    """Random label sets of log-uniform size and seen compositions; never the labels of a kept-out composition."""
+
+    vocabulary: Vocabulary
+    seen: tuple[Composition, ...]
+    kept_out: tuple[Composition, ...]
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, *, seed: int) -> Curriculum:
+        seen, kept_out = split_compositions(vocabulary, seed=seed)
+        return cls(vocabulary=vocabulary, seen=seen, kept_out=kept_out)
+
+    def draw(self, rng: np.random.Generator, *, all_labels: float = 0.0, compositions: float = 0.25) -> tuple[int, ...]:
+        """Sorted label indices; `all_labels` and `compositions` are the shares of those two kinds of task."""
+        kind = rng.random()
+        n = len(self.vocabulary)
+        if kind < all_labels:
+            return tuple(range(n))
+        if kind < all_labels + compositions:
+            return self.seen[int(rng.integers(len(self.seen)))].indices
+        size = round(math.exp(rng.uniform(math.log(2), math.log(n - 1))))
+        exclude = {frozenset(composition.indices) for composition in self.kept_out}
+        return random_task(rng, self.vocabulary, size, exclude=exclude).indices
