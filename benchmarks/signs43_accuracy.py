@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import Table, open_model, options_of, publish, verdict
+from harness import Table, bars, open_model, options_of, publish
 
 from edgekit.assembler.assembler import Assembler
 from edgekit.assembler.training.data import read_parquet
@@ -55,15 +55,14 @@ def main() -> int:
         (name, f"{value:.2%}", f"{100 * np.sqrt(value * (1 - value) / len(dataset)):.2f}", f"{sizes[name]:,}")
         for name, value in accuracy.items()
     ]
-    bars = {
-        f"fp32 at least {FULL_BAR:.1%}": accuracy["fp32"] >= FULL_BAR,
-        f"int8 loses at most {INT8_LOSS_BAR:.1%} (lost {loss:.2%})": loss <= INT8_LOSS_BAR,
-    }
     tables = [
         Table("full supernet, 43 labels, test images", ("file", "top-1", "+- points", "bytes"), rows),
-        Table("bars", ("bar", ""), [(bar, verdict(met)) for bar, met in bars.items()]),
+        bars(
+            ("top-1, fp32", f"{accuracy['fp32']:.2%}", f"at least {FULL_BAR:.1%}", accuracy["fp32"] >= FULL_BAR),
+            ("lost by int8", f"{loss:.2%}", f"at most {INT8_LOSS_BAR:.1%}", loss <= INT8_LOSS_BAR),
+        ),
     ]
-    figures = {"images": len(dataset), "accuracy": accuracy, "size_bytes": sizes, "bars": bars}
+    figures = {"images": len(dataset), "accuracy": accuracy, "size_bytes": sizes}
     publish("signs43_accuracy", tables, figures, options.output, model=folder)
     return 0
 

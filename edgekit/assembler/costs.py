@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.budget import Budget, Cost
 from edgekit.core.operators import Operator, Tensor
-from edgekit.supernet.description import block_operators, describe
-from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.description import block_operators, describe, head_operators, stem_operator
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.tasks.task import Task
 
@@ -40,11 +39,7 @@ class CostTables:
         """`cost_of` prices a list of operators on the target; it must be additive but for memory, which must be a peak."""
         outputs = len(task.grouping(spec.labels))
         grouped = task.needs_all_labels
-        nothing = describe(spec, Genotype((0,) * len(spec.blocks)), outputs=outputs, grouped=grouped)
-        # Closed blocks that change the shape do not exist as networks: the parts around them are priced one by one.
-        around = [cost_of(part) for part in ([nothing[0]], nothing[1:])]
         empty = cost_of([])
-        fixed = _total([*around], empty)
         bricks = max(block.bricks for block in spec.blocks)
         tables = {field.name: np.zeros((len(spec.blocks), bricks + 1)) for field in fields(Cost)}
         size = spec.image_size // 2
@@ -56,6 +51,9 @@ class CostTables:
                     constant = 0.0 if name == "peak_ram_bytes" else getattr(empty, name)
                     table[index, count] = getattr(cost, name) - constant
             size //= block.stride
+        y = Tensor(name="y", elements=spec.features * size**2)
+        head = head_operators(spec, y, outputs=outputs, grouped=grouped)
+        fixed = _total([cost_of([stem_operator(spec)]), cost_of(head)], empty)
         full = cost_of(describe(spec, spec.full, outputs=outputs, grouped=grouped))
         return cls(fixed=fixed, full=full, **tables)
 

@@ -73,7 +73,8 @@ def open_within(z_BM: NDArray[np.floating], spec: SupernetSpec, macs: BrickMacs,
     room = limit * macs.full - macs.of_counts(counts)
     for flat in np.argsort(-z_BM, axis=None, kind="stable"):
         block, brick = divmod(int(flat), z_BM.shape[1])
-        if counts[block] == brick and macs.per_brick[block] <= room:
+        exists = brick < spec.blocks[block].bricks
+        if exists and counts[block] == brick and macs.per_brick[block] <= room:
             counts[block] += 1
             room -= macs.per_brick[block]
     return tuple(counts)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -54,7 +56,7 @@ class Searcher:
         proposals = self.propose(task, budget, tables, seed)
         if not len(proposals):
             raise InfeasibleError(self._nothing_fits(budget, tables, accuracy), hint="raise the limit named above")
-        best = self.refine(proposals, lambda counts: tables.within(counts, budget), accuracy)
+        best = self.refine(proposals, partial(tables.within, budget=budget), accuracy)
         if budget.min_accuracy is not None:
             best = self._cheapest(best, proposals, budget, tables, accuracy)
         counts = best.tolist()
@@ -106,6 +108,8 @@ class Searcher:
         for _ in range(MAX_ROUNDS):
             candidates = np.unique(np.concatenate([beam, *(self._neighbours(counts) for counts in beam)]), axis=0)
             candidates = candidates[allowed(candidates)]
+            if not len(candidates):  # a start on the very edge: a sum over another batch may round to the other side
+                break
             scores = score(candidates)
             order = np.argsort(-scores, kind="stable")[:BEAM]
             beam = candidates[order]
@@ -145,7 +149,7 @@ class Searcher:
             raise InfeasibleError(
                 f"no network inside the budget is predicted to reach {floor:.2%}: the best reaches {reached:.2%} "
                 f"({_costs(tables.cost(best.tolist()))})",
-                hint=f"lower --min-accuracy to {reached:.4f} or raise the limits",
+                hint=f"lower --min-accuracy to {math.floor(reached * 1e4) / 1e4:.4f} or raise the limits",
             )
 
         def allowed(counts: Counts) -> NDArray[np.bool_]:
@@ -162,7 +166,7 @@ class Searcher:
             tighter = replace(budget, latency_ms=least + share * (latency - least), min_accuracy=None)
             inside = proposals[tables.within(proposals, tighter)]
             if len(inside):
-                found = self.refine(inside, lambda counts, limits=tighter: tables.within(counts, limits), accuracy)  # type: ignore[misc]
+                found = self.refine(inside, partial(tables.within, budget=tighter), accuracy)
                 if accuracy(found[None])[0] >= floor:
                     starts = np.concatenate([starts, found[None]])
                     break

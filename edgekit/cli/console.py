@@ -33,9 +33,11 @@ class Console:
         from rich.table import Table
 
         on_terminal = sys.stdout.isatty()
-        table = Table(box=box.SIMPLE if on_terminal else None, show_header=bool(header), pad_edge=False)
-        for name in header or ("", ""):
-            table.add_column(name, overflow="fold")
+        table = Table(box=box.SIMPLE_HEAD if on_terminal else None, show_header=bool(header), pad_edge=False)
+        *names, last = header or ("", "")
+        for name in names:
+            table.add_column(name, no_wrap=True)
+        table.add_column(last, overflow="fold")
         for row in rows:
             table.add_row(*row)
         rich = Rich(markup=False, emoji=False, highlight=False, width=None if on_terminal else _ENDLESS)

@@ -35,3 +35,10 @@ class Interruption:
         if now_s - self._last_s >= GRACE_S:
             self._last_s = now_s
             raise KeyboardInterrupt
+
+    def acknowledge(self) -> None:
+        """Lets the process end by an exit code: Python ends by SIGINT instead where code run from C met the interruption.
+
+        That leaves a mark in the interpreter (`unhandled_keyboard_interrupt`) that only running code from text clears.
+        """
+        exec("")  # noqa: S102

@@ -48,9 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return ExitCode.USAGE
     except BaseException as error:
-        # A library may have turned the interruption into an error of its own.
-        cause = KeyboardInterrupt() if interruption.requested else error
-        return _report(failure_of(cause), error, given)
+        if not interruption.requested:
+            return _report(failure_of(error), error, given)
+        # Whatever a library has turned the interruption into.
+        interruption.acknowledge()
+        return _report(failure_of(KeyboardInterrupt()), error, given)
     return ExitCode.OK
 
 

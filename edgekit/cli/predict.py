@@ -23,9 +23,9 @@ def predict(*, console: Console, folder: Path, images: tuple[Path, ...], threads
         console.json({"predictions": [prediction.to_json() for prediction in predictions]})
         return
     console.table(
-        ("file", "label", "probability", "ms here"),
+        ("label", "probability", "ms here", "file"),
         (
-            (prediction.file, prediction.label, f"{prediction.probability:.3f}", f"{prediction.ms:.3f}")
+            (prediction.label, f"{prediction.probability:.3f}", f"{prediction.ms:.3f}", prediction.file)
             for prediction in predictions
         ),
     )

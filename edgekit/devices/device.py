@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.devices.precision import Precision
 
 _SCHEMA_VERSION = 1
-_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,18 +66,9 @@ class Device:
         )
 
 
-def devices_folder() -> Path:
-    """Where devices lie: inside an installed package, else beside the package in a checkout. Raises BadInputError."""
-    places = (_PACKAGE / "_data" / "devices", _PACKAGE.parent / "devices")
-    for place in places:
-        if place.is_dir():
-            return place
-    raise BadInputError(f"no folder of devices at {places[0]} or {places[1]}", hint="install edgekit anew")
-
-
 def list_devices(folder: Path | None = None) -> tuple[Device, ...]:
     """All devices, by name. Raises BadInputError."""
-    folder = folder or devices_folder()
+    folder = folder or data_folder("devices")
     return tuple(_read(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
 
 

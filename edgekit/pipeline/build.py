@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from edgekit.core.budget import Budget, Cost
 from edgekit.core.errors import InfeasibleError, VerificationError
@@ -59,7 +62,7 @@ class _Made:
 def build(
     *,
     task: str,
-    output: Path | str,
+    output: Path | str | None = None,
     target: str = "rpi4",
     budget: Budget | None = None,
     model: str | Path = "signs43",
@@ -72,24 +75,19 @@ def build(
 ) -> BuildResult:
     """Builds the network of a task for a target into the folder `output`, which appears whole or not at all.
 
+    Without `output` the folder lies in the user's cache, named by the hash of the inputs.
     `data` is a folder of pictures to calibrate int8 with, in place of the supernet's synthesised ones. `progress` is called
     with the name of each stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, and
     BadInputError, each with its exit code.
     """
     stages = Stages(progress)
-    with whole_folder(Path(output), overwrite=overwrite, marker="report.json") as folder:
-        with stages.stage("plan"):
-            planned = plan(
-                task=task,
-                target=target,
-                budget=budget,
-                model=model,
-                presence=presence,
-                other=other,
-                data=data,
-                seed=seed,
-            )
-            cost_model = load_cost_model(planned.target)
+    with stages.stage("plan"):
+        planned = plan(
+            task=task, target=target, budget=budget, model=model, presence=presence, other=other, data=data, seed=seed
+        )
+        cost_model = load_cost_model(planned.target)
+    place = _cache_place(planned) if output is None else Path(output)
+    with whole_folder(place, overwrite=overwrite or output is None, marker="report.json") as folder:
         with stages.stage("load"):
             from edgekit.assembler.assembler import Assembler
 
@@ -104,7 +102,7 @@ def build(
             figures = _figures(planned, made, cost_model)
         with stages.stage("report"):
             result = BuildResult(
-                folder=Path(output),
+                folder=place,
                 plan=planned,
                 genotype=str(made.assembly.genotype),
                 labels=made.model.labels,
@@ -113,6 +111,11 @@ def build(
             )
             _write(folder, result, made, verification, calibration_NHWC, stages)
     return result
+
+
+def _cache_place(planned: BuildPlan) -> Path:
+    inputs = json.dumps(planned.to_json(), sort_keys=True).encode()
+    return user_cache_path("edgekit") / "builds" / sha256(inputs).hexdigest()[:16]
 
 
 def _make(

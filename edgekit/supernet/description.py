@@ -13,21 +13,28 @@ def describe(spec: SupernetSpec, genotype: Genotype, *, outputs: int, grouped: b
     `grouped`: the head keeps all labels and a 0/1 matrix sums their probabilities into the outputs.
     """
     size = spec.image_size // 2
-    x = Tensor(name="input", elements=3 * spec.image_size**2)
-    operators = [_conv("stem", x, channels_in=3, channels_out=spec.stem_channels, kernel=3, stride=2, size_out=size)]
+    operators = [stem_operator(spec)]
     for index, (block, count) in enumerate(zip(spec.blocks, genotype.counts, strict=True)):
         if count:
             operators += block_operators(f"block{index}", block, count, operators[-1].output, size)
         size //= block.stride
-    y = operators[-1].output
+    return (*operators, *head_operators(spec, operators[-1].output, outputs=outputs, grouped=grouped))
+
+
+def stem_operator(spec: SupernetSpec) -> Operator:
+    x = Tensor(name="input", elements=3 * spec.image_size**2)
+    size_out = spec.image_size // 2
+    return _conv("stem", x, channels_in=3, channels_out=spec.stem_channels, kernel=3, stride=2, size_out=size_out)
+
+
+def head_operators(spec: SupernetSpec, x: Tensor, *, outputs: int, grouped: bool) -> list[Operator]:
+    """From the last block's output to the probabilities; `outputs` and `grouped` as in `describe`."""
     pooled = Tensor(name="mean", elements=spec.features)
-    operators.append(Operator(name="mean", kind=OperatorKind.POOL, inputs=(y,), output=pooled, channels=spec.features))
-    rows = spec.labels if grouped else outputs
-    operators.append(_dense("head", pooled, rows, biased=True))
-    operators.append(_softmax(operators[-1].output))
-    if grouped:
-        operators.append(_dense("grouping", operators[-1].output, outputs, biased=False))
-    return tuple(operators)
+    pool = Operator(name="mean", kind=OperatorKind.POOL, inputs=(x,), output=pooled, channels=spec.features)
+    dense = _dense("head", pooled, spec.labels if grouped else outputs, biased=True)
+    softmax = _softmax(dense.output)
+    grouping = [_dense("grouping", softmax.output, outputs, biased=False)] if grouped else []
+    return [pool, dense, softmax, *grouping]
 
 
 def block_operators(name: str, block: BlockSpec, bricks: int, x: Tensor, size: int) -> list[Operator]:

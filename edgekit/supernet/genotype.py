@@ -10,9 +10,16 @@ from edgekit.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Genotype:
-    """One bit mask a block, bit m for brick m. `Genotype.parse(str(g)) == g`; e.g. `ff.07.00.01`."""
+    """One bit mask a block, bit m for brick m. `Genotype.parse(str(g)) == g`; e.g. `ff.07.00.01`.
+
+    Raises ValueError for a negative mask.
+    """
 
     masks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if any(mask < 0 for mask in self.masks):
+            raise ValueError(f"masks {self.masks} are not all from 0")
 
     @classmethod
     def parse(cls, text: str) -> Genotype:

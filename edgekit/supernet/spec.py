@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -34,6 +34,7 @@ class BlockSpec:
     bricks: int
 
     def __post_init__(self) -> None:
+        _check_whole_numbers(self)
         if self.hidden_channels % self.bricks:
             raise BadInputError(
                 f"a block of {self.hidden_channels} hidden channels cannot be cut into {self.bricks} equal bricks",
@@ -63,6 +64,9 @@ class SupernetSpec:
     labels: int
 
     def __post_init__(self) -> None:
+        _check_whole_numbers(self)
+        if not self.blocks:
+            raise BadInputError("a supernet without blocks", hint="list at least one block")
         channels = self.stem_channels
         for index, block in enumerate(self.blocks):
             if block.in_channels != channels:
@@ -117,3 +121,12 @@ class SupernetSpec:
             raise BadInputError(
                 f"not a description of a supernet: {error}", hint="see models/signs43/recipe.toml"
             ) from error
+
+
+def _check_whole_numbers(spec: BlockSpec | SupernetSpec) -> None:
+    for name in (field.name for field in fields(spec) if field.type == "int"):
+        value = getattr(spec, name)
+        if not isinstance(value, int) or value < 1:
+            raise BadInputError(
+                f"{name} = {value!r} is not a whole number from 1", hint="see models/signs43/recipe.toml"
+            )

@@ -28,7 +28,7 @@ def test_the_built_file_recognises_pictures(built, stripes):
     assert all(0.5 < answer["probability"] <= 1 and answer["ms"] > 0 for answer in answers)
 
     plain = edgekit("predict", built["folder"], *asked.values()).stdout
-    assert [line.split()[0] for line in plain.splitlines()[1:]] == [str(path) for path in asked.values()]
+    assert [line.split()[-1] for line in plain.splitlines()[1:]] == [str(path) for path in asked.values()]
 
 
 def test_a_finished_build_is_verified_and_a_changed_one_is_not(built, tmp_path):

@@ -9,18 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from network_strategies import networks
 
+from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.operators import Operator, OperatorKind, Tensor
 from edgekit.core.quantity import Evidence
 from edgekit.devices.calibration import Measurement, calibrate, cost_model_record, fit_rates, read_measurements
 from edgekit.devices.cost_model import Rates, load_cost_model
-from edgekit.devices.device import devices_folder, list_devices, load_device
+from edgekit.devices.device import list_devices, load_device
 from edgekit.devices.networks import mobilenet_v1, mobilenet_v2, reference_network
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import parse_target
 
 MODELS = {precision: load_cost_model(parse_target(f"rpi4:tflite-{precision}")) for precision in Precision}
-TABLE = devices_folder() / "rpi4" / "mlperf_tflite_2.4.1.csv"
+TABLE = data_folder("devices") / "rpi4" / "mlperf_tflite_2.4.1.csv"
 models = st.sampled_from(list(MODELS.values()))
 
 
@@ -131,7 +132,7 @@ def test_broken_row_is_bad_input_that_names_its_line(tmp_path: Path, line: str):
     "content", [None, "", "{}", '{"schema_version": 1}', '{"schema_version": 1, "precisions": []}']
 )
 def test_broken_cost_model_is_bad_input(tmp_path: Path, content: str | None):
-    shutil.copytree(devices_folder() / "rpi4", tmp_path / "rpi4")
+    shutil.copytree(data_folder("devices") / "rpi4", tmp_path / "rpi4")
     path = tmp_path / "rpi4" / "tflite.json"
     if content is None:
         path.unlink()
@@ -143,7 +144,7 @@ def test_broken_cost_model_is_bad_input(tmp_path: Path, content: str | None):
 
 @pytest.mark.parametrize("rate", [-1, None, "NaN", math.nan])
 def test_missing_or_impossible_rate_in_a_cost_model_is_bad_input(tmp_path: Path, rate: object):
-    shutil.copytree(devices_folder() / "rpi4", tmp_path / "rpi4")
+    shutil.copytree(data_folder("devices") / "rpi4", tmp_path / "rpi4")
     path = tmp_path / "rpi4" / "tflite.json"
     record = json.loads(path.read_text())
     rates = record["precisions"]["int8"]["rates"]

@@ -3,17 +3,18 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import BadInputError, UsageError
-from edgekit.devices.device import devices_folder, list_devices, load_device
+from edgekit.devices.device import list_devices, load_device
 from edgekit.devices.target import Precision, Target, parse_target
 
-DEVICE_TOML = (devices_folder() / "rpi4" / "device.toml").read_text()
+DEVICE_TOML = (data_folder("devices") / "rpi4" / "device.toml").read_text()
 
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Path:
     """A folder of devices of one's own, with one device that is a copy of the Raspberry Pi 4."""
-    shutil.copytree(devices_folder() / "rpi4", tmp_path / "rpi4")
+    shutil.copytree(data_folder("devices") / "rpi4", tmp_path / "rpi4")
     return tmp_path
 
 

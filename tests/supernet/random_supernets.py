@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from hypothesis import strategies as st
 
@@ -74,9 +72,3 @@ def tasks(draw: st.DrawFn, labels: int = LABELS) -> Task:
     fewest = 2 if kind is TaskKind.CLASSIFY and not other else 1
     indices = draw(st.sets(st.integers(0, labels - 1), min_size=fewest, max_size=labels - 1))
     return Task(kind=kind, indices=tuple(sorted(indices)), other=other, text="drawn")
-
-
-def with_block(spec: SupernetSpec, position: int, **changes: object) -> SupernetSpec:
-    blocks = list(spec.blocks)
-    blocks[position] = replace(blocks[position], **changes)  # type: ignore[arg-type]
-    return replace(spec, blocks=tuple(blocks))

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from edgekit.supernet.blocks import convolve, same_padding
 
 
-def reference(
-    x_CHW: NDArray[np.float64], w_OIHW: NDArray[np.float64], stride: int, groups: int
-) -> NDArray[np.float64]:
+def reference(x_CHW: NDArray[np.float64], w_OIHW: NDArray[np.float64], stride: int, groups: int) -> NDArray[np.float64]:
     """Position by position."""
     _, height, width = x_CHW.shape
     out_channels, in_channels, kernel, _ = w_OIHW.shape

@@ -18,7 +18,7 @@ from edgekit.supernet.subnet import task_probabilities
 from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.task import Task, TaskKind
 
-GENOTYPES, TASKS = 640, 320
+GENOTYPES, TASKS = 420, 320
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

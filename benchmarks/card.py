@@ -1,0 +1,101 @@
+"""Writes `card.md` of a supernet from its `card.json` and from what the other benchmarks measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import REPO_ROOT, open_model, options_of
+
+from edgekit.core.records import write_bytes
+from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.storage import SupernetFolder
+
+
+def main() -> int:
+    parser = options_of(__doc__)
+    parser.add_argument("--results", type=Path, default=REPO_ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    folder = open_model(options)
+    accuracy = _figures(options.results / "signs43_accuracy.json")
+    tasks = _figures(options.results / "signs43_tasks.json")
+    write_bytes(options.output or folder.path / "card.md", _card(folder, accuracy, tasks).encode())
+    return 0
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads(path.read_text())["figures"]
+    return figures
+
+
+def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any]) -> str:
+    card, training, predictor = folder.card, folder.card["training"], folder.card["predictor"]
+    spec = folder.spec
+    blocks = [
+        f"| {index} | {block.kind} {block.kernel}x{block.kernel} | {block.in_channels} -> {block.out_channels} | "
+        f"{block.hidden_channels} | {block.stride} | {block.bricks} x {block.brick_channels} | {block.fewest_bricks} |"
+        for index, block in enumerate(spec.blocks)
+    ]
+    rows = [
+        f"| {name} | {values['assembler']['mean']:.2%} +- {values['assembler']['se']:.2%} | {_int8(values)} |"
+        for name, values in tasks["accuracy"].items()
+    ]
+    return "\n".join(
+        [
+            f"# {folder.name}",
+            "",
+            f"A modular supernet: {card['parameters']:,} weights, {spec.labels} labels, {spec.image_size}x{spec.image_size} "
+            f"RGB in [0, 1]. The full genotype is `{spec.full}`, the smallest `{Genotype.prefix(spec.smallest.counts)}`.",
+            "",
+            "| block | kind | channels | hidden | stride | bricks x channels | fewest bricks |",
+            "|---|---|---|---|---|---|---|",
+            *blocks,
+            "",
+            "## Data",
+            f"{card['data']}. {card['licence']}",
+            "",
+            "## Training",
+            f"`edgekit models train models/{folder.name}/recipe.toml --data DIR -o DIR`: {training['steps']:,} steps of "
+            f"{training['batch']} images, {training['seconds'] / 60:.0f} minutes on {training['device']} (torch "
+            f"{training['torch']}); {training['train_images']:,} images to train with, {training['held_out_images']:,} of "
+            "other tracks held out for choices and for the accuracy predictor. The test images were used for nothing but "
+            "the tables below.",
+            "",
+            "These weights were not made in one go: the recipe was stopped and resumed several times, its number of steps "
+            "was cut on the way, and the first 7,500 steps padded convolutions of stride 2 by one pixel on all sides.",
+            "",
+            "The recipe does not mirror pictures, since arrows have a side.",
+            "",
+            "## Measured accuracy",
+            f"On {accuracy['images']:,} test images, all labels: {accuracy['accuracy']['fp32']:.2%} in fp32, "
+            f"{accuracy['accuracy']['int8']:.2%} as an int8 file calibrated with the shipped pictures "
+            "(`python benchmarks/signs43_accuracy.py`).",
+            "",
+            "Assembled networks, without training (`python benchmarks/signs43_tasks.py`):",
+            "",
+            "| tasks, MACs of the full supernet | mean top-1, fp32 | int8 file |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "## Accuracy predictor",
+            f"On genotypes kept out of its fit, over tasks: mean absolute error {predictor['mean_absolute_error']:.2%}, 90 % of "
+            f"errors within {predictor['p90_absolute_error']:.2%}, rank correlation {predictor['spearman']:.2f} (held-out "
+            "images, when it was fitted).",
+            "",
+            "## Kept out of training",
+            "No task with the labels of one of these compositions was drawn in training:",
+            *(f"- `{text}`" for text in card["kept_out_compositions"]),
+            "",
+        ]
+    )
+
+
+def _int8(values: dict[str, Any]) -> str:
+    found = values.get("assembler int8")
+    return f"{found['mean']:.2%} +- {found['se']:.2%}" if found else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Supernets so small that every genotype can be tried, with prices of the real rpi4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import product
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edgekit.assembler.costs import CostOf, CostTables
+from edgekit.assembler.generator import Generator
+from edgekit.assembler.predictor import AccuracyPredictor
+from edgekit.assembler.searcher import Searcher
+from edgekit.core.budget import Cost
+from edgekit.devices.cost_model import load_cost_model
+from edgekit.devices.target import parse_target
+from edgekit.pipeline.build import price
+from edgekit.supernet.description import describe
+from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.spec import BlockKind, BlockSpec, SupernetSpec
+from edgekit.tasks.task import Task, TaskKind
+
+LABELS = 6
+
+
+def _block(
+    kind: BlockKind, channels_in: int, channels_out: int, hidden: int, bricks: int, *, kernel: int = 3, stride: int = 1
+) -> BlockSpec:
+    return BlockSpec(
+        kind=kind,
+        in_channels=channels_in,
+        out_channels=channels_out,
+        hidden_channels=hidden,
+        kernel=kernel,
+        stride=stride,
+        bricks=bricks,
+    )
+
+
+# Numbers of bricks differ from block to block, and the memory peaks now in one block, now in another.
+SPEC = SupernetSpec(
+    image_size=16,
+    stem_channels=8,
+    blocks=(
+        _block(BlockKind.FUSED, 8, 8, 32, 4),
+        _block(BlockKind.INVERTED, 8, 16, 48, 6, stride=2),
+        _block(BlockKind.INVERTED, 16, 16, 160, 5, kernel=5),
+        _block(BlockKind.INVERTED, 16, 24, 96, 3),
+    ),
+    labels=LABELS,
+)
+
+counts = st.tuples(*(st.integers(block.fewest_bricks, block.bricks) for block in SPEC.blocks))
+
+
+def all_counts(spec: SupernetSpec = SPEC) -> NDArray[np.int64]:
+    return np.array(list(product(*(range(block.fewest_bricks, block.bricks + 1) for block in spec.blocks))))
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    kind = draw(st.sampled_from(TaskKind))
+    other = kind is TaskKind.CLASSIFY and draw(st.booleans())
+    fewest = 2 if kind is TaskKind.CLASSIFY and not other else 1
+    indices = draw(st.sets(st.integers(0, LABELS - 1), min_size=fewest, max_size=LABELS - 1))
+    return Task(kind=kind, indices=tuple(sorted(indices)), other=other, text="drawn")
+
+
+def cost_of(target: str = "rpi4:tflite-int8") -> CostOf:
+    chosen = parse_target(target)
+    return partial(price, load_cost_model(chosen), chosen.precision)
+
+
+def direct_cost(of_blocks: Sequence[int], task: Task, pricing: CostOf) -> Cost:
+    """Of the whole list of operators at once, without tables."""
+    outputs = len(task.grouping(LABELS))
+    return pricing(describe(SPEC, Genotype.prefix(of_blocks), outputs=outputs, grouped=task.needs_all_labels))
+
+
+def random_predictor(seed: int, *, monotone: bool) -> AccuracyPredictor:
+    """Its labels differ in difficulty; `monotone`: a further brick never confuses."""
+    draw = torch.Generator().manual_seed(seed)
+    predictor = AccuracyPredictor(SPEC).requires_grad_(False)
+    for parameter in predictor.traits.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=draw) * (0.3 if parameter.ndim == 2 else 0.1))
+        if monotone:
+            parameter.abs_().mul_(0.2)
+    predictor.base.copy_(torch.randn(predictor.base.shape, generator=draw) - 0.5)
+    slope = torch.randn(predictor.slope.shape, generator=draw)
+    predictor.slope.copy_(-slope.abs() * 0.15 if monotone else slope * 0.5)
+    return predictor.eval()
+
+
+def searcher(seed: int, *, monotone: bool = True) -> Searcher:
+    """With a generator that has learnt nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = Generator(LABELS, len(SPEC.blocks), max(block.bricks for block in SPEC.blocks))
+    return Searcher(
+        spec=SPEC,
+        generator=generator.eval().requires_grad_(False),
+        predictor=random_predictor(seed, monotone=monotone),
+    )
+
+
+def tables(task: Task, pricing: CostOf) -> CostTables:
+    return CostTables.of(SPEC, task, pricing)
