@@ -16,8 +16,9 @@ TRAITS = 12
 class AccuracyPredictor(nn.Module):
     """Rates at which a genotype takes label i for label j, and from them its accuracy on any task.
 
-    The rate is exp(b_ij + c_ij . traits(genotype)), traits by a small network of the open bricks. Taking the confusions of an
-    image for independent, label i is recognised with probability exp(-sum of the rates to all labels that the task answers
+    The rate is exp(b_ij + (c + d_ij) . traits(genotype)), traits by a small network of the open bricks; `common` is c, what a
+    trait does to all pairs, and `deviation` d_ij, what it does to this pair besides. Taking the confusions of an image for
+    independent, label i is recognised with probability exp(-sum of the rates to all labels that the task answers
     differently), so one table serves every task: classes, `other`, presence.
 
     Shapes: P genotypes, B blocks, L labels, K outputs.
@@ -37,7 +38,8 @@ class AccuracyPredictor(nn.Module):
             nn.Linear(sum(bricks), 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, TRAITS)
         )
         self.base = nn.Parameter(torch.full((spec.labels, spec.labels), -6.0))
-        self.slope = nn.Parameter(torch.randn(spec.labels, spec.labels, TRAITS) * 0.01)
+        self.common = nn.Parameter(torch.randn(TRAITS) * 0.3)
+        self.deviation = nn.Parameter(torch.zeros(spec.labels, spec.labels, TRAITS))
 
     def recalls(self, counts_PB: Tensor, answers_L: Tensor, asked: Tensor) -> Tensor:
         """`r_PA`: the share of images of each asked label that get the task's right answer.
@@ -48,7 +50,7 @@ class AccuracyPredictor(nn.Module):
         traits_PT = self.traits(thermometer)
         differs = answers_L[asked][:, None] != answers_L[asked][None, :]
         base = self.base[asked][:, asked]
-        slope = self.slope[asked][:, asked]
+        slope = self.common + self.deviation[asked][:, asked]
         rates = (base + torch.einsum("ijt,pt->pij", slope, traits_PT)).clamp_max(4.0).exp()
         return (-(rates * differs).sum(2)).exp()
 

@@ -58,6 +58,12 @@ class Searcher:
             raise InfeasibleError(self._nothing_fits(budget, tables, accuracy), hint="raise the limit named above")
         best = self.refine(proposals, partial(tables.within, budget=budget), accuracy)
         if budget.min_accuracy is not None:
+            reached = float(accuracy(best[None])[0])
+            if reached < budget.min_accuracy:
+                best_inside = Assembly(
+                    genotype=Genotype.prefix(best.tolist()), accuracy=reached, cost=tables.cost(best.tolist())
+                )
+                raise self._floor_missed(task, budget, tables, best_inside, seed)
             best = self._cheapest(best, proposals, budget, tables, accuracy)
         counts = best.tolist()
         return Assembly(
@@ -144,13 +150,6 @@ class Searcher:
         """The fastest genotype whose predicted accuracy keeps the floor."""
         floor = budget.min_accuracy
         assert floor is not None  # noqa: S101
-        reached = float(accuracy(best[None])[0])
-        if reached < floor:
-            raise InfeasibleError(
-                f"no network inside the budget is predicted to reach {floor:.2%}: the best reaches {reached:.2%} "
-                f"({_costs(tables.cost(best.tolist()))})",
-                hint=f"lower --min-accuracy to {math.floor(reached * 1e4) / 1e4:.4f} or raise the limits",
-            )
 
         def allowed(counts: Counts) -> NDArray[np.bool_]:
             return tables.within(counts, budget) & (accuracy(counts) >= floor)
@@ -172,15 +171,41 @@ class Searcher:
                     break
         return self.refine(starts, allowed, speed)
 
+    def _floor_missed(
+        self, task: Task, budget: Budget, tables: CostTables, best: Assembly, seed: int
+    ) -> InfeasibleError:
+        """Names the most accurate network inside the limits, and the fastest beyond them that keeps the floor."""
+        floor = budget.min_accuracy
+        inside = (
+            f"no network inside the limits is predicted to reach {floor:.2%}: "
+            f"the best, {best.accuracy:.2%}, has {_costs(best.cost)}"
+        )
+        hint = f"lower --min-accuracy to {math.floor(best.accuracy * 1e4) / 1e4:.4f}"
+        if budget == Budget(min_accuracy=floor):
+            return InfeasibleError(inside, hint=hint)
+        try:
+            beyond = self.search(task, Budget(min_accuracy=floor), tables, seed=seed)
+        except InfeasibleError:
+            return InfeasibleError(f"{inside}; without limits none does either", hint=hint)
+        return InfeasibleError(
+            f"{inside}; the fastest that reaches it has {_costs(beyond.cost)}", hint=f"{hint}, or raise the limits"
+        )
+
     def _nothing_fits(self, budget: Budget, tables: CostTables, accuracy: Callable[[Counts], Values]) -> str:
         smallest = self.spec.smallest.counts
         cost = tables.cost(smallest)
         broken = ", ".join(
-            f"{name} {getattr(budget, name):.6g} (the smallest network needs {getattr(cost, name):.6g})"
+            f"{name} {getattr(budget, name):.6g} (the smallest network needs {_upwards(getattr(cost, name))})"
             for name in budget.broken_by(cost)
         )
         reached = float(accuracy(np.array([smallest]))[0])
         return f"no network fits: {broken}; the nearest feasible point has {_costs(cost)}, predicted accuracy {reached:.2%}"
+
+
+def _upwards(value: float) -> str:
+    """Six digits, rounded so that the figure is feasible as a limit."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 5)
+    return f"{math.ceil(value / unit) * unit:.6g}"
 
 
 def _costs(cost: Cost) -> str:

@@ -11,16 +11,19 @@ from typing import Any
 
 import click
 
+from edgekit.cli.interruption import Interruption
+
 # Wider than any row: a line of a pipe or a file is never wrapped.
 _ENDLESS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Console:
-    """How a command was asked to print."""
+    """How a command was asked to print, and what may end it."""
 
     as_json: bool
     quiet: bool
+    interruption: Interruption
 
     def facts(self, facts: Mapping[str, object]) -> None:
         """A row for each name and its value."""
@@ -63,7 +66,8 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Print the traceback of an error.")
     @wraps(command)
     def with_console(*, as_json: bool, quiet: bool, **options: Any) -> None:
-        command(console=Console(as_json=as_json, quiet=quiet), **options)
+        interruption = click.get_current_context().obj
+        command(console=Console(as_json=as_json, quiet=quiet, interruption=interruption), **options)
 
     return with_console
 

@@ -13,8 +13,7 @@ GRACE_S = 2.0
 class Interruption:
     """Ends a command by KeyboardInterrupt, so that every `finally` on the way cleans up.
 
-    Signals within GRACE_S of the last one are dropped: a second Ctrl-C must not cut the clean-up short. Later ones count
-    again: a library may have swallowed the first.
+    Signals within GRACE_S of the last one are dropped: a second Ctrl-C must not cut the clean-up short.
     """
 
     def __init__(self) -> None:
@@ -23,6 +22,11 @@ class Interruption:
     @property
     def requested(self) -> bool:
         return self._last_s > -math.inf
+
+    def check(self) -> None:
+        """Between two pieces of work: ends the command where a library has swallowed the interruption."""
+        if self.requested:
+            raise KeyboardInterrupt
 
     def listen(self) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
@@ -36,9 +40,10 @@ class Interruption:
             self._last_s = now_s
             raise KeyboardInterrupt
 
-    def acknowledge(self) -> None:
-        """Lets the process end by an exit code: Python ends by SIGINT instead where code run from C met the interruption.
-
-        That leaves a mark in the interpreter (`unhandled_keyboard_interrupt`) that only running code from text clears.
-        """
+    def close(self) -> None:
+        """The outcome stands: whatever comes while the interpreter shuts down no longer changes the exit code."""
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
+        # Python ends by SIGINT instead of our code where code run from C met the interruption. That leaves a mark in the
+        # interpreter (unhandled_keyboard_interrupt), which only running code from text clears.
         exec("")  # noqa: S102

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A name in another script than the terminal's must not end a command.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        with edgekit.make_context("edgekit", given) as context:
+        with edgekit.make_context("edgekit", given, obj=interruption) as context:
             edgekit.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as exit_:
@@ -48,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return ExitCode.USAGE
     except BaseException as error:
-        if not interruption.requested:
-            return _report(failure_of(error), error, given)
         # Whatever a library has turned the interruption into.
-        interruption.acknowledge()
-        return _report(failure_of(KeyboardInterrupt()), error, given)
+        cause = KeyboardInterrupt() if interruption.requested else error
+        return _report(failure_of(cause), error, given)
+    finally:
+        interruption.close()
     return ExitCode.OK
 
 

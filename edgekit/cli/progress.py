@@ -5,21 +5,36 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from edgekit.cli.console import Console
 
 LINE_EVERY_S = 10.0
 
+Report = Callable[[str, int, int, dict[str, float]], None]
+
 
 @contextmanager
 def stages(console: Console) -> Iterator[Callable[[str], None]]:
     """Yields what to call with the name of each stage as it starts: a line a stage, with its seconds."""
-    if console.quiet:
-        yield lambda _stage: None
-        return
-    with _Spinner() if sys.stderr.isatty() else _Lines() as shown:
-        yield shown.start
+    with _Silence() if console.quiet else _Spinner() if sys.stderr.isatty() else _Lines() as shown:
+
+        def start(stage: str) -> None:
+            console.interruption.check()
+            shown.start(stage)
+
+        yield start
+
+
+class _Silence:
+    def __enter__(self) -> _Silence:
+        return self
+
+    def start(self, stage: str) -> None:
+        """Nothing to show."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
 
 
 class _Lines:
@@ -76,15 +91,16 @@ class _Spinner:
 
 
 @contextmanager
-def steps(console: Console) -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+def steps(console: Console) -> Iterator[Report]:
     """Yields what to call with (stage, steps done, steps in all, figures) during work of minutes or hours."""
-    if console.quiet:
-        yield lambda _stage, _done, _of, _figures: None
-    elif sys.stderr.isatty():
-        with _bars() as report:
-            yield report
-    else:
-        yield _SparseLines().report
+    with _bars() if sys.stderr.isatty() and not console.quiet else nullcontext(_SparseLines().report) as show:
+
+        def report(stage: str, done: int, of: int, figures: dict[str, float]) -> None:
+            console.interruption.check()
+            if not console.quiet:
+                show(stage, done, of, figures)
+
+        yield report
 
 
 class _SparseLines:
@@ -101,7 +117,7 @@ class _SparseLines:
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
+def _bars() -> Iterator[Report]:
     from rich.console import Console as Rich
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 

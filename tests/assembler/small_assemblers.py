@@ -82,16 +82,20 @@ def direct_cost(of_blocks: Sequence[int], task: Task, pricing: CostOf) -> Cost:
 
 
 def random_predictor(seed: int, *, monotone: bool) -> AccuracyPredictor:
-    """Its labels differ in difficulty; `monotone`: a further brick never confuses."""
+    """Its labels differ in difficulty. A further brick never confuses where `monotone`, else now and then."""
     draw = torch.Generator().manual_seed(seed)
+
+    def noise(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=draw)
+
     predictor = AccuracyPredictor(SPEC).requires_grad_(False)
     for parameter in predictor.traits.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=draw) * (0.3 if parameter.ndim == 2 else 0.1))
-        if monotone:
-            parameter.abs_().mul_(0.2)
-    predictor.base.copy_(torch.randn(predictor.base.shape, generator=draw) - 0.5)
-    slope = torch.randn(predictor.slope.shape, generator=draw)
-    predictor.slope.copy_(-slope.abs() * 0.15 if monotone else slope * 0.5)
+        positive = noise(parameter).abs() * 0.06
+        parameter.copy_(positive if monotone else positive + 0.12 * noise(parameter))
+    predictor.base.copy_(noise(predictor.base) - 0.5)
+    predictor.common.zero_()
+    falling = -noise(predictor.deviation).abs() * 0.15
+    predictor.deviation.copy_(falling if monotone else falling + 0.25 * noise(predictor.deviation))
     return predictor.eval()
 
 

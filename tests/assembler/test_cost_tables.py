@@ -50,7 +50,9 @@ def test_a_further_brick_never_makes_a_network_cheaper() -> None:
 @given(st.tuples(*(st.floats(0.01, 1.0) for _ in range(4))))
 def test_within_is_the_budget_kept(shares):
     found = tables(FIVE, PRICES["rpi4:tflite-int8"])
-    limits = {field.name: share * getattr(found.full, field.name) for field, share in zip(fields(Cost), shares)}
+    limits = {
+        field.name: share * getattr(found.full, field.name) for field, share in zip(fields(Cost), shares, strict=True)
+    }
     budget = Budget(**limits)
     every = all_counts()
     kept = found.within(every, budget)

@@ -23,6 +23,7 @@ def macs_of(genotype: Genotype) -> int:
     return sum(operator.macs for operator in describe(SPEC, genotype, outputs=LABELS, grouped=False))
 
 
+@settings(deadline=None)
 @given(counts)
 def test_macs_add_up_brick_by_brick(of_blocks):
     assert MACS.of_counts(of_blocks) == macs_of(Genotype.prefix(of_blocks))

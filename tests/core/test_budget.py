@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.core.budget import Budget, Cost, Share, parse_limit
@@ -68,6 +68,7 @@ def test_a_floor_is_a_fraction(floor: float) -> None:
         Budget(min_accuracy=floor)
 
 
+@settings(deadline=None)
 @given(fractions)
 def test_a_printed_share_reads_as_itself(fraction: float) -> None:
     share = parse_limit(str(Share(fraction=fraction)), name="macs")
@@ -75,6 +76,7 @@ def test_a_printed_share_reads_as_itself(fraction: float) -> None:
     assert share.fraction == pytest.approx(fraction, rel=1e-5)
 
 
+@settings(deadline=None)
 @given(budgets, costs)
 def test_resolving_leaves_absolute_limits_and_turns_shares_of_the_full_cost(budget: Budget, full: Cost) -> None:
     resolved = budget.resolve(full)
@@ -86,6 +88,7 @@ def test_resolving_leaves_absolute_limits_and_turns_shares_of_the_full_cost(budg
     assert resolved.resolve(full) == resolved
 
 
+@settings(deadline=None)
 @given(budgets, costs, costs)
 def test_a_limit_is_broken_exactly_where_the_cost_is_above_it(budget: Budget, full: Cost, cost: Cost) -> None:
     resolved = budget.resolve(full)
@@ -95,6 +98,7 @@ def test_a_limit_is_broken_exactly_where_the_cost_is_above_it(budget: Budget, fu
         assert (name in broken) == (limit is not None and getattr(cost, name) > limit)
 
 
+@settings(deadline=None)
 @given(budgets, costs)
 def test_the_full_network_keeps_every_share(budget: Budget, full: Cost) -> None:
     shares = {name: getattr(budget, name) for name in NAMES if isinstance(getattr(budget, name), Share)}
@@ -103,6 +107,7 @@ def test_the_full_network_keeps_every_share(budget: Budget, full: Cost) -> None:
     assert Budget().broken_by(full) == ()
 
 
+@settings(deadline=None)
 @given(costs, st.sampled_from(NAMES))
 def test_a_cost_equal_to_its_limit_is_kept(cost: Cost, name: str) -> None:
     budget = Budget(**{name: getattr(cost, name)})

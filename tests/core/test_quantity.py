@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.core.quantity import Evidence, Quantity
@@ -31,6 +31,7 @@ def test_a_predicted_time_needs_an_interval(unit: str) -> None:
     Quantity(value=1.0, unit="bytes", evidence=Evidence.PREDICTED, source="file size model")
 
 
+@settings(deadline=None)
 @given(finite, finite, finite)
 def test_an_interval_holds_its_value(value: float, low: float, high: float) -> None:
     if low <= value <= high:

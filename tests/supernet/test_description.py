@@ -68,6 +68,7 @@ def test_every_layer_with_weights_is_described_in_order(genotype, task):
     assert listed == executed(slice_subnet(SUPERNET, genotype, task))
 
 
+@settings(deadline=None)
 @given(genotypes(), tasks())
 def test_tensors_chain_from_the_picture_to_the_outputs(genotype, task):
     operators = described(genotype, task)
@@ -82,6 +83,7 @@ def test_tensors_chain_from_the_picture_to_the_outputs(genotype, task):
     assert operators[-1].output.elements == len(task.grouping(SPEC.labels))
 
 
+@settings(deadline=None)
 @given(genotypes(), tasks())
 def test_names_are_unique_and_channels_fit_the_outputs(genotype, task):
     operators = described(genotype, task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.core.errors import UsageError
@@ -12,11 +12,13 @@ from edgekit.supernet.genotype import Genotype
 anything = st.lists(st.integers(0, (1 << 70) - 1), min_size=1, max_size=12).map(lambda masks: Genotype(tuple(masks)))
 
 
+@settings(deadline=None)
 @given(anything)
 def test_a_printed_genotype_reads_as_itself(genotype: Genotype) -> None:
     assert Genotype.parse(str(genotype)) == genotype
 
 
+@settings(deadline=None)
 @given(st.text("0123456789abcdefABCDEFx_+- .", max_size=12))
 def test_a_text_is_canonical_or_refused(text: str) -> None:
     try:
@@ -40,6 +42,7 @@ def test_another_spelling_is_refused_with_the_right_one(text: str) -> None:
     assert Genotype.parse(caught.value.hint.split('"')[1])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 70), min_size=1, max_size=8))
 def test_a_prefix_opens_the_first_bricks(counts: list[int]) -> None:
     genotype = Genotype.prefix(counts)
@@ -48,6 +51,7 @@ def test_a_prefix_opens_the_first_bricks(counts: list[int]) -> None:
         assert genotype.open_bricks(block) == tuple(range(count))
 
 
+@settings(deadline=None)
 @given(anything)
 def test_counts_are_those_of_the_open_bricks(genotype: Genotype) -> None:
     for block, mask in enumerate(genotype.masks):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_supernets import LABELS, SPEC, genotypes
 
@@ -28,6 +28,7 @@ def test_a_card_describes_the_same_supernet() -> None:
     assert SupernetSpec.from_json(SPEC.to_json(), labels=LABELS) == SPEC
 
 
+@settings(deadline=None)
 @given(genotypes())
 def test_genotypes_of_the_supernet_pass(genotype: Genotype) -> None:
     assert SPEC.check(genotype) is genotype
@@ -47,6 +48,7 @@ def test_a_block_that_changes_the_shape_cannot_close(position: int) -> None:
     assert caught.value.code is ExitCode.BAD_INPUT
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5), st.integers(0, 3))
 def test_bricks_that_a_block_does_not_have_are_refused(position: int, beyond: int) -> None:
     masks = list(SPEC.full.masks)

@@ -31,6 +31,7 @@ from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.vocabulary import Vocabulary
 
 SEARCHED, LESSONS = 180, 500
+IMAGES_A_LABEL = 100
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 
@@ -48,12 +49,17 @@ def train_supernet(
     vocabulary = Vocabulary.load(recipe_path.parent / VOCABULARY)
     spec = SupernetSpec.from_json(recipe.supernet, labels=len(vocabulary))
     dataset = read_parquet(data, "train", image_size=spec.image_size, labels=len(vocabulary))
-    missing = sorted(set(range(len(vocabulary))) - set(dataset.y_N.tolist()))
-    if missing:
-        raise BadInputError(
-            f"{data} has no image of label {missing[0]}", hint="give at least a few images of every label"
-        )
     train, held_out = split_by_group(dataset, held_out=recipe.held_out, seed=recipe.seed)
+    for images, lack in (
+        (dataset, "no image"),
+        (train, "a single group, which is held out, so no image to train with,"),
+    ):
+        missing = sorted(set(range(len(vocabulary))) - set(images.y_N.tolist()))
+        if missing:
+            raise BadInputError(
+                f"{data} has {lack} of label {missing[0]}",
+                hint="give images of at least a few objects (tracks) of every label",
+            )
 
     work = output.with_name(output.name + ".training")
     with writing_to(work):
@@ -64,7 +70,7 @@ def train_supernet(
         return output
     supernet = trained.supernet.cpu().requires_grad_(False)
     generator = trained.generator.cpu().requires_grad_(False)
-    predictor, quality = _fit_and_teach(recipe, trainer.curriculum, supernet, generator, held_out, report)
+    predictor, quality = _fit_and_teach(recipe, trainer.curriculum, supernet, generator, train, held_out, report)
     statistics = normalisation_statistics(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
     pixel = _pixel_moments(train)
     pictures = synthesise(supernet, statistics, pixel, seed=recipe.seed, report=_stage(report, "synthesise"))
@@ -109,6 +115,7 @@ def _fit_and_teach(
     curriculum: Curriculum,
     supernet: Supernet,
     generator: Generator,
+    train: Dataset,
     held_out: Dataset,
     report: Report,
 ) -> tuple[AccuracyPredictor, PredictorQuality]:
@@ -118,14 +125,16 @@ def _fit_and_teach(
     """
     x_NCHW = torch.from_numpy(held_out.x_NCHW).float() / 255
     y_N = torch.from_numpy(held_out.y_N)
-    changed_NCHW = augment(x_NCHW[::2], torch.Generator().manual_seed(recipe.seed))
+    known = _balanced(train, recipe.seed)
+    changed_NCHW = augment(torch.from_numpy(known.x_NCHW).float() / 255, torch.Generator().manual_seed(recipe.seed))
+    changed_y_N = torch.from_numpy(known.y_N)
     tasks = sample_tasks(curriculum, seed=recipe.seed)
 
     def measured(counts: tuple[tuple[int, ...], ...], stage: str) -> tuple[Archive, Archive]:
         return (
             measure(supernet, counts, tasks, _channels_last(x_NCHW), y_N, _stage(report, stage)),
             measure(
-                supernet, counts, tasks, _channels_last(changed_NCHW), y_N[::2], _stage(report, f"{stage}, changed")
+                supernet, counts, tasks, _channels_last(changed_NCHW), changed_y_N, _stage(report, f"{stage}, changed")
             ),
         )
 
@@ -151,6 +160,16 @@ def _fit_and_teach(
         seed=recipe.seed,
     )
     return predictor, quality
+
+
+def _balanced(dataset: Dataset, seed: int) -> Dataset:
+    """At most IMAGES_A_LABEL of each label."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(dataset))
+    chosen = np.zeros(len(dataset), bool)
+    for label in np.unique(dataset.y_N):
+        chosen[order[dataset.y_N[order] == label][:IMAGES_A_LABEL]] = True
+    return dataset.take(chosen)
 
 
 def _channels_last(x_NCHW: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,138 @@
+"""Everything for a training of seconds: drawn shapes as Parquet, a vocabulary, a recipe, and fewer steps everywhere.
+
+Run as a script, it trains: `shapes_training.py RECIPE DATA OUTPUT`; so that torchrun can start it.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edgekit.tasks.vocabulary import Label, Vocabulary
+
+SIZE = 16
+SHAPES = ("square", "frame", "cross")
+COLOURS = ("red", "blue")
+LABELS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+IMAGES_A_TRACK = 4
+
+RECIPE = """
+name = "shapes"
+data = "Shapes, drawn by the tests"
+licence = "That of the project"
+seed = {seed}
+steps = {steps}
+warmup_steps = {warmup_steps}
+batch = 24
+held_out = 0.25
+warmup_learning_rate = 1e-2
+learning_rate = 3e-3
+weight_decay = 0.02
+label_smoothing = 0.1
+smallest_limit = 0.1
+largest_limit = 0.7
+
+[supernet]
+image_size = 16
+stem_channels = {stem_channels}
+blocks = [
+    {{ kind = "fused", in_channels = {stem_channels}, out_channels = 8, hidden_channels = 16, kernel = 3, stride = 2, bricks = 4 }},
+    {{ kind = "inverted", in_channels = 8, out_channels = 8, hidden_channels = 16, kernel = 3, stride = 1, bricks = 2 }},
+    {{ kind = "inverted", in_channels = 8, out_channels = 12, hidden_channels = 24, kernel = 5, stride = 1, bricks = 4 }},
+]
+"""
+
+FEWER: Mapping[str, int] = {
+    "archive.GENOTYPES": 12,
+    "archive.TASKS": 12,
+    "calibration.BATCH": 12,
+    "calibration.STEPS": 4,
+    "fitting.PREDICTOR_STEPS": 40,
+    "run.LESSONS": 6,
+    "run.SEARCHED": 4,
+    "teaching.LESSON_STEPS": 10,
+    "trainer.CHECKPOINT_EVERY": 5,
+}
+
+
+def module_and_name(constant: str) -> tuple[object, str]:
+    module, name = constant.split(".")
+    return import_module(f"edgekit.assembler.training.{module}"), name
+
+
+def draw(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """`x_HWC`: the shape of its colour somewhere on grey."""
+    colour, shape = divmod(label, len(SHAPES))
+    x_HWC = np.full((SIZE, SIZE, 3), rng.integers(60, 120), np.uint8)
+    ink = np.array((220, 30, 30) if colour == 0 else (30, 30, 220), np.uint8)
+    top, left = rng.integers(1, 6, 2)
+    size = 9
+    area = x_HWC[top : top + size, left : left + size]
+    if SHAPES[shape] == "cross":
+        area[size // 2 - 1 : size // 2 + 2] = ink
+        area[:, size // 2 - 1 : size // 2 + 2] = ink
+    else:
+        grey = area[3:-3, 3:-3].copy()
+        area[:] = ink
+        if SHAPES[shape] == "frame":
+            area[3:-3, 3:-3] = grey
+    noise = rng.normal(0, 8, x_HWC.shape)
+    return (x_HWC + noise).clip(0, 255).astype(np.uint8)
+
+
+def png(x_HWC: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(x_HWC).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_split(path: Path, *, tracks: int, seed: int, labels: tuple[int, ...] = tuple(range(len(LABELS)))) -> None:
+    """`tracks` tracks of each label, in the convention of `datasets`, with a track column."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(seed)
+    drawn = [(label, track) for label in labels for track in range(tracks) for _ in range(IMAGES_A_TRACK)]
+    table = pa.table(
+        {
+            "image": [{"bytes": png(draw(label, rng)), "path": None} for label, _ in drawn],
+            "label": [label for label, _ in drawn],
+            "track": [label * 1000 + track for label, track in drawn],
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def write_recipe(
+    folder: Path, *, steps: int = 12, warmup_steps: int = 5, seed: int = 1, stem_channels: int = 8
+) -> Path:
+    """A recipe.toml with its vocabulary beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = tuple(
+        Label(name=name, index=index, attributes=dict(zip(("colour", "shape"), name.split(), strict=True)))
+        for index, name in enumerate(LABELS)
+    )
+    Vocabulary(labels).save(folder / "vocabulary.json")
+    path = folder / "recipe.toml"
+    path.write_text(RECIPE.format(steps=steps, warmup_steps=warmup_steps, seed=seed, stem_channels=stem_channels))
+    return path
+
+
+def main(recipe: str, data: str, output: str) -> None:
+    from edgekit.assembler.training.run import train_supernet
+
+    for constant, value in FEWER.items():
+        setattr(*module_and_name(constant), value)
+    train_supernet(Path(recipe), Path(data), Path(output), resume=False, overwrite=False, report=lambda *_: None)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
