@@ -37,12 +37,12 @@ class Residual(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:  # noqa: N803
+    def forward(self, x_NCHW: Tensor) -> Tensor:
         return x_NCHW + self.body(x_NCHW)
 
 
 class GlobalMean(nn.Module):
-    def forward(self, x_NCHW: Tensor) -> Tensor:  # noqa: N803
+    def forward(self, x_NCHW: Tensor) -> Tensor:
         return x_NCHW.mean((2, 3))
 
 
@@ -127,7 +127,7 @@ def random_labels(count: int, draw: random.Random) -> tuple[str, ...]:
 
 
 def exported_bytes(model: Model) -> dict[Precision, int]:
-    x_NHWC = np.random.default_rng(0).random((1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.float32)  # noqa: N806
+    x_NHWC = np.random.default_rng(0).random((1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.float32)
     fp32 = convert_fp32(model)
     return {
         Precision.INT8: len(embed(quantize_int8(fp32, x_NHWC), model)),

@@ -38,6 +38,8 @@ def predict(folder: Path | str, images: Sequence[Path], *, threads: int = 1) -> 
 
     path = model_file(Path(folder))
     metadata = read_metadata(path)
+    if not images:
+        return ()
     pixels = np.stack([read_image(Path(image), metadata.preprocessing) for image in images])
     run = run_in_subprocess(path, to_float(pixels, metadata.preprocessing), threads=threads)
     return tuple(

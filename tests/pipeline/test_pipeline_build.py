@@ -1,0 +1,293 @@
+"""From a task and a budget to a folder that says what it holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.assembler.assembler import Assembler
+from edgekit.core.budget import Budget, Share
+from edgekit.core.errors import BadInputError, ExitCode, InfeasibleError, UsageError
+from edgekit.core.quantity import Evidence
+from edgekit.core.records import sha256_of
+from edgekit.devices.cost_model import load_cost_model
+from edgekit.devices.target import parse_target
+from edgekit.pipeline.build import build, price
+from edgekit.pipeline.check import verify
+from edgekit.pipeline.predict import predict
+from edgekit.pipeline.result import BuildResult
+from edgekit.supernet.description import describe
+from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.storage import CALIBRATION, WEIGHTS, open_supernet
+from edgekit.tasks.grammar import parse_task
+
+TASK = "red rows, blue columns, green rows"
+FILES = {
+    "card.md",
+    "env.json",
+    "labels.txt",
+    "log.txt",
+    "model.tflite",
+    "outputs.safetensors",
+    "plan.json",
+    "recipe.json",
+    "report.json",
+}
+STAGES = ["plan", "load", "assemble", "slice", "export", "verify", "profile", "report"]
+
+
+def record(result: BuildResult, name: str = "report.json") -> dict[str, Any]:
+    return dict(json.loads((result.folder / name).read_text()))
+
+
+def content_of(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in folder.iterdir()}
+
+
+def stopping_at(stage: str, failure: BaseException) -> Callable[[str], None]:
+    def progress(started: str) -> None:
+        if started == stage:
+            raise failure
+
+    return progress
+
+
+def test_the_folder_holds_all_that_judges_the_model(built: BuildResult) -> None:
+    assert {path.name for path in built.folder.iterdir()} == FILES
+    assert (built.folder / "labels.txt").read_text().splitlines() == TASK.split(", ")
+    assert built.labels == tuple(TASK.split(", "))
+    report = record(built)
+    assert report["sha256"] == {path: sha256_of(built.folder / path) for path in FILES - {"report.json"}}
+    assert report["genotype"] == built.genotype
+    assert list(report["stages_s"]) == STAGES
+    log = (built.folder / "log.txt").read_text()
+    assert built.genotype in log
+    assert all(f"{stage}: " in log for stage in STAGES[:-1])
+
+
+def test_every_figure_names_its_evidence_and_source(built: BuildResult) -> None:
+    figures = {figure["name"]: figure for figure in record(built)["figures"]}
+    assert set(figures) == {
+        "accuracy",
+        "latency",
+        "size",
+        "size predicted",
+        "peak RAM",
+        "peak RAM predicted",
+        "MACs",
+        "parameters",
+    }
+    for name, figure in figures.items():
+        assert figure["source"], name
+        assert figure["value"] > 0, name
+        assert Evidence(figure["evidence"])
+    latency = built.figure("latency")
+    assert latency.evidence is Evidence.PREDICTED
+    assert latency.interval is not None
+    assert "rpi4" in latency.source
+    assert built.figure("size").evidence is Evidence.MEASURED
+    assert built.figure("accuracy").evidence is Evidence.PREDICTED
+
+
+def test_sizes_and_macs_are_those_of_the_file(built: BuildResult, tiny_supernet: Path) -> None:
+    size_bytes = (built.folder / "model.tflite").stat().st_size
+    assert built.figure("size").value == size_bytes
+    assert built.figure("size predicted").value == pytest.approx(size_bytes, rel=0.1)
+    spec = open_supernet(tiny_supernet).spec
+    operators = describe(spec, Genotype.parse(built.genotype), outputs=3, grouped=False)
+    assert built.figure("MACs").value == sum(operator.macs for operator in operators)
+    assert built.figure("parameters").value == sum(operator.weights + operator.biases for operator in operators)
+    assert built.figure("peak RAM predicted").value == pytest.approx(built.figure("peak RAM").value, rel=0.1)
+
+
+def test_int8_is_smaller_and_faster_than_fp32(int8_build: BuildResult, fp32_build: BuildResult) -> None:
+    assert int8_build.genotype == fp32_build.genotype
+    for name in ("size", "latency", "peak RAM"):
+        assert int8_build.figure(name).value < fp32_build.figure(name).value, name
+    for name in ("MACs", "parameters"):
+        assert int8_build.figure(name).value == fp32_build.figure(name).value, name
+
+
+def test_the_plan_repeats_the_question(int8_build: BuildResult, fp32_build: BuildResult, tiny_supernet: Path) -> None:
+    plan = record(int8_build, "plan.json")
+    assert plan == record(int8_build)["plan"]
+    assert plan["task"] == {"text": TASK, "kind": "classify", "labels": TASK_IN_ORDER, "outputs": TASK.split(", ")}
+    assert plan["budget"] == {"macs": "50%"}
+    assert (plan["model"], plan["target"], plan["threads"]) == ("stripes", "rpi4:tflite-int8", 4)
+    assert plan["model_card_sha256"] == sha256_of(tiny_supernet / "card.json")
+    passes = [[step["id"] for step in record(result, "recipe.json")["passes"]] for result in (int8_build, fp32_build)]
+    assert passes == [["fold::batch_norm", "quant::static_wi8_ai8"], ["fold::batch_norm"]]
+    assert record(int8_build, "env.json")["libraries"]["torch"]
+
+
+TASK_IN_ORDER = "red rows, green rows, blue columns"
+
+
+def test_the_card_is_for_people(int8_build: BuildResult) -> None:
+    card = (int8_build.folder / "card.md").read_text()
+    assert card.startswith(f"# {TASK}\n")
+    for figure in record(int8_build)["figures"]:
+        assert f"| {figure['name']} | " in card
+        assert f" | {figure['evidence']} | {figure['source']} |" in card
+    assert "Stripes, drawn by the tests" in card
+    assert "int8 top-1 agreement" in card
+
+
+def test_the_checks_that_passed_are_reported(built: BuildResult) -> None:
+    verification = record(built)["verification"]
+    assert verification["slice_difference"] <= 1e-5
+    names = {check["name"] for check in verification["checks"]}
+    assert {"MACs", "fp32 cosine", "conv operators"} < names
+    assert ("int8 top-1 agreement" in names) == (verification["precision"] == "int8")
+
+
+def test_presence_is_a_yes_or_a_no(presence_build: BuildResult, stripes: dict[str, Path]) -> None:
+    assert presence_build.labels == ("present", "absent")
+    assert record(presence_build)["plan"]["task"]["kind"] == "presence"
+    answers = {found.file: found.label for found in predict(presence_build.folder, list(stripes.values()))}
+    expected = {str(path): "present" if name.startswith("red") else "absent" for name, path in stripes.items()}
+    assert answers == expected
+
+
+def test_all_limits_are_kept_by_the_real_file(tiny_supernet: Path, tmp_path: Path) -> None:
+    """With a class for all other labels; limits half way between the smallest and the full network."""
+    folder = open_supernet(tiny_supernet)
+    target = parse_target("rpi4")
+    task = parse_task("blue rows", folder.vocabulary)
+    tables = Assembler.load(folder).tables(task, partial(price, load_cost_model(target), target.precision))
+    smallest, full = tables.cost(folder.spec.smallest.counts), tables.full
+    limits = {
+        name: (getattr(smallest, name) + getattr(full, name)) / 2
+        for name in ("latency_ms", "size_bytes", "peak_ram_bytes", "macs")
+    }
+    result = build(task="blue rows", model=tiny_supernet, budget=Budget(**limits), output=tmp_path / "out")
+    assert result.labels == ("blue rows", "other")
+    assert (tmp_path / "out" / "model.tflite").stat().st_size <= limits["size_bytes"]
+    assert result.figure("MACs").value <= limits["macs"]
+    assert result.figure("latency").value <= limits["latency_ms"]
+    assert result.figure("peak RAM").value <= limits["peak_ram_bytes"]
+
+
+def test_the_users_pictures_calibrate(
+    int8_build: BuildResult, tiny_supernet: Path, stripes: dict[str, Path], tmp_path: Path
+) -> None:
+    pictures = next(iter(stripes.values())).parent
+    result = build(
+        task=TASK,
+        model=tiny_supernet,
+        budget=Budget(macs=Share(fraction=0.5)),
+        output=tmp_path / "out",
+        data=pictures,
+    )
+    assert record(result, "plan.json")["calibration"] == str(pictures)
+    assert result.genotype == int8_build.genotype
+    assert sha256_of(tmp_path / "out" / "model.tflite") != sha256_of(int8_build.folder / "model.tflite")
+    assert verify(tmp_path / "out").checks
+    answers = [found.label for found in predict(tmp_path / "out", [stripes[name] for name in result.labels])]
+    assert answers == list(result.labels)
+
+
+def test_the_same_question_gets_the_same_file(
+    int8_build: BuildResult, fp32_build: BuildResult, tiny_supernet: Path, tmp_path: Path
+) -> None:
+    """Built over an older folder, of which nothing stays."""
+    older = Path(shutil.copytree(fp32_build.folder, tmp_path / "out"))
+    (older / "notes.txt").write_text("of the older build")
+    seen: list[str] = []
+    result = build(
+        task=TASK,
+        model=tiny_supernet,
+        budget=Budget(macs=Share(fraction=0.5)),
+        output=older,
+        overwrite=True,
+        progress=seen.append,
+    )
+    assert {path.name for path in older.iterdir()} == FILES
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sha256_of(older / "model.tflite") == sha256_of(int8_build.folder / "model.tflite")
+    assert result.genotype == int8_build.genotype
+    assert seen == STAGES
+    assert list(result.stages_s) == STAGES
+
+
+@pytest.mark.parametrize("stage", ["plan", "load", "assemble", "slice", "export", "report"])
+def test_ctrl_c_leaves_the_older_build(
+    stage: str, fp32_build: BuildResult, tiny_supernet: Path, tmp_path: Path
+) -> None:
+    older = Path(shutil.copytree(fp32_build.folder, tmp_path / "out"))
+    before = content_of(older)
+    with pytest.raises(KeyboardInterrupt):
+        build(
+            task="red rows, green columns",
+            target="rpi4:tflite-fp32",
+            model=tiny_supernet,
+            output=older,
+            overwrite=True,
+            progress=stopping_at(stage, KeyboardInterrupt()),
+        )
+    assert content_of(older) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, CALIBRATION])
+def test_a_damaged_supernet_leaves_the_older_build(
+    file: str, fp32_build: BuildResult, tiny_supernet: Path, tmp_path: Path
+) -> None:
+    supernet = Path(shutil.copytree(tiny_supernet, tmp_path / "stripes"))
+    content = bytearray((supernet / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (supernet / file).write_bytes(content)
+    older = Path(shutil.copytree(fp32_build.folder, tmp_path / "builds" / "out"))
+    before = content_of(older)
+    with pytest.raises(BadInputError, match="SHA-256 differs"):
+        build(task=TASK, model=supernet, output=older, overwrite=True)
+    assert content_of(older) == before
+    assert [path.name for path in older.parent.iterdir()] == ["out"]
+
+
+def test_an_impossible_budget_leaves_nothing(tiny_supernet: Path, tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleError, match="the smallest network needs") as caught:
+        build(task=TASK, model=tiny_supernet, budget=Budget(latency_ms=0.0001), output=tmp_path / "out")
+    assert caught.value.code is ExitCode.INFEASIBLE
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_label_leaves_nothing(tiny_supernet: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match='unknown label "red row"') as caught:
+        build(task="red row", model=tiny_supernet, output=tmp_path / "out")
+    assert '"red rows"' in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_kept(int8_build: BuildResult, tiny_supernet: Path) -> None:
+    before = content_of(int8_build.folder)
+    with pytest.raises(UsageError, match="exists"):
+        build(task=TASK, model=tiny_supernet, output=int8_build.folder)
+    assert content_of(int8_build.folder) == before
+
+
+def test_pictures_that_cannot_calibrate_leave_nothing(tiny_supernet: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(BadInputError, match="holds no picture"):
+        build(task=TASK, model=tiny_supernet, output=tmp_path / "out", data=tmp_path / "pictures")
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(BadInputError, match=r"broken\.png"):
+        build(task=TASK, model=tiny_supernet, output=tmp_path / "out", data=tmp_path / "pictures")
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+def test_kept_outputs_are_those_of_the_model(int8_build: BuildResult) -> None:
+    from safetensors.numpy import load_file
+
+    from edgekit.exporters.runner import run_in_subprocess
+
+    kept = load_file(int8_build.folder / "outputs.safetensors")
+    again = run_in_subprocess(int8_build.folder / "model.tflite", kept["x_NHWC"]).outputs
+    np.testing.assert_allclose(again, kept["p_NK"], atol=2 / 256)
