@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,7 @@ from edgekit.supernet.storage import CALIBRATION, WEIGHTS, open_supernet
 from edgekit.tasks.grammar import parse_task
 
 TASK = "red rows, blue columns, green rows"
+OUTPUTS = ["red rows", "green rows", "blue columns"]  # in the order of the vocabulary
 FILES = {
     "card.md",
     "env.json",
@@ -61,8 +64,8 @@ def stopping_at(stage: str, failure: BaseException) -> Callable[[str], None]:
 
 def test_the_folder_holds_all_that_judges_the_model(built: BuildResult) -> None:
     assert {path.name for path in built.folder.iterdir()} == FILES
-    assert (built.folder / "labels.txt").read_text().splitlines() == TASK.split(", ")
-    assert built.labels == tuple(TASK.split(", "))
+    assert (built.folder / "labels.txt").read_text().splitlines() == OUTPUTS
+    assert built.labels == tuple(OUTPUTS)
     report = record(built)
     assert report["sha256"] == {path: sha256_of(built.folder / path) for path in FILES - {"report.json"}}
     assert report["genotype"] == built.genotype
@@ -118,16 +121,13 @@ def test_int8_is_smaller_and_faster_than_fp32(int8_build: BuildResult, fp32_buil
 def test_the_plan_repeats_the_question(int8_build: BuildResult, fp32_build: BuildResult, tiny_supernet: Path) -> None:
     plan = record(int8_build, "plan.json")
     assert plan == record(int8_build)["plan"]
-    assert plan["task"] == {"text": TASK, "kind": "classify", "labels": TASK_IN_ORDER, "outputs": TASK.split(", ")}
+    assert plan["task"] == {"text": TASK, "kind": "classify", "labels": ", ".join(OUTPUTS), "outputs": OUTPUTS}
     assert plan["budget"] == {"macs": "50%"}
     assert (plan["model"], plan["target"], plan["threads"]) == ("stripes", "rpi4:tflite-int8", 4)
     assert plan["model_card_sha256"] == sha256_of(tiny_supernet / "card.json")
     passes = [[step["id"] for step in record(result, "recipe.json")["passes"]] for result in (int8_build, fp32_build)]
     assert passes == [["fold::batch_norm", "quant::static_wi8_ai8"], ["fold::batch_norm"]]
     assert record(int8_build, "env.json")["libraries"]["torch"]
-
-
-TASK_IN_ORDER = "red rows, green rows, blue columns"
 
 
 def test_the_card_is_for_people(int8_build: BuildResult) -> None:
@@ -217,7 +217,7 @@ def test_the_same_question_gets_the_same_file(
     assert list(result.stages_s) == STAGES
 
 
-@pytest.mark.parametrize("stage", ["plan", "load", "assemble", "slice", "export", "report"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c_leaves_the_older_build(
     stage: str, fp32_build: BuildResult, tiny_supernet: Path, tmp_path: Path
 ) -> None:
@@ -250,6 +250,35 @@ def test_a_damaged_supernet_leaves_the_older_build(
         build(task=TASK, model=supernet, output=older, overwrite=True)
     assert content_of(older) == before
     assert [path.name for path in older.parent.iterdir()] == ["out"]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from edgekit.core.errors import BadInputError
+from edgekit.pipeline.build import build
+
+def progress(stage):
+    if stage == "export":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+
+supernet, output = map(Path, sys.argv[1:])
+try:
+    build(task="red rows, green columns", model=supernet, output=output, overwrite=True, progress=progress)
+except BadInputError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_older_build(fp32_build: BuildResult, tiny_supernet: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: both refuse a write in the middle."""
+    older = Path(shutil.copytree(fp32_build.folder, tmp_path / "out"))
+    before = content_of(older)
+    command = [sys.executable, "-c", FULL_DISK, str(tiny_supernet), str(older)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("cannot write "), done.stdout
+    assert content_of(older) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_an_impossible_budget_leaves_nothing(tiny_supernet: Path, tmp_path: Path) -> None:
