@@ -65,7 +65,7 @@ def train(recipe: Path, data: Path, output: Path, *, resume: bool = False, overw
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """Long enough to learn the shapes."""
     place = tmp_path_factory.mktemp("long")
-    return train(write_recipe(place / "recipe", steps=160, warmup_steps=90), data, place / "shapes")
+    return train(write_recipe(place / "recipe", steps=320, warmup_steps=200), data, place / "shapes")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_the_folder_opens_and_assembles(trained: Training) -> None:
 
 def test_the_card_tells_what_was_done(trained: Training) -> None:
     card = open_supernet(trained.folder).card
-    assert (card["name"], card["data"], card["training"]["steps"]) == ("shapes", "Shapes, drawn by the tests", 160)
+    assert (card["name"], card["data"], card["training"]["steps"]) == ("shapes", "Shapes, drawn by the tests", 320)
     assert card["training"]["train_images"] + card["training"]["held_out_images"] == 8 * 6 * 4
     assert card["training"]["held_out_images"] == 2 * 6 * 4, "a quarter of the tracks of each label"
     assert 0 <= card["predictor"]["mean_absolute_error"] <= card["predictor"]["p90_absolute_error"] <= 1

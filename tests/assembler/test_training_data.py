@@ -109,12 +109,12 @@ def test_a_folder_without_the_split_is_refused(tmp_path: Path, folder: str) -> N
 
 @st.composite
 def datasets(draw: st.DrawFn) -> Dataset:
-    """Tracks of one label each, or none known; `x_NCHW` numbers the images."""
-    tracks = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.booleans()), min_size=1, max_size=20))
+    """Tracks counted anew for each label, -1 where none is known; `x_NCHW` numbers the images."""
+    track = st.tuples(st.integers(0, 3), st.integers(-1, 6), st.integers(1, 5))
     y, group = [], []
-    for number, (label, size, known) in enumerate(tracks):
+    for label, number, size in draw(st.lists(track, min_size=1, max_size=20)):
         y += [label] * size
-        group += [number if known else -1] * size
+        group += [number] * size
     order = draw(st.permutations(range(len(y))))
     numbers = np.arange(len(y), dtype=np.uint8).reshape(-1, 1, 1, 1)
     return Dataset(x_NCHW=numbers, y_N=np.array(y)[order], group_N=np.array(group)[order])
@@ -124,8 +124,8 @@ def datasets(draw: st.DrawFn) -> Dataset:
 @given(datasets(), st.floats(0.05, 0.6), st.integers(0, 2**31))
 def test_a_split_never_cuts_a_group_and_loses_no_image(dataset: Dataset, held_out: float, seed: int) -> None:
     kept, held = split_by_group(dataset, held_out=held_out, seed=seed)
-    known = [set(side.group_N[side.group_N >= 0].tolist()) for side in (kept, held)]
-    assert not known[0] & known[1]
+    tracks = [set(zip(side.y_N.tolist(), side.group_N.tolist(), strict=True)) for side in (kept, held)]
+    assert all(group == -1 for _, group in tracks[0] & tracks[1])
     numbers = np.concatenate([kept.x_NCHW, held.x_NCHW]).ravel()
     assert sorted(numbers.tolist()) == list(range(len(dataset)))
     for side in (kept, held):

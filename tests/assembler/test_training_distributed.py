@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 from shapes_training import write_recipe, write_split
@@ -18,7 +17,6 @@ from edgekit.supernet.storage import open_supernet
 SCRIPT = Path(__file__).with_name("shapes_training.py")
 
 
-@pytest.mark.slow
 def test_two_processes_train_one_supernet(tmp_path: Path) -> None:
     """They see other images and end with the same weights; the first one writes the folder."""
     write_split(tmp_path / "data" / "train.parquet", tracks=8, seed=0)
