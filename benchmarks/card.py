@@ -81,7 +81,7 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
             "",
             "## Accuracy predictor",
             f"On genotypes kept out of its fit, over tasks: mean absolute error {predictor['mean_absolute_error']:.2%}, 90 % of "
-            f"errors within {predictor['p90_absolute_error']:.2%}, rank correlation {predictor['spearman']:.2f} (held-out "
+            f"errors within {predictor['p90_absolute_error']:.2%}, rank correlation {_rank(predictor)} (held-out "
             "images, when it was fitted).",
             "",
             "## Kept out of training",
@@ -90,6 +90,11 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
             "",
         ]
     )
+
+
+def _rank(predictor: dict[str, Any]) -> str:
+    spearman = predictor["spearman"]
+    return "unknown" if spearman is None else f"{spearman:.2f}"
 
 
 def _int8(values: dict[str, Any]) -> str:

@@ -68,7 +68,7 @@ def build(
     model: str | Path = "signs43",
     presence: bool = False,
     other: bool = False,
-    data: Path | None = None,
+    data: Path | str | None = None,
     overwrite: bool = False,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _stage: None,

@@ -58,7 +58,7 @@ def plan(
     model: str | Path = "signs43",
     presence: bool = False,
     other: bool = False,
-    data: Path | None = None,
+    data: Path | str | None = None,
     seed: int = 0,
 ) -> BuildPlan:
     """Raises UsageError for unknown names and contradictions, BadInputError for unreadable files."""
@@ -68,6 +68,6 @@ def plan(
         task=parse_task(task, folder.vocabulary, presence=presence, other=other),
         target=parse_target(target),
         budget=budget or Budget(),
-        data=data,
+        data=None if data is None else Path(data),
         seed=seed,
     )

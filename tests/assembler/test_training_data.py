@@ -100,6 +100,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: int) -> None:
         read(tmp_path)
 
 
+@pytest.mark.parametrize("column", ["label", "track"])
+@pytest.mark.parametrize("values", [[0, None, 1], [0.0, 0.5, 1.0], ["0", "1", "2"]])
+def test_a_column_without_whole_numbers_is_refused(tmp_path: Path, column: str, values: list[object]) -> None:
+    write(tmp_path, **({"image": images(*PICTURES), "label": [0, 1, 2], "track": [0, 1, 2]} | {column: values}))
+    with pytest.raises(BadInputError, match=f"column {column}"):
+        read(tmp_path)
+
+
+def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
+    kinds = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64())])
+    pq.write_table(kinds.empty_table(), tmp_path / "train.parquet")
+    with pytest.raises(BadInputError, match="no rows"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["absent", "."])
 def test_a_folder_without_the_split_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "test.parquet").write_bytes(b"another split")

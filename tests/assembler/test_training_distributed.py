@@ -35,7 +35,7 @@ def test_two_processes_train_one_supernet(tmp_path: Path) -> None:
     first, second = (load_file(tmp_path / "shapes.training" / f"checkpoint-{rank}.safetensors") for rank in (0, 1))
     assert first.keys() == second.keys()
     for name, tensor in first.items():
-        if name.startswith(("supernet.", "generator.")):
+        if name.startswith(("supernet.", "generator.", "average.")):
             assert torch.equal(tensor, second[name]), name
     assert not torch.equal(first["images"], second["images"]), "both processes drew the same images"
     assert Assembler.load(open_supernet(tmp_path / "shapes")).supernet

@@ -51,11 +51,18 @@ def read_parquet(folder: Path, split: str, *, image_size: int, labels: int) -> D
             columns = table.select(["image", "label"]).to_pydict()
         except (OSError, KeyError, pa.ArrowException) as error:
             raise BadInputError(f"cannot read {path}: {error}", hint="expected columns image and label") from error
+        for name in {"label", "track"} & {*table.column_names}:
+            if not pa.types.is_integer(table[name].type) or table[name].null_count:
+                raise BadInputError(
+                    f"{path}: column {name} must hold a whole number in every row", hint="number labels and tracks"
+                )
         y += columns["label"]
         group += table["track"].to_pylist() if "track" in table.column_names else [-1] * len(table)
         images += _decoded(columns["image"], path, image_size)
+    if not y:
+        raise BadInputError(f"{split}*.parquet in {folder} hold no rows", hint="give at least one image")
     y_N = np.asarray(y, np.int64)
-    if len(y_N) and not (y_N.min() >= 0 and y_N.max() < labels):
+    if not (y_N.min() >= 0 and y_N.max() < labels):
         raise BadInputError(
             f"labels in {folder} run from {y_N.min()} to {y_N.max()}, the vocabulary has {labels}",
             hint="train with the vocabulary of this data",

@@ -22,11 +22,11 @@ SHRINKAGE = 0.003
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictorQuality:
     """On genotypes kept out of the fit, over tasks: mean and 90th percentile of the absolute error of the predicted accuracy,
-    and the rank correlation over genotypes within a task."""
+    and the rank correlation over genotypes within a task (None where no task tells them apart)."""
 
     mean_absolute_error: float
     p90_absolute_error: float
-    spearman: float
+    spearman: float | None
 
 
 def fit_predictor(
@@ -81,13 +81,13 @@ def _quality(predictor: AccuracyPredictor, archive: Archive, chosen: Tensor) -> 
         predicted = predictor(counts_PB, task)
         measured = measured_accuracy(archive, index)[chosen]
         errors.append((predicted - measured).abs())
-        if len(set(measured.tolist())) > 1:
+        if min(len(set(measured.tolist())), len(set(predicted.tolist()))) > 1:
             ranks.append(float(spearmanr(predicted.numpy(), measured.numpy()).statistic))
     error = torch.cat(errors)
     return PredictorQuality(
         mean_absolute_error=float(error.mean()),
         p90_absolute_error=float(error.quantile(0.9)),
-        spearman=float(np.mean(ranks)),
+        spearman=float(np.mean(ranks)) if ranks else None,
     )
 
 

@@ -146,13 +146,13 @@ def _fit_and_teach(
     counts = sample_counts(supernet, smallest=recipe.smallest_limit, seed=recipe.seed)
     clean, changed = measured(counts, "measure")
     predictor, quality = fit_predictor(supernet.spec, clean, changed, seed=recipe.seed)
-    report("fit", 1, 2, asdict(quality))
+    report("fit", 1, 2, _known(quality))
     found = {lesson.counts for lesson in lessons(predictor, SEARCHED, recipe.seed + 1, "search")} - set(counts)
     clean_found, changed_found = measured(tuple(sorted(found)), "measure found")
     predictor, quality = fit_predictor(
         supernet.spec, merged(clean, clean_found), merged(changed, changed_found), seed=recipe.seed
     )
-    report("fit", 2, 2, asdict(quality))
+    report("fit", 2, 2, _known(quality))
     teach(
         generator,
         lessons(predictor, LESSONS, recipe.seed + 2, "teach"),
@@ -160,6 +160,10 @@ def _fit_and_teach(
         seed=recipe.seed,
     )
     return predictor, quality
+
+
+def _known(quality: PredictorQuality) -> dict[str, float]:
+    return {name: value for name, value in asdict(quality).items() if value is not None}
 
 
 def _balanced(dataset: Dataset, seed: int) -> Dataset:

@@ -236,6 +236,8 @@ class Trainer:
             if buffer.is_floating_point():
                 dist.all_reduce(buffer)
                 buffer /= self.world
+        for mine, agreed in zip(self.average[0].buffers(), self.supernet.buffers(), strict=True):
+            mine.copy_(agreed)
 
     @torch.no_grad()
     def _held_out_accuracy(self) -> dict[str, float]:
