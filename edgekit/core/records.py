@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def whole_folder(folder: Path, *, overwrite: bool, marker: str) -> Iterator[Path
     """
     folder = folder.resolve()  # where it is a link: a rename would replace the link, not the folder
     check_replaceable(folder, overwrite=overwrite, marker=marker)
+    new_parents = [parent for parent in folder.parents if not parent.exists()]
     with writing_to(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         working = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -112,3 +113,7 @@ def whole_folder(folder: Path, *, overwrite: bool, marker: str) -> Iterator[Path
         shutil.rmtree(working, ignore_errors=True)
         if folder.exists():  # else the older folder could not be put back, and is all there is
             shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            for parent in new_parents:
+                with suppress(OSError):
+                    parent.rmdir()

@@ -114,6 +114,12 @@ def test_others_may_read_what_was_written(tmp_path: Path) -> None:
     assert (tmp_path / "out" / MARKER).stat().st_mode & 0o777 == 0o644
 
 
+def test_a_failure_leaves_no_empty_parents(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "a" / "b" / "out", overwrite=False, marker="m"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_replacing_keeps_nothing_of_the_older_folder(older: Path) -> None:
     with whole_folder(older, overwrite=True, marker=MARKER) as working:
         (working / MARKER).write_bytes(b"new")
