@@ -14,7 +14,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from edgekit.tasks.task import Task
 
 LIMIT = 0.125
 TIMES_LONGER = 1000
+ASSEMBLIES = 5
 BAR_GAP = 0.01
 BATCH, LEARNING_RATE, WEIGHT_DECAY, LABEL_SMOOTHING = 96, 4e-3, 0.02, 0.1
 RISE = 0.03  # share of the time in which the learning rate rises
@@ -112,12 +113,15 @@ def trained(network: Supernet, images: Images, seconds: float, *, seed: int) -> 
 
 
 def assembled(assembler: Assembler, cost_of: CostOf, task: Task, *, seed: int) -> tuple[Genotype, Subnet, float]:
-    """The genotype, its subnet, and the seconds from the task to it."""
-    started = time.perf_counter()
-    tables = assembler.tables(task, cost_of)
-    genotype = assembler.searcher.search(task, Budget(macs=Share(fraction=LIMIT)), tables, seed=seed).genotype
-    subnet = slice_subnet(assembler.supernet, genotype, task)
-    return genotype, subnet, time.perf_counter() - started
+    """The genotype, its subnet, and the seconds from the task to it, the median of several times."""
+    times_s = []
+    for _ in range(ASSEMBLIES):
+        started = time.perf_counter()
+        tables = assembler.tables(task, cost_of)
+        genotype = assembler.searcher.search(task, Budget(macs=Share(fraction=LIMIT)), tables, seed=seed).genotype
+        subnet = slice_subnet(assembler.supernet, genotype, task)
+        times_s.append(time.perf_counter() - started)
+    return genotype, subnet, median(times_s)
 
 
 @torch.inference_mode()
@@ -188,15 +192,17 @@ def main() -> None:
     gap = fmean(outcome.gap for outcome in outcomes)
     error = standard_error([outcome.gap for outcome in outcomes])
     ratio = fmean(outcome.scratch_s / outcome.assembly_s for outcome in outcomes)
+    # A training cut short by --max-seconds does not test the bar.
+    met = gap <= BAR_GAP and round(ratio) >= TIMES_LONGER
     title = f"Assembled at {LIMIT:.1%} MACs against the same genotype trained from scratch"
     columns = ("task", "assembly s", "scratch s", "times", "epochs", "assembled", "scratch", "scratch ahead by")
     measured = f"{gap:+.2%} +- {error:.2%} at {ratio:.0f} times"
-    kept = bars(("scratch ahead by, mean", measured, f"at most {BAR_GAP:.0%} at {TIMES_LONGER} times", gap <= BAR_GAP))
+    kept = bars(("scratch ahead by, mean", measured, f"at most {BAR_GAP:.0%} at {TIMES_LONGER} times", met))
     figures = {
         "limit_macs": LIMIT,
         "bar_gap": BAR_GAP,
         "bar_times": TIMES_LONGER,
-        "met": gap <= BAR_GAP,
+        "met": met,
         "mean_gap": gap,
         "mean_gap_error": error,
         "mean_times": ratio,
