@@ -60,8 +60,12 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
             f"`edgekit models train models/{folder.name}/recipe.toml --data DIR -o DIR`: {training['steps']:,} steps of "
             f"{training['batch']} images, {training['seconds'] / 60:.0f} minutes on {training['device']} (torch "
             f"{training['torch']}); {training['train_images']:,} images to train with, {training['held_out_images']:,} of "
-            "other tracks held out for choices and for the accuracy predictor. The test images were used for nothing but "
-            "the tables below.",
+            "other tracks held out for choices and for the accuracy predictor. The minutes hold the stages after training; "
+            "those of the first runs were added by hand from their logs.",
+            "",
+            "The test images trained nothing and set no constant. The tables below were first made with an earlier accuracy "
+            "predictor; that it lost to a genotype that knows no task prompted the present one, whose strength of shrinkage "
+            "was then chosen on held-out tracks. So the tables are not those of a single look at the test images.",
             "",
             "These weights were not made in one go: the recipe was stopped and resumed several times, its number of steps "
             "was cut on the way, and the first 7,500 steps padded convolutions of stride 2 by one pixel on all sides.",
