@@ -4,9 +4,10 @@
 
 A budget has one to four limits, absolute or as a share of the full supernet, from half of what the smallest network
 needs to more than the full one, some exactly what a random network needs; a third also, or only, has a floor of
-accuracy. An answer counts as kept where the network, described anew and priced operator by operator, keeps every limit,
-and its predicted accuracy the floor. A refusal counts as right where the smallest network, so recounted, breaks a
-limit, or where no network that a plain evolutionary search finds inside the limits keeps the floor.
+accuracy, absolute or as a share of what the full supernet is predicted to reach. An answer counts as kept where the
+network, described anew and priced operator by operator, keeps every limit, and its predicted accuracy the floor. A
+refusal counts as right where the smallest network, so recounted, breaks a limit, or where no network that a plain
+evolutionary search finds inside the limits keeps the floor.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ from statistics import median
 import numpy as np
 from evolution import evolve
 from harness import Table, bars, load_assembler, open_model, options_of, publish
-from random_inputs import any_task, random_counts
+from random_inputs import any_task, random_prefix
 
 from edgekit.assembler.costs import CostOf, CostTables
-from edgekit.assembler.predictor import counts_tensor
 from edgekit.assembler.searcher import Searcher
 from edgekit.core.budget import Budget, Cost, Limit, Share
 from edgekit.core.errors import InfeasibleError
@@ -37,8 +37,6 @@ from edgekit.tasks.vocabulary import Vocabulary
 LIMITS = tuple(field.name for field in fields(Cost))
 # Sums of the same terms in another order.
 ROUNDING = 1e-9
-# The predictor answers a batch in another order of summation than a single genotype.
-ACCURACY_ROUNDING = 1e-6
 EVOLUTION_GENERATIONS = 60
 
 
@@ -73,7 +71,7 @@ def absolute(budget: Budget, name: str, full: Cost) -> float:
 def random_budget(rng: np.random.Generator, recount: Recount) -> Budget:
     spec = recount.spec
     smallest, full = recount.cost(spec.smallest), recount.cost(spec.full)
-    some = recount.cost(Genotype.prefix(random_counts(rng, spec)))
+    some = recount.cost(random_prefix(rng, spec))
     # A refusal is judged by the smallest network: it must be the cheapest in everything.
     assert all(getattr(smallest, name) <= getattr(some, name) for name in LIMITS)
     has_floor = rng.random() < 1 / 3
@@ -86,8 +84,9 @@ def random_budget(rng: np.random.Generator, recount: Recount) -> Budget:
         drawn = math.exp(rng.uniform(math.log(0.5 * getattr(smallest, name)), math.log(1.2 * of_full)))
         value = getattr(some, name) if rng.random() < 0.1 else drawn
         limits[name] = Share(fraction=value / of_full) if rng.random() < 0.5 and value <= of_full else value
-    floor = float(rng.uniform(0.5, 1)) if has_floor else None
-    return Budget(**limits, min_accuracy=floor)
+    floor = float(rng.uniform(0.5, 1))
+    relative = Share(fraction=floor) if rng.random() < 0.5 else floor
+    return Budget(**limits, min_accuracy=relative if has_floor else None)
 
 
 def answered(searcher: Searcher, tables: CostTables, task: Task, budget: Budget, *, seed: int) -> Genotype | None:
@@ -100,8 +99,9 @@ def answered(searcher: Searcher, tables: CostTables, task: Task, budget: Budget,
 def faults_of_answer(searcher: Searcher, recount: Recount, budget: Budget, genotype: Genotype) -> tuple[str, ...]:
     """The limits that the network breaks, and its floor."""
     broken = recount.broken(genotype, budget)
-    accuracy = float(searcher.predictor(counts_tensor([genotype.counts]), recount.task)[0])
-    if budget.min_accuracy is not None and accuracy < budget.min_accuracy - ACCURACY_ROUNDING:
+    genes = np.array([searcher.spec.genes(genotype)])
+    floor = budget.min_accuracy
+    if floor is not None and not searcher.judge_of(recount.task).reach(genes, floor)[0]:
         return *broken, "min_accuracy"
     return broken
 
@@ -116,15 +116,17 @@ def faults_of_refusal(
     if floor is None:
         return (f"refused, though {spec.smallest} keeps all limits",)
     resolved = budget.resolve(recount.cost(spec.full))
+    judge = searcher.judge_of(recount.task)
     best = evolve(
         spec,
-        lambda counts: tables.within(counts, resolved),
-        searcher.accuracy_of(recount.task),
+        lambda genes: tables.within(genes, resolved),
+        judge.sure_share if isinstance(floor, Share) else judge.accuracy,
         seed=seed,
         generations=EVOLUTION_GENERATIONS,
     )[-1]
-    reached = best.score >= floor + ACCURACY_ROUNDING
-    return (f"refused, though {Genotype.prefix(best.counts)} keeps the floor",) if reached else ()
+    if not judge.reach(np.array([best.genes]), floor)[0]:
+        return ()
+    return (f"refused, though {spec.genotype(best.genes)} keeps the floor",)
 
 
 def main() -> None:

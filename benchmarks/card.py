@@ -1,4 +1,7 @@
-"""Writes `card.md` of a supernet from its `card.json` and from what the other benchmarks measured."""
+"""Writes `card.md` of a supernet from its `card.json` and from what `NAME_accuracy.py` and `NAME_tasks.py` measured.
+
+What only people know of its training stands in the folder's `notes.md`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from typing import Any
 from harness import REPO_ROOT, open_model, options_of
 
 from edgekit.core.records import write_bytes
-from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.storage import SupernetFolder
+
+NOTES = "notes.md"
+SHOWN = 12
 
 
 def main() -> int:
@@ -19,8 +24,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=REPO_ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     folder = open_model(options)
-    accuracy = _figures(options.results / "signs43_accuracy.json")
-    tasks = _figures(options.results / "signs43_tasks.json")
+    accuracy = _figures(options.results / f"{folder.name}_accuracy.json")
+    tasks = _figures(options.results / f"{folder.name}_tasks.json")
     write_bytes(options.output or folder.path / "card.md", _card(folder, accuracy, tasks).encode())
     return 0
 
@@ -32,7 +37,8 @@ def _figures(path: Path) -> dict[str, Any]:
 
 def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any]) -> str:
     card, training, predictor = folder.card, folder.card["training"], folder.card["predictor"]
-    spec = folder.spec
+    spec, kept_out = folder.spec, card["kept_out_compositions"]
+    sizes = ", ".join(f"{size}x{size}" for size in reversed(spec.image_sizes))
     blocks = [
         f"| {index} | {block.kind} {block.kernel}x{block.kernel} | {block.in_channels} -> {block.out_channels} | "
         f"{block.hidden_channels} | {block.stride} | {block.bricks} x {block.brick_channels} | {block.fewest_bricks} |"
@@ -46,8 +52,8 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
         [
             f"# {folder.name}",
             "",
-            f"A modular supernet: {card['parameters']:,} weights, {spec.labels} labels, {spec.image_size}x{spec.image_size} "
-            f"RGB in [0, 1]. The full genotype is `{spec.full}`, the smallest `{Genotype.prefix(spec.smallest.counts)}`.",
+            f"A modular supernet: {card['parameters']:,} weights, {spec.labels} labels, {sizes} RGB in "
+            f"[0, 1]. The full genotype is `{spec.full}`, the smallest `{spec.smallest}`.",
             "",
             "| block | kind | channels | hidden | stride | bricks x channels | fewest bricks |",
             "|---|---|---|---|---|---|---|",
@@ -60,24 +66,22 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
             f"`edgekit models train models/{folder.name}/recipe.toml --data DIR -o DIR`: {training['steps']:,} steps of "
             f"{training['batch']} images, {training['seconds'] / 60:.0f} minutes on {training['device']} (torch "
             f"{training['torch']}); {training['train_images']:,} images to train with, {training['held_out_images']:,} of "
-            "other tracks held out for choices and for the accuracy predictor. The minutes hold the stages after training; "
-            "those of the first runs were added by hand from their logs.",
+            "other tracks held out for choices and for the accuracy predictor. The minutes hold the stages after training.",
             "",
-            "The test images trained nothing and set no constant. The tables below were first made with an earlier accuracy "
-            "predictor; that it lost to a genotype that knows no task prompted the present one, whose strength of shrinkage "
-            "was then chosen on held-out tracks. So the tables are not those of a single look at the test images.",
-            "",
-            "These weights were not made in one go: the recipe was stopped and resumed several times, its number of steps "
-            "was cut on the way, and the first 7,500 steps padded convolutions of stride 2 by one pixel on all sides.",
-            "",
-            "The recipe does not mirror pictures, since arrows have a side.",
-            "",
+            *([notes.read_text()] if (notes := folder.path / NOTES).exists() else []),
             "## Measured accuracy",
-            f"On {accuracy['images']:,} test images, all labels: {accuracy['accuracy']['fp32']:.2%} in fp32, "
-            f"{accuracy['accuracy']['int8']:.2%} as an int8 file calibrated with the shipped pictures "
-            "(`python benchmarks/signs43_accuracy.py`).",
+            f"On {accuracy['images']:,} {accuracy['split']} images, all labels; int8 files are calibrated with the shipped "
+            f"pictures (`python benchmarks/{folder.name}_accuracy.py`):",
             "",
-            "Assembled networks, without training (`python benchmarks/signs43_tasks.py`):",
+            "| image size | fp32 | int8 file |",
+            "|---|---|---|",
+            *(
+                f"| {size['image_size']} | {size['fp32']:.2%} +- {size['fp32_se']:.2%} "
+                f"| {size['int8']:.2%} +- {size['int8_se']:.2%} |"
+                for size in accuracy["sizes"]
+            ),
+            "",
+            f"Assembled networks, without training (`python benchmarks/{folder.name}_tasks.py`):",
             "",
             "| tasks, MACs of the full supernet | mean top-1, fp32 | int8 file |",
             "|---|---|---|",
@@ -90,7 +94,8 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
             "",
             "## Kept out of training",
             "No task with the labels of one of these compositions was drawn in training:",
-            *(f"- `{text}`" for text in card["kept_out_compositions"]),
+            *(f"- `{text}`" for text in kept_out[:SHOWN]),
+            *([f"- and {len(kept_out) - SHOWN:,} more, listed in `card.json`"] if len(kept_out) > SHOWN else []),
             "",
         ]
     )

@@ -28,7 +28,11 @@ from edgekit.supernet.storage import CARD, SupernetFolder, open_supernet
 from edgekit.version import VERSION
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
+IMAGES = REPO_ROOT.parent / "shared" / "data" / "images"
 _LIBRARIES = ("torch", "numpy", "litert-torch", "ai-edge-litert", "ai-edge-quantizer")
+
+Bar = tuple[str, str, str, bool]
+"""What it is about, the measured figure, the bar, and whether it is met."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +53,30 @@ class Table:
         return "\n".join([self.title, *(line.rstrip() for line in body)])
 
 
-def options_of(description: str | None) -> argparse.ArgumentParser:
+def options_of(description: str | None, *, model: str = "signs43") -> argparse.ArgumentParser:
     """The options that all benchmarks take; a benchmark adds its own."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = REPO_ROOT.parent / "shared" / "data" / "images" / "signs43"
-    parser.add_argument("--model", default="signs43", help="a supernet by name, or the folder of one")
-    parser.add_argument("--data", type=Path, default=data, help="folder with train*.parquet and test*.parquet")
+    parser.add_argument("--model", default=model, help="a supernet by name, or the folder of one; default: %(default)s")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder with train*.parquet and test*.parquet or validation*.parquet, those of the model",
+    )
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/NAME.json")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
 
 def open_model(options: argparse.Namespace, *, needs_data: bool = False) -> SupernetFolder:
-    """The supernet asked for; ends the program with one sentence and code 2 where it, or data that is needed, is absent."""
+    """The supernet asked for; `options.data` becomes the folder of its images.
+
+    Ends the program with one sentence and code 2 where the supernet, or data that is needed, is absent.
+    """
     try:
         model = open_supernet(options.model)
     except EdgekitError as error:
         absent(f"{error} ({error.hint})")
+    options.data = options.data or IMAGES / model.name
     if needs_data and not any(options.data.glob("*.parquet")):
         absent(f"no Parquet files in {options.data}: name the folder of images with --data")
     return model
@@ -76,8 +87,7 @@ def absent(sentence: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def bars(*rows: tuple[str, str, str, bool]) -> Table:
-    """Of each bar: what it is about, the measured figure, the bar, and whether it is met."""
+def bars(*rows: Bar) -> Table:
     return Table("Bars", ("", "measured", "bar", ""), [(*row, "met" if met else "MISSED") for *row, met in rows])
 
 
@@ -93,10 +103,21 @@ def standard_error(values: Sequence[float]) -> float:
 
 
 def publish(
-    name: str, tables: Sequence[Table], figures: dict[str, Any], output: Path | None, *, model: SupernetFolder
+    name: str,
+    tables: Sequence[Table],
+    figures: dict[str, Any],
+    output: Path | None,
+    *,
+    model: SupernetFolder,
+    write: bool = True,
 ) -> None:
-    """Prints the tables and writes the figures, with what they were measured on, to benchmarks/results/NAME.json."""
+    """Prints the tables and writes the figures, with what they were measured on, to benchmarks/results/NAME.json.
+
+    Where `write` is false, what was measured is too little for a record, unless `output` asks for one.
+    """
     print("\n\n".join(map(str, tables)))
+    if not write and output is None:
+        return
     record = {
         "schema_version": 1,
         "benchmark": name,

@@ -42,12 +42,15 @@ def presence(indices: tuple[int, ...], text: str) -> Task:
 
 
 def random_masks(rng: np.random.Generator, spec: SupernetSpec) -> Genotype:
-    """Any bricks: every block opens a random number of them, in random places."""
-    counts = random_counts(rng, spec)
-    chosen = (rng.choice(block.bricks, count, replace=False) for block, count in zip(spec.blocks, counts, strict=True))
-    return Genotype(tuple(sum(1 << int(brick) for brick in bricks) for bricks in chosen))
+    """Any bricks: every block opens a random number of them, in random places; any image size."""
+    prefix = random_prefix(rng, spec)
+    chosen = (
+        rng.choice(block.bricks, count, replace=False) for block, count in zip(spec.blocks, prefix.counts, strict=True)
+    )
+    return Genotype(tuple(sum(1 << int(brick) for brick in bricks) for bricks in chosen), prefix.image_size)
 
 
-def random_counts(rng: np.random.Generator, spec: SupernetSpec) -> tuple[int, ...]:
-    """Numbers of open bricks, uniform over what each block may have."""
-    return tuple(int(rng.integers(block.fewest_bricks, block.bricks + 1)) for block in spec.blocks)
+def random_prefix(rng: np.random.Generator, spec: SupernetSpec) -> Genotype:
+    """First bricks: image size and numbers of open bricks uniform over what they may be."""
+    genes = zip(spec.least_genes, spec.most_genes, strict=True)
+    return spec.genotype([int(rng.integers(least, most + 1)) for least, most in genes])

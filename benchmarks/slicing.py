@@ -3,7 +3,8 @@
     python benchmarks/slicing.py [--genotypes N] [--model MODEL] [-o RESULT.json]
 
 Half of the genotypes open any bricks, half the first ones; of the tasks, eight of ten tell all labels apart, one has the
-class `other`, one asks for presence. Inputs are the first of the supernet's calibration pictures.
+class `other`, one asks for presence. Image sizes are random too. Inputs are the first of the supernet's calibration
+pictures.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from statistics import median
 import numpy as np
 import torch
 from harness import Table, bars, open_model, options_of, publish
-from random_inputs import all_labels, presence, random_counts, random_masks
+from random_inputs import all_labels, presence, random_masks, random_prefix
 
 from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.resizing import resized
 from edgekit.supernet.storage import CALIBRATION, WEIGHTS
 from edgekit.supernet.subnet import slice_subnet, task_probabilities
 from edgekit.supernet.supernet import Supernet
@@ -40,6 +42,7 @@ class Difference:
 
 def compared(supernet: Supernet, genotype: Genotype, task: Task, x_NCHW: torch.Tensor) -> tuple[float, float]:
     subnet = slice_subnet(supernet, genotype, task)
+    x_NCHW = resized(x_NCHW, supernet.spec.image_size_of(genotype))
     gated_NL = supernet.forward_gated(x_NCHW, genotype)
     rows_NR = gated_NL if task.needs_all_labels else gated_NL[:, list(task.indices)]
     probabilities = (subnet(x_NCHW) - task_probabilities(gated_NL, task)).abs().max()
@@ -75,7 +78,7 @@ def main() -> None:
     for number in range(options.genotypes):
         kind, task = drawn_task(rng, model.vocabulary, number)
         first = number < options.genotypes // 2
-        genotype = Genotype.prefix(random_counts(rng, model.spec)) if first else random_masks(rng, model.spec)
+        genotype = random_prefix(rng, model.spec) if first else random_masks(rng, model.spec)
         probabilities, logits = compared(supernet, genotype, task, x_NCHW)
         bricks = "first bricks" if first else "any bricks"
         differences.append(Difference(bricks=bricks, kind=kind, probabilities=probabilities, logits=logits))

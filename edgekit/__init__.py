@@ -12,8 +12,20 @@ if TYPE_CHECKING:
     from edgekit.pipeline.check import verify
     from edgekit.pipeline.predict import predict
     from edgekit.pipeline.result import BuildResult
+    from edgekit.pipeline.variants import VariantsResult, build_variants
 
-__all__ = ["Budget", "BuildResult", "EdgekitError", "Share", "__version__", "build", "predict", "verify"]
+__all__ = [
+    "Budget",
+    "BuildResult",
+    "EdgekitError",
+    "Share",
+    "VariantsResult",
+    "__version__",
+    "build",
+    "build_variants",
+    "predict",
+    "verify",
+]
 
 __version__ = VERSION
 
@@ -22,7 +34,9 @@ _MODULES = {
     "BuildResult": "edgekit.pipeline.result",
     "EdgekitError": "edgekit.core.errors",
     "Share": "edgekit.core.budget",
+    "VariantsResult": "edgekit.pipeline.variants",
     "build": "edgekit.pipeline.build",
+    "build_variants": "edgekit.pipeline.variants",
     "predict": "edgekit.pipeline.predict",
     "verify": "edgekit.pipeline.check",
 }

@@ -42,7 +42,7 @@ def block(kind: BlockKind, channels: tuple[int, int], *, stride: int) -> BlockSp
 
 
 SPEC = SupernetSpec(
-    image_size=SIZE,
+    image_sizes=(SIZE,),
     stem_channels=16,
     blocks=(
         block(BlockKind.FUSED, (16, 16), stride=1),
@@ -92,7 +92,7 @@ def write_supernet(folder: Path) -> None:
     rng = np.random.default_rng(0)
     with torch.random.fork_rng():
         supernet = train(rng)
-        generator = Generator(SPEC.labels, len(SPEC.blocks), 4)
+        generator = Generator(SPEC)
         predictor = AccuracyPredictor(SPEC)
     parts = {"supernet": supernet, "generator": generator, "predictor": predictor}
     tensors = {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}

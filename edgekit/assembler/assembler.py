@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.assembler.costs import CostOf, CostTables
+from edgekit.assembler.elites import Elites
 from edgekit.assembler.generator import Generator
 from edgekit.assembler.predictor import AccuracyPredictor
 from edgekit.assembler.searcher import Searcher
+from edgekit.assembler.uncertainty import Uncertainty
 from edgekit.supernet.storage import WEIGHTS, SupernetFolder, load_part
 from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.task import Task
@@ -15,17 +17,17 @@ from edgekit.tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembler:
-    """A supernet with its generator and accuracy predictor, all in eval mode."""
+    """A supernet with its generator, accuracy predictor and archive, all in eval mode."""
 
     supernet: Supernet
     searcher: Searcher
 
     @classmethod
     def load(cls, folder: SupernetFolder) -> Assembler:
-        """Raises BadInputError where the folder's weights are missing, damaged, or do not fit."""
+        """Raises BadInputError where the folder's weights or archive are missing, damaged, or do not fit."""
         tensors = folder.read_tensors(WEIGHTS)
         spec, path = folder.spec, folder.path / WEIGHTS
-        generator = Generator(spec.labels, len(spec.blocks), max(block.bricks for block in spec.blocks))
+        generator = Generator(spec)
         predictor = AccuracyPredictor(spec)
         load_part(generator, "generator", tensors, path)
         load_part(predictor, "predictor", tensors, path)
@@ -33,6 +35,8 @@ class Assembler:
             spec=spec,
             generator=generator.eval().requires_grad_(False),
             predictor=predictor.eval().requires_grad_(False),
+            uncertainty=Uncertainty.of_card(folder.card),
+            elites=Elites.load(folder),
         )
         return cls(supernet=folder.load(tensors), searcher=searcher)
 

@@ -16,23 +16,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from edgekit.supernet.description import describe
-from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
 
 HIDDEN = 128
 
 
 class Generator(nn.Module):
-    """Task vectors `t_NL` (multi-hot over labels), limits `a_N` (share of the full MACs) -> logits `z_NBM` (blocks, bricks)."""
+    """Task vectors `t_NL` (multi-hot over labels), limits `a_N` (share of the full MACs) and indices of the image size `s_N`
+    -> logits `z_NBM` (blocks, bricks)."""
 
-    def __init__(self, labels: int, blocks: int, bricks: int) -> None:
+    def __init__(self, spec: SupernetSpec) -> None:
         super().__init__()
-        self.blocks, self.bricks = blocks, bricks
-        self.trunk = nn.Sequential(nn.Linear(labels + 3, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU())
-        self.heads = nn.Linear(HIDDEN, blocks * bricks)
+        self.blocks, self.bricks = len(spec.blocks), max(block.bricks for block in spec.blocks)
+        self.sizes = len(spec.image_sizes)
+        inputs = spec.labels + 3 + self.sizes - 1
+        self.trunk = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU())
+        self.heads = nn.Linear(HIDDEN, self.blocks * self.bricks)
 
-    def forward(self, t_NL: Tensor, a_N: Tensor) -> Tensor:
-        conditions = torch.stack([a_N, a_N.log(), t_NL.mean(1)], 1)
+    def forward(self, t_NL: Tensor, a_N: Tensor, s_N: Tensor) -> Tensor:
+        above = (s_N[:, None] > torch.arange(self.sizes - 1, device=s_N.device)).float()
+        conditions = torch.cat([torch.stack([a_N, a_N.log(), t_NL.mean(1)], 1), above], 1)
         centred = (t_NL - t_NL.mean(1, keepdim=True)) * t_NL.shape[1] ** 0.5 / t_NL.sum(1, keepdim=True).sqrt()
         raw_NBM = self.heads(self.trunk(torch.cat([centred, conditions], 1))).unflatten(1, (self.blocks, self.bricks))
         falls = F.softplus(raw_NBM[..., 1:]).cumsum(-1)
@@ -41,27 +44,29 @@ class Generator(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrickMacs:
-    """MACs of the smallest subnet and of each further brick of a block, with the head over the whole vocabulary."""
+    """MACs of the smallest subnet of one image size and of each further brick of a block, with the head over the whole
+    vocabulary; `full` is that of the full supernet at its largest size."""
 
     fixed: int
     per_brick: tuple[int, ...]
     full: int
 
     @classmethod
-    def of(cls, spec: SupernetSpec) -> BrickMacs:
-        empty = _macs(spec, Genotype((0,) * len(spec.blocks)))
+    def of(cls, spec: SupernetSpec, size: int) -> BrickMacs:
+        """`size` is the index of the image size."""
+        blocks = len(spec.blocks)
+        empty = _macs(spec, (size,) + (0,) * blocks)
         per_brick = tuple(
-            _macs(spec, Genotype(tuple(int(index == block) for index in range(len(spec.blocks))))) - empty
-            for block in range(len(spec.blocks))
+            _macs(spec, (size, *(int(index == block) for index in range(blocks)))) - empty for block in range(blocks)
         )
-        return cls(fixed=empty, per_brick=per_brick, full=_macs(spec, spec.full))
+        return cls(fixed=empty, per_brick=per_brick, full=_macs(spec, spec.most_genes))
 
     def of_counts(self, counts: Sequence[int]) -> int:
         return self.fixed + sum(count * macs for count, macs in zip(counts, self.per_brick, strict=True))
 
 
-def _macs(spec: SupernetSpec, genotype: Genotype) -> int:
-    return sum(operator.macs for operator in describe(spec, genotype, outputs=spec.labels, grouped=False))
+def _macs(spec: SupernetSpec, genes: Sequence[int]) -> int:
+    return sum(operator.macs for operator in describe(spec, spec.genotype(genes), outputs=spec.labels, grouped=False))
 
 
 def open_within(z_BM: NDArray[np.floating], spec: SupernetSpec, macs: BrickMacs, limit: float) -> tuple[int, ...]:
@@ -69,7 +74,7 @@ def open_within(z_BM: NDArray[np.floating], spec: SupernetSpec, macs: BrickMacs,
 
     The smallest subnet is always open, also where it alone exceeds the limit.
     """
-    counts = list(spec.smallest.counts)
+    counts = [block.fewest_bricks for block in spec.blocks]
     room = limit * macs.full - macs.of_counts(counts)
     for flat in np.argsort(-z_BM, axis=None, kind="stable"):
         block, brick = divmod(int(flat), z_BM.shape[1])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,56 +13,74 @@ from edgekit.supernet.spec import SupernetSpec
 from edgekit.tasks.task import Task
 
 TRAITS = 12
+PAIRS_AT_ONCE = 160_000
 
 
 class AccuracyPredictor(nn.Module):
     """Rates at which a genotype takes label i for label j, and from them its accuracy on any task.
 
-    The rate is exp(b_ij + (c + d_ij) . traits(genotype)), traits by a small network of the open bricks; `common` is c, what a
+    The rate is exp(b_ij + (c + d_ij) . traits(genotype)), traits by a small network of the genes; `common` is c, what a
     trait does to all pairs, and `deviation` d_ij, what it does to this pair besides. Taking the confusions of an image for
     independent, label i is recognised with probability exp(-sum of the rates to all labels that the task answers
     differently), so one table serves every task: classes, `other`, presence.
 
-    Shapes: P genotypes, B blocks, L labels, K outputs.
+    Shapes: P genotypes, G genes, L labels, K outputs.
     """
 
     def __init__(self, spec: SupernetSpec) -> None:
         super().__init__()
-        bricks = [block.bricks for block in spec.blocks]
+        most = spec.most_genes
         self.labels = spec.labels
         self.steps: Tensor
         self.register_buffer(
-            "steps",
-            torch.tensor([[block, brick] for block, n in enumerate(bricks) for brick in range(n)]),
-            persistent=False,
+            "steps", torch.tensor([[gene, step] for gene, n in enumerate(most) for step in range(n)]), persistent=False
         )
         self.traits = nn.Sequential(
-            nn.Linear(sum(bricks), 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, TRAITS)
+            nn.Linear(sum(most), 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, TRAITS)
         )
         self.base = nn.Parameter(torch.full((spec.labels, spec.labels), -6.0))
         self.common = nn.Parameter(torch.randn(TRAITS) * 0.3)
         self.deviation = nn.Parameter(torch.zeros(spec.labels, spec.labels, TRAITS))
 
-    def recalls(self, counts_PB: Tensor, answers_L: Tensor, asked: Tensor) -> Tensor:
+    def recalls(self, genes_PG: Tensor, answers_L: Tensor, asked: Tensor) -> Tensor:
         """`r_PA`: the share of images of each asked label that get the task's right answer.
 
         `answers_L[i]` is the output that label i belongs to, -1 where the task knows no such label; `asked` lists the others.
         """
-        thermometer = (counts_PB[:, self.steps[:, 0]] > self.steps[:, 1]).float()
-        traits_PT = self.traits(thermometer)
-        differs = answers_L[asked][:, None] != answers_L[asked][None, :]
-        base = self.base[asked][:, asked]
-        slope = self.common + self.deviation[asked][:, asked]
-        rates = (base + torch.einsum("ijt,pt->pij", slope, traits_PT)).clamp_max(4.0).exp()
-        return (-(rates * differs).sum(2)).exp()
+        return self.recalls_of_pairs(genes_PG, self.pairs(answers_L, asked))
 
-    def forward(self, counts_PB: Tensor, task: Task) -> Tensor:
+    def pairs(self, answers_L: Tensor, asked: Tensor) -> Pairs:
+        differs = answers_L[asked][:, None] != answers_L[asked][None, :]
+        slope_AAT = self.common + self.deviation[asked][:, asked]
+        return Pairs(
+            base_Q=self.base[asked][:, asked].masked_fill(~differs, -torch.inf).flatten(),
+            slope_TQ=slope_AAT.flatten(0, 1).T.contiguous(),
+        )
+
+    def recalls_of_pairs(self, genes_PG: Tensor, pairs: Pairs) -> Tensor:
+        """`recalls` where many genotypes are judged for one task, one batch after the other."""
+        thermometer = (genes_PG[:, self.steps[:, 0]] > self.steps[:, 1]).float()
+        asked = math.isqrt(len(pairs.base_Q))
+        # What a few genotypes need at once stays in the processor's cache: six times as fast as all together.
+        rates = [
+            torch.addmm(pairs.base_Q, some_PT, pairs.slope_TQ).clamp_max(4.0).exp().view(-1, asked, asked).sum(2)
+            for some_PT in self.traits(thermometer).split(max(1, PAIRS_AT_ONCE // asked**2))
+        ]
+        return (-torch.cat(rates)).exp()
+
+    def forward(self, genes_PG: Tensor, task: Task) -> Tensor:
         """`a_P`: accuracy with every output, and inside an output every label, counting alike."""
         answers_L, asked = answers_of(task, self.labels)
-        recalls_PA = self.recalls(counts_PB, answers_L, asked)
-        outputs = answers_L[asked]
-        sums = torch.zeros(len(counts_PB), int(outputs.max()) + 1).index_add(1, outputs, recalls_PA)
-        return (sums / outputs.bincount()).mean(1)
+        return self.recalls(genes_PG, answers_L, asked) @ weights_of(answers_L[asked])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pairs:
+    """Of all Q = A x A pairs of asked labels: the rate's logarithm is `base_Q + traits @ slope_TQ`, the base -inf where the
+    task need not tell the two apart."""
+
+    base_Q: Tensor
+    slope_TQ: Tensor
 
 
 def answers_of(task: Task, labels: int) -> tuple[Tensor, Tensor]:
@@ -70,5 +90,11 @@ def answers_of(task: Task, labels: int) -> tuple[Tensor, Tensor]:
     return answers_L, torch.nonzero(answers_L >= 0).flatten()
 
 
-def counts_tensor(counts: Sequence[Sequence[int]]) -> Tensor:
-    return torch.tensor(counts, dtype=torch.long).reshape(len(counts), -1)
+def weights_of(outputs_A: Tensor) -> Tensor:
+    """`w_A`, which sum to 1: outputs count alike, and labels of one output."""
+    labels = outputs_A.bincount()
+    return 1 / (labels[outputs_A] * (labels > 0).sum())
+
+
+def genes_tensor(genes: Sequence[Sequence[int]]) -> Tensor:
+    return torch.tensor(genes, dtype=torch.long).reshape(len(genes), -1)

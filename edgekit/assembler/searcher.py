@@ -1,215 +1,208 @@
-"""The best genotype inside all limits: the generator proposes, an exact repair keeps the limits, local moves refine."""
+"""The best genotype inside all limits: at once from the archive; refined from there and from the generator's proposals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgekit.assembler.assembly import Assembly
 from edgekit.assembler.costs import CostTables
-from edgekit.assembler.generator import BrickMacs, Generator, open_within
-from edgekit.assembler.predictor import AccuracyPredictor, counts_tensor
-from edgekit.core.budget import Budget, Cost
+from edgekit.assembler.elites import Elites
+from edgekit.assembler.generator import Generator
+from edgekit.assembler.infeasible import floor_missed, nothing_fits
+from edgekit.assembler.judge import Judge
+from edgekit.assembler.predictor import AccuracyPredictor
+from edgekit.assembler.refinement import Allowed, Score, refine, refined_by_size
+from edgekit.assembler.uncertainty import Uncertainty
+from edgekit.core.budget import Budget, Limit, Share
 from edgekit.core.errors import InfeasibleError
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.tasks.task import Task
 
-LIMITS = tuple(np.geomspace(0.04, 1.0, 14))
-SAMPLES = 12
-BEAM = 12
-MAX_ROUNDS = 40
+__all__ = ["Assembly", "Searcher"]
 
-Counts = NDArray[np.int64]
+LIMITS = tuple(np.geomspace(0.04, 1.0, 8))
+SAMPLES = 6
+HALVINGS = 6
+
+Genes = NDArray[np.int64]
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Assembly:
-    """A genotype with what it is predicted to reach and to cost on the target."""
-
-    genotype: Genotype
-    accuracy: float
-    cost: Cost
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Searcher:
-    """Searches genotypes of sorted bricks: a block opens a prefix, so that counts describe a genotype."""
+    """Searches genotypes of sorted bricks: a block opens a prefix, so that genes describe a genotype.
+
+    Shapes: P genotypes, G genes. Budgets are resolved, unless said otherwise.
+    """
 
     spec: SupernetSpec
     generator: Generator
     predictor: AccuracyPredictor
+    uncertainty: Uncertainty
+    elites: Elites
 
     def search(self, task: Task, budget: Budget, tables: CostTables, *, seed: int) -> Assembly:
         """The genotype of best predicted accuracy inside the budget; with `min_accuracy` the fastest that keeps the floor.
 
-        Deterministic by seed. Raises InfeasibleError, with the nearest feasible points, where no genotype fits.
+        A floor that is a share is one of what the full supernet is predicted to reach on this task. Shares of limits are
+        resolved. Deterministic by seed. Raises InfeasibleError, with the nearest feasible points, where no genotype fits.
         """
         budget = budget.resolve(tables.full)
-        accuracy = self.accuracy_of(task)
-        proposals = self.propose(task, budget, tables, seed)
-        if not len(proposals):
-            raise InfeasibleError(self._nothing_fits(budget, tables, accuracy), hint="raise the limit named above")
-        best = self.refine(proposals, partial(tables.within, budget=budget), accuracy)
-        if budget.min_accuracy is not None:
-            reached = float(accuracy(best[None])[0])
-            if reached < budget.min_accuracy:
-                best_inside = Assembly(
-                    genotype=Genotype.prefix(best.tolist()), accuracy=reached, cost=tables.cost(best.tolist())
-                )
-                raise self._floor_missed(task, budget, tables, best_inside, seed)
-            best = self._cheapest(best, proposals, budget, tables, accuracy)
-        counts = best.tolist()
+        judge = self.judge_of(task)
+        self.check_room(judge, budget, tables)
+        starts = np.concatenate([self.recall(judge, budget, tables), self.propose(task, budget, tables, seed)])
+        within = partial(tables.within, budget=budget)
+        floor = budget.min_accuracy
+        if floor is None:
+            return self.assembly(self.refine(starts, within, judge.accuracy), judge, tables)
+        kept = starts[judge.reach(starts, floor)]
+        if not len(kept):
+            best = self.refine(starts, within, judge.sure_share if isinstance(floor, Share) else judge.accuracy)
+            if not judge.reach(best[None], floor)[0]:
+                raise self._floor_missed(task, budget, self.assembly(best, judge, tables), tables, seed=seed)
+            kept = best[None]
+        return self.assembly(self._fastest(starts, kept, floor, within, judge, tables), judge, tables)
+
+    def at_once(self, task: Task, budget: Budget, tables: CostTables) -> Assembly | None:
+        """The best that the archive holds for the task inside the budget, without a search; None where a floor is above all of it.
+
+        Raises InfeasibleError where no genotype fits the limits. Shares of limits are resolved.
+        """
+        budget = budget.resolve(tables.full)
+        judge = self.judge_of(task)
+        self.check_room(judge, budget, tables)
+        found = self.recall(judge, budget, tables)
+        if budget.min_accuracy is None:
+            best = found[np.argmax(judge.accuracy(found))]
+        else:
+            found = found[judge.reach(found, budget.min_accuracy)]
+            if not len(found):
+                return None
+            best = found[np.argmin(tables.of_genes(found)["latency_ms"])]
+        return self.assembly(best, judge, tables)
+
+    def assess(self, genotype: Genotype, task: Task, tables: CostTables) -> Assembly:
+        """What a genotype of sorted bricks is predicted to reach and to cost."""
+        return self.assembly(np.array(self.spec.genes(genotype)), self.judge_of(task), tables)
+
+    def judge_of(self, task: Task) -> Judge:
+        return Judge(self.spec, self.predictor, self.uncertainty, task)
+
+    def accuracy_of(self, task: Task) -> Callable[[Genes], Values]:
+        return self.judge_of(task).accuracy
+
+    def assembly(self, genes: NDArray[np.int64], judge: Judge, tables: CostTables) -> Assembly:
         return Assembly(
-            genotype=Genotype.prefix(counts), accuracy=float(accuracy(best[None])[0]), cost=tables.cost(counts)
+            genotype=self.spec.genotype(genes.tolist()),
+            accuracy=float(judge.accuracy(genes[None])[0]),
+            interval=judge.interval(genes),
+            sure_share=float(judge.sure_share(genes[None])[0]),
+            cost=tables.cost(genes.tolist()),
         )
 
-    def accuracy_of(self, task: Task) -> Callable[[Counts], Values]:
-        @torch.no_grad()
-        def accuracy(counts_PB: Counts) -> Values:
-            predicted: Values = self.predictor(counts_tensor(counts_PB.tolist()), task).double().numpy()
-            return predicted
+    def check_room(self, judge: Judge, budget: Budget, tables: CostTables) -> None:
+        """Raises InfeasibleError where not even the smallest network keeps the limits."""
+        smallest = np.array(self.spec.least_genes)
+        if not tables.within(smallest[None], budget)[0]:
+            raise nothing_fits(budget, self.assembly(smallest, judge, tables))
 
-        return accuracy
+    def recall(self, judge: Judge, budget: Budget, tables: CostTables) -> Genes:
+        """The elites of the task's family, and the smallest network of each image size, inside the budget."""
+        sizes = np.arange(len(self.spec.image_sizes))[:, None]
+        smallest = np.concatenate([sizes, np.tile(self.spec.least_genes[1:], (len(sizes), 1))], axis=1)
+        found = np.unique(np.concatenate([smallest, self.elites.of_task(judge)]), axis=0)
+        return found[tables.within(found, budget)]
+
+    def propose(self, task: Task, budget: Budget, tables: CostTables, seed: int) -> Genes:
+        """Genotypes inside the budget, each the largest of one of the generator's chains."""
+        genes_QCG = self.chains(task, seed)
+        kept_QC = tables.within(genes_QCG.reshape(-1, genes_QCG.shape[2]), budget).reshape(genes_QCG.shape[:2])
+        largest_Q = kept_QC.sum(1) - 1
+        proposed: Genes = np.unique(genes_QCG[np.arange(len(largest_Q)), largest_Q][largest_Q >= 0], axis=0)
+        return proposed
 
     @torch.no_grad()
-    def propose(self, task: Task, budget: Budget, tables: CostTables, seed: int) -> Counts:
-        """Genotypes inside the budget: the generator's answers to many limits, with and without noise, each repaired."""
+    def chains(self, task: Task, seed: int) -> Genes:
+        """`genes_QCG`: Q chains of networks from the smallest to the full one of an image size.
+
+        The generator's answer to a limit ranks all bricks, with and without noise; opened one by one they make a chain.
+        """
         rng = np.random.default_rng(seed)
-        macs = BrickMacs.of(self.spec)
-        task_vector = torch.from_numpy(task.vector(self.spec.labels)).expand(len(LIMITS), -1)
-        logits_NBM = self.generator(task_vector, torch.tensor(LIMITS, dtype=torch.float32)).numpy()
-        found = {self.spec.smallest.counts}
-        for z_BM, limit in zip(logits_NBM, LIMITS, strict=True):
-            for sample in range(SAMPLES):
-                noise = rng.logistic(0, 0.8, (len(z_BM), 1)) if sample else 0.0
-                found.add(
-                    self._repaired(z_BM + noise, open_within(z_BM + noise, self.spec, macs, limit), budget, tables)
-                )
-        counts_PB = np.array(sorted(found))
-        return counts_PB[tables.within(counts_PB, budget)]
+        limits = torch.tensor(LIMITS, dtype=torch.float32).repeat(len(self.spec.image_sizes))
+        sizes = torch.arange(len(self.spec.image_sizes)).repeat_interleave(len(LIMITS))
+        task_vector = torch.from_numpy(task.vector(self.spec.labels)).expand(len(limits), -1)
+        logits_NBM = self.generator(task_vector, limits, sizes).numpy()
+        noise_SNB1 = rng.logistic(0, 0.8, (SAMPLES, *logits_NBM.shape[:2], 1))
+        noise_SNB1[0] = 0
+        counts_QCB = _opened(self.spec, (logits_NBM + noise_SNB1).reshape(-1, *logits_NBM.shape[1:]))
+        sizes_QC1 = np.broadcast_to(np.tile(sizes.numpy(), SAMPLES)[:, None, None], (*counts_QCB.shape[:2], 1))
+        return np.concatenate([sizes_QC1, counts_QCB], axis=2)
 
-    def _repaired(self, z_BM: Values, counts: tuple[int, ...], budget: Budget, tables: CostTables) -> tuple[int, ...]:
-        """Closes the bricks of lowest logit until all limits are kept, or nothing more may close."""
-        kept = list(counts)
-        while budget.broken_by(tables.cost(kept)):
-            closable = [block for block, spec in enumerate(self.spec.blocks) if kept[block] > spec.fewest_bricks]
-            if not closable:
-                break
-            kept[min(closable, key=lambda block: z_BM[block, kept[block] - 1])] -= 1
-        return tuple(kept)
+    def refine(self, start: Genes, allowed: Allowed, score: Score) -> NDArray[np.int64]:
+        """The best by local moves, where each image size starts from its best."""
+        return refine(self.spec, start, allowed, score)
 
-    def refine(
-        self, start: Counts, allowed: Callable[[Counts], NDArray[np.bool_]], score: Callable[[Counts], Values]
+    def _fastest(
+        self, starts: Genes, kept: Genes, floor: Limit, within: Allowed, judge: Judge, tables: CostTables
     ) -> NDArray[np.int64]:
-        """Beam search by moves of bricks between blocks, from the best starts, until no move improves the score."""
-        beam = start[np.argsort(-score(start), kind="stable")[:BEAM]]
-        best = -np.inf
-        for _ in range(MAX_ROUNDS):
-            candidates = np.unique(np.concatenate([beam, *(self._neighbours(counts) for counts in beam)]), axis=0)
-            candidates = candidates[allowed(candidates)]
-            if not len(candidates):  # a start on the very edge: a sum over another batch may round to the other side
-                break
-            scores = score(candidates)
-            order = np.argsort(-scores, kind="stable")[:BEAM]
-            beam = candidates[order]
-            if scores[order[0]] <= best:
-                break
-            best = scores[order[0]]
-        winner: NDArray[np.int64] = beam[0]
-        return winner
+        """The fastest network that keeps the floor, from some that do.
 
-    def _neighbours(self, counts: NDArray[np.int64]) -> Counts:
-        """One brick more or less, and up to two bricks less in one block for up to two more in another."""
-        blocks = len(counts)
-        unit = np.eye(blocks, dtype=np.int64)
-        single = np.concatenate([unit, -unit])
-        pairs = (unit[:, None] - unit[None, :])[~np.eye(blocks, dtype=bool)]
-        wider = [a[:, None] - b[None, :] for a, b in ((unit, 2 * unit), (2 * unit, unit))]
-        uneven = np.concatenate([moves[~np.eye(blocks, dtype=bool)] for moves in wider])
-        moved = counts + np.concatenate([single, pairs, uneven])
-        low = np.array([block.fewest_bricks for block in self.spec.blocks])
-        high = np.array([block.bricks for block in self.spec.blocks])
-        legal: Counts = moved[((moved >= low) & (moved <= high)).all(1)]
-        return legal
+        Halving the time between what keeps it and what does not: the most accurate network of a tighter limit meets a floor
+        more cheaply than a larger one that is shrunk.
+        """
 
-    def _cheapest(
-        self,
-        best: NDArray[np.int64],
-        proposals: Counts,
-        budget: Budget,
-        tables: CostTables,
-        accuracy: Callable[[Counts], Values],
-    ) -> NDArray[np.int64]:
-        """The fastest genotype whose predicted accuracy keeps the floor."""
-        floor = budget.min_accuracy
-        assert floor is not None  # noqa: S101
+        def latency(genes: Genes) -> Values:
+            return tables.of_genes(genes)["latency_ms"]
 
-        def allowed(counts: Counts) -> NDArray[np.bool_]:
-            return tables.within(counts, budget) & (accuracy(counts) >= floor)
+        def keeps(genes: Genes) -> NDArray[np.bool_]:
+            return within(genes) & judge.reach(genes, floor)
 
-        def speed(counts: Counts) -> Values:
-            return -tables.of_counts(counts)["latency_ms"]
+        merit = judge.sure_share if isinstance(floor, Share) else judge.accuracy
+        low, high = latency(np.array(self.spec.least_genes)[None])[0], latency(kept).min()
+        for _ in range(HALVINGS):
+            middle = np.sqrt(low * high)
 
-        starts = np.concatenate([best[None], proposals[accuracy(proposals) >= floor]])
-        # A floor met by the most accurate network of a tighter limit is met more cheaply than by shrinking a large one.
-        latency = tables.cost(best.tolist()).latency_ms
-        for share in np.geomspace(0.02, 1.0, 12):
-            least = tables.cost(self.spec.smallest.counts).latency_ms
-            tighter = replace(budget, latency_ms=least + share * (latency - least), min_accuracy=None)
-            inside = proposals[tables.within(proposals, tighter)]
-            if len(inside):
-                found = self.refine(inside, partial(tables.within, budget=tighter), accuracy)
-                if accuracy(found[None])[0] >= floor:
-                    starts = np.concatenate([starts, found[None]])
-                    break
-        return self.refine(starts, allowed, speed)
+            def tighter(genes: Genes, limit: float = middle) -> NDArray[np.bool_]:
+                return within(genes) & (latency(genes) <= limit)
+
+            ends = np.stack([*refined_by_size(self.spec, starts[tighter(starts)], tighter, merit)])
+            starts = np.concatenate([starts, ends])
+            reaching = ends[judge.reach(ends, floor)]
+            if len(reaching):
+                kept = np.concatenate([kept, reaching])
+                high = latency(kept).min()
+            else:
+                low = middle
+        return self.refine(kept, keeps, lambda genes: -latency(genes))
 
     def _floor_missed(
-        self, task: Task, budget: Budget, tables: CostTables, best: Assembly, seed: int
+        self, task: Task, budget: Budget, best: Assembly, tables: CostTables, *, seed: int
     ) -> InfeasibleError:
-        """Names the most accurate network inside the limits, and the fastest beyond them that keeps the floor."""
-        floor = budget.min_accuracy
-        inside = (
-            f"no network inside the limits is predicted to reach {floor:.2%}: "
-            f"the best, {best.accuracy:.2%}, has {_costs(best.cost)}"
-        )
-        hint = f"lower --min-accuracy to {math.floor(best.accuracy * 1e4) / 1e4:.4f}"
-        if budget == Budget(min_accuracy=floor):
-            return InfeasibleError(inside, hint=hint)
-        try:
-            beyond = self.search(task, Budget(min_accuracy=floor), tables, seed=seed)
-        except InfeasibleError:
-            return InfeasibleError(f"{inside}; without limits none does either", hint=hint)
-        return InfeasibleError(
-            f"{inside}; the fastest that reaches it has {_costs(beyond.cost)}", hint=f"{hint}, or raise the limits"
-        )
-
-    def _nothing_fits(self, budget: Budget, tables: CostTables, accuracy: Callable[[Counts], Values]) -> str:
-        smallest = self.spec.smallest.counts
-        cost = tables.cost(smallest)
-        broken = ", ".join(
-            f"{name} {getattr(budget, name):.6g} (the smallest network needs {_upwards(getattr(cost, name))})"
-            for name in budget.broken_by(cost)
-        )
-        reached = float(accuracy(np.array([smallest]))[0])
-        return f"no network fits: {broken}; the nearest feasible point has {_costs(cost)}, predicted accuracy {reached:.2%}"
+        floor_alone = Budget(min_accuracy=budget.min_accuracy)
+        beyond = None
+        if budget != floor_alone:
+            try:
+                beyond = self.search(task, floor_alone, tables, seed=seed)
+            except InfeasibleError:
+                beyond = None
+        return floor_missed(budget, best, beyond)
 
 
-def _upwards(value: float) -> str:
-    """Six digits, rounded so that the figure is feasible as a limit."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 5)
-    return f"{math.ceil(value / unit) * unit:.6g}"
-
-
-def _costs(cost: Cost) -> str:
-    return (
-        f"latency_ms {cost.latency_ms:.4g}, size_bytes {cost.size_bytes:.0f}, "
-        f"peak_ram_bytes {cost.peak_ram_bytes:.0f}, macs {cost.macs:.0f}"
-    )
+def _opened(spec: SupernetSpec, z_QBM: Values) -> NDArray[np.int64]:
+    """`counts_QCB`: how many bricks are open as they open by falling logit, one more in each network of a chain."""
+    bricks = np.arange(z_QBM.shape[2])
+    fewest_B1 = np.array([[block.fewest_bricks] for block in spec.blocks])
+    most_B1 = np.array([[block.bricks] for block in spec.blocks])
+    z_QBM = np.where(bricks < fewest_B1, np.inf, np.where(bricks < most_B1, z_QBM, -np.inf))
+    order_QC = np.argsort(-z_QBM.reshape(len(z_QBM), -1), axis=1, kind="stable")[:, : most_B1.sum()]
+    opened_QCB = order_QC[:, :, None] // z_QBM.shape[2] == np.arange(len(spec.blocks))
+    none_Q1B = np.zeros((len(z_QBM), 1, len(spec.blocks)), np.int64)
+    counts_QCB: NDArray[np.int64] = np.concatenate([none_Q1B, opened_QCB.cumsum(1)], axis=1)[:, fewest_B1.sum() :]
+    return counts_QCB

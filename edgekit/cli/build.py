@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli.budget_options import budget_options
 from edgekit.cli.console import Console, number, output_options
 from edgekit.cli.progress import stages
-from edgekit.core.budget import Budget, Limit, parse_limit
 
-
-def _limit(flag: str, what: str) -> Callable[[Any], Any]:
-    def parsed(_context: click.Context, parameter: click.Parameter, text: str | None) -> Limit | None:
-        return None if text is None else parse_limit(text, name=parameter.opts[0])
-
-    return click.option(flag, callback=parsed, metavar="LIMIT", help=f"At most this {what}.")
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import Figure
 
 
 @click.command()
-@click.option("--task", required=True, help='What to recognise, such as "stop, yield" or "kind=danger".')
+@click.option("--task", help='What to recognise, such as "stop, yield" or "kind=danger".')
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Own classes in place of --task: DIR/CLASS/*.jpg, 5 to 50 pictures each.",
+)
 @click.option("--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="The board.")
 @click.option("--presence", is_flag=True, help="Ask whether any of the labels is in the picture: yes or no.")
 @click.option("--other", is_flag=True, help='Add a class "other" for all labels that the task leaves out.')
 @click.option("--model", default="signs43", show_default=True, help="A supernet, by name or folder.")
-@_limit("--latency-ms", "time for one picture on the board")
-@_limit("--size-bytes", "size of the file")
-@_limit("--peak-ram-bytes", "memory for activations")
-@_limit("--macs", "multiply-accumulates for one picture")
-@click.option(
-    "--min-accuracy", type=float, metavar="FRACTION", help="The cheapest network that keeps this, as in 0.97."
-)
+@budget_options
+@click.option("--genotype", metavar="GENOTYPE", help="This network, such as one of `edgekit assemble`, and no limits.")
+@click.option("--variants", metavar="LIST", help="Latency limits such as 4,8,16ms: a network for each, in one file.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 with.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The build folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older build folder.")
@@ -42,11 +40,7 @@ def _limit(flag: str, what: str) -> Callable[[Any], Any]:
 def build(
     *,
     console: Console,
-    latency_ms: Limit | None,
-    size_bytes: Limit | None,
-    peak_ram_bytes: Limit | None,
-    macs: Limit | None,
-    min_accuracy: float | None,
+    variants: str | None,
     output: Path | None,
     overwrite: bool,
     dry_run: bool,
@@ -54,27 +48,23 @@ def build(
 ) -> None:
     """Build the network of a task for a board, into a folder.
 
-    A LIMIT is a number, or a share of what the full supernet costs, such as 25%.
+    A LIMIT is a number, or a share of what the full supernet costs, such as 25%. With --variants the other limits hold for
+    each network.
     """
-    inputs["budget"] = Budget(
-        latency_ms=latency_ms,
-        size_bytes=size_bytes,
-        peak_ram_bytes=peak_ram_bytes,
-        macs=macs,
-        min_accuracy=min_accuracy,
-    )
+    if variants is not None:
+        inputs["variants"] = variants
     if dry_run:
         _plan(console, inputs)
     elif output is None:
         raise click.UsageError("Missing option '-o' / '--output': the folder to write, or --dry-run.")
-    else:
+    elif variants is None:
         _build(console, {**inputs, "output": output, "overwrite": overwrite})
+    else:
+        _build_variants(console, {**inputs, "output": output, "overwrite": overwrite})
 
 
 def _plan(console: Console, inputs: dict[str, Any]) -> None:
-    from edgekit.pipeline.plan import plan
-
-    planned = plan(**inputs).to_json()
+    planned = _planned(inputs)
     if console.as_json:
         console.json(planned)
         return
@@ -86,11 +76,23 @@ def _plan(console: Console, inputs: dict[str, Any]) -> None:
             "outputs": ", ".join(task["outputs"]),
             "target": f"{planned['target']}, {planned['threads']} threads",
             "budget": ", ".join(f"{name} {limit}" for name, limit in budget.items()) or "none",
+            **({"genotype": planned["genotype"]} if "genotype" in planned else {}),
             "model": planned["model"],
             "calibration": planned["calibration"],
             "seed": planned["seed"],
+            **({"variants": ", ".join(planned["variants"])} if "variants" in planned else {}),
         }
     )
+
+
+def _planned(inputs: dict[str, Any]) -> dict[str, Any]:
+    if "variants" in inputs:
+        from edgekit.pipeline.variants import plan_variants
+
+        return plan_variants(**inputs).to_json()
+    from edgekit.pipeline.plan import plan
+
+    return plan(**inputs).to_json()
 
 
 def _build(console: Console, inputs: dict[str, Any]) -> None:
@@ -102,13 +104,7 @@ def _build(console: Console, inputs: dict[str, Any]) -> None:
     if console.as_json:
         console.json(result.to_json())
         return
-    rows = []
-    for figure in result.figures:
-        quantity = figure.quantity
-        interval = " to ".join(map(number, quantity.interval)) if quantity.interval else ""
-        value = f"{number(quantity.value)} {quantity.unit}"
-        rows.append((figure.name, value, interval, quantity.evidence.value, quantity.source))
-    console.table(("figure", "value", "interval", "evidence", "source"), rows)
+    _figures(console, result.figures)
     console.line()
     console.facts(
         {
@@ -118,3 +114,41 @@ def _build(console: Console, inputs: dict[str, Any]) -> None:
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
         }
     )
+
+
+def _build_variants(console: Console, inputs: dict[str, Any]) -> None:
+    with stages(console) as progress:
+        progress("start")
+        from edgekit.pipeline.variants import build_variants as run
+
+        result = run(**inputs, progress=progress)
+    if console.as_json:
+        console.json(result.to_json())
+        return
+    rows = []
+    for variant in result.variants:
+        figures = {figure.name: figure.quantity for figure in variant.figures}
+        judged = [f"{number(figures[name].value)} {figures[name].evidence.value}" for name in ("latency", "accuracy")]
+        counted = [number(figures[name].value) for name in ("MACs", "size alone")]
+        rows.append((variant.name, *judged, *counted, str(variant.image_size), variant.genotype))
+    console.table(("variant", "latency, ms", "accuracy", "MACs", "bytes alone", "pixels", "genotype"), rows)
+    console.line()
+    _figures(console, result.figures)
+    console.line()
+    console.facts(
+        {
+            "folder": result.folder,
+            "outputs": ", ".join(result.labels),
+            "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
+        }
+    )
+
+
+def _figures(console: Console, figures: Iterable[Figure]) -> None:
+    rows = []
+    for figure in figures:
+        quantity = figure.quantity
+        interval = " to ".join(map(number, quantity.interval)) if quantity.interval else ""
+        value = f"{number(quantity.value)} {quantity.unit}"
+        rows.append((figure.name, value, interval, quantity.evidence.value, quantity.source))
+    console.table(("figure", "value", "interval", "evidence", "source"), rows)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
@@ -25,7 +26,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, predict, verify, models, devices):
+for command in (build, assemble, predict, verify, models, devices):
     edgekit.add_command(command)
 
 

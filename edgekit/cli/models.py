@@ -11,7 +11,20 @@ from edgekit.cli.console import Console, number, output_options
 from edgekit.cli.progress import steps
 
 if TYPE_CHECKING:
+    from edgekit.assembler.training.data.checks import DataReport
     from edgekit.supernet.storage import SupernetFolder
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR|FILE",
+    help="A folder for each class, Parquet, or .npz; see docs/data.md.",
+)
+skip_bad_option = click.option(
+    "--skip-bad", is_flag=True, help="Go without images that are unreadable or contradictory."
+)
 
 
 @click.group()
@@ -62,10 +75,36 @@ def show(*, console: Console, name: str) -> None:
     )
 
 
+@models.command()
+@click.option("--target", default="rpi4", show_default=True, metavar="TARGET", help="The board to price them on.")
+@output_options
+def bricks(*, console: Console, target: str) -> None:
+    """List the kinds of bricks and of attention, with their cost on a board."""
+    from edgekit.pipeline.bricks import POSITIONS, REFERENCE, list_bricks
+
+    listed = list_bricks(target)
+    if console.as_json:
+        console.json(listed.to_json())
+        return
+    rows = []
+    for sign, facts in [("", one) for one in listed.kinds] + [("+", one) for one in listed.attentions]:
+        latency = facts.latency
+        interval = " to ".join(map(number, latency.interval or ()))
+        costs = f"{sign}{facts.macs:,}", f"{sign}{facts.weights:,}", f"{sign}{number(latency.value)}", interval
+        rows.append((facts.name, *costs, latency.evidence.value, facts.source, facts.computes))
+    console.table(("kind", "MACs", "weights", "ms", "interval", "evidence", "source", "computes"), rows)
+    console.line()
+    console.line(
+        f"On {listed.target}, of one block within a network: {REFERENCE.in_channels} -> {REFERENCE.out_channels} channels, "
+        f"{REFERENCE.hidden_channels} hidden in {REFERENCE.bricks} bricks, {POSITIONS} x {POSITIONS} positions; "
+        "+ is what attention adds to inverted."
+    )
+
+
 @models.command("eval")
 @click.argument("name")
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of Parquet files.")
-@click.option("--split", default="test", show_default=True, help="Which files: SPLIT*.parquet.")
+@data_option
+@click.option("--split", default="test", show_default=True, help="Which images: SPLIT*.parquet, or the folder SPLIT.")
 @click.option("--genotype", help="A subnet instead of the full supernet.")
 @output_options
 def evaluate(*, console: Console, name: str, data: Path, split: str, genotype: str | None) -> None:
@@ -93,25 +132,87 @@ def evaluate(*, console: Console, name: str, data: Path, split: str, genotype: s
 
 @models.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of Parquet files.")
+@data_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write; else the recipe's name."
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--overwrite", is_flag=True, help="Replace an older folder.")
+@skip_bad_option
 @output_options
-def train(*, console: Console, recipe: Path, data: Path, output: Path | None, resume: bool, overwrite: bool) -> None:
+def train(
+    *, console: Console, recipe: Path, data: Path, output: Path | None, resume: bool, overwrite: bool, skip_bad: bool
+) -> None:
     """Train a supernet with its generator after a RECIPE (TOML); see docs/training.md."""
     from edgekit.assembler.training.recipe import Recipe
     from edgekit.assembler.training.run import train_supernet
 
+    def remark(found: DataReport) -> None:
+        for text in (*(f"left out: {fault}" for fault in found.faults if skip_bad), *found.remarks):
+            click.echo(f"edgekit: {text}", err=True)
+
     output = output or Path(Recipe.load(recipe).name)
     with steps(console) as report:
-        train_supernet(recipe, data, output, resume=resume, overwrite=overwrite, report=report)
+        train_supernet(
+            recipe,
+            data,
+            output,
+            resume=resume,
+            overwrite=overwrite,
+            report=report,
+            skip_bad=skip_bad,
+            checked=remark,
+        )
     if console.as_json:
         console.json({"folder": str(output)})
     else:
         console.line(f"{output} is a supernet: edgekit models show {output}")
+
+
+@models.command()
+@click.argument("name")
+@output_options
+def archive(*, console: Console, name: str) -> None:
+    """Fill the archive of the supernet NAME anew, from which networks are assembled at once; see docs/assembler.md."""
+    from edgekit.assembler.training.illumination import add_archive
+    from edgekit.supernet.storage import open_supernet
+
+    with steps(console) as report:
+        path = add_archive(open_supernet(name), report=lambda done, of: report("archive", done, of, {}))
+    if console.as_json:
+        console.json({"file": str(path)})
+    else:
+        console.line(f"written to {path}")
+
+
+@models.command("check-data")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@data_option
+@skip_bad_option
+@output_options
+def check_data(*, console: Console, recipe: Path, data: Path, skip_bad: bool) -> None:
+    """Read and check the images for a RECIPE (TOML) without training; see docs/data.md."""
+    from edgekit.assembler.training.data.reading import read_training_data
+
+    with steps(console) as report:
+        found = read_training_data(recipe, data, lambda done, of: report("read", done, of, {})).report
+    if console.as_json:
+        found.check(skip_bad=skip_bad)
+        console.json(found.to_json())
+        return
+    images = [count.images for count in found.counts]
+    console.facts(
+        {
+            "data": f"{found.path} ({found.form})",
+            "images": f"{number(found.images)} at {found.image_size} x {found.image_size} pixels",
+            "labels": f"{len(images)}, with {number(min(images))} to {number(max(images))} images",
+            "unreadable": number(len(found.unreadable)),
+            "contradictory": number(len(found.conflicts)),
+        }
+    )
+    for remark in found.remarks:
+        console.line(remark)
+    found.check(skip_bad=skip_bad)
 
 
 def _record(folder: SupernetFolder) -> dict[str, Any]:

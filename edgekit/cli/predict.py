@@ -13,12 +13,13 @@ from edgekit.cli.console import Console, output_options
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of this machine.")
+@click.option("--variant", metavar="NAME", help="Of a build with --variants, such as 8ms; the slowest if left out.")
 @output_options
-def predict(*, console: Console, folder: Path, images: tuple[Path, ...], threads: int) -> None:
+def predict(*, console: Console, folder: Path, images: tuple[Path, ...], threads: int, variant: str | None) -> None:
     """Run the model of a build FOLDER on pictures, on this machine."""
     from edgekit.pipeline.predict import predict as run
 
-    predictions = run(folder, images, threads=threads)
+    predictions = run(folder, images, threads=threads, variant=variant)
     if console.as_json:
         console.json({"predictions": [prediction.to_json() for prediction in predictions]})
         return

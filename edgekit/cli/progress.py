@@ -104,15 +104,15 @@ def steps(console: Console) -> Iterator[Report]:
 
 
 class _SparseLines:
-    """A line at most every LINE_EVERY_S, and one at the end of each stage."""
+    """A line of each stage at most every LINE_EVERY_S, and one at its end."""
 
     def __init__(self) -> None:
-        self._last = -LINE_EVERY_S
+        self._last: dict[str, float] = {}
 
     def report(self, stage: str, done: int, of: int, figures: dict[str, float]) -> None:
-        if done < of and time.monotonic() - self._last < LINE_EVERY_S:
+        if done < of and time.monotonic() - self._last.get(stage, -LINE_EVERY_S) < LINE_EVERY_S:
             return
-        self._last = time.monotonic()
+        self._last[stage] = time.monotonic()
         _write(f"{stage} {done}/{of} {_listed(figures)}".rstrip() + "\n")
 
 

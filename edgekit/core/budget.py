@@ -13,7 +13,7 @@ _SHARE = re.compile(r"^\s*([0-9.eE+-]+)\s*%\s*$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """A limit given as a share (0, 1] of what the full supernet costs."""
+    """A share (0, 1] of what the full supernet costs, or, as a floor, of what it is predicted to reach on the task."""
 
     fraction: float
 
@@ -56,24 +56,27 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """Upper limits (None: no limit) and one floor, `min_accuracy` in (0, 1]: then the cheapest network that keeps it is wanted."""
+    """Upper limits (None: no limit) and one floor, `min_accuracy` in (0, 1]: then the fastest network that keeps it is wanted."""
 
     latency_ms: Limit | None = None
     size_bytes: Limit | None = None
     peak_ram_bytes: Limit | None = None
     macs: Limit | None = None
-    min_accuracy: float | None = None
+    min_accuracy: Limit | None = None
 
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = getattr(self, limit.name)
             if isinstance(value, (int, float)) and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{limit.name} = {value:g} is not a limit", hint="give a positive number")
-        if self.min_accuracy is not None and self.min_accuracy > 1:
-            raise UsageError(f"min_accuracy = {self.min_accuracy:g} is above 1", hint="give a fraction such as 0.97")
+        if isinstance(self.min_accuracy, (int, float)) and self.min_accuracy > 1:
+            raise UsageError(
+                f"min_accuracy = {self.min_accuracy:g} is above 1",
+                hint="give a fraction such as 0.97, or a share of what the full supernet reaches such as 95%",
+            )
 
     def resolve(self, full: Cost) -> Budget:
-        """The same budget with every share turned into an absolute limit."""
+        """The same budget with every limit absolute. The floor stays as it is: only a prediction for the task could tell."""
         return Budget(
             **{name: self._absolute(name, full) for name in _LIMITS},
             min_accuracy=self.min_accuracy,

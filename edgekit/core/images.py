@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.model import Preprocessing
@@ -43,19 +46,40 @@ def read_image(path: Path, preprocessing: Preprocessing) -> npt.NDArray[np.uint8
     Bilinear with antialias; the aspect ratio is not kept. Of an animation the first frame counts. Raises BadInputError
     for a file that is missing, truncated, no picture, or so large that it may be a decompression bomb.
     """
+    with decoders_quiet():
+        return scaled(open_image(path, name=str(path)), preprocessing)
+
+
+@contextmanager
+def decoders_quiet() -> Iterator[None]:
+    """Drops what the decoders have to say about odd pictures. Around a pool of threads, never inside: filters of warnings
+    belong to the process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def open_image(file: Path | IO[bytes], *, name: str) -> Image.Image:
+    """RGB in its own size, as `read_image` reads it; `name` stands in the errors. Raises BadInputError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                upright = ImageOps.exif_transpose(image)
-                size = (preprocessing.width, preprocessing.height)
-                return np.array(_rgb(upright).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadInputError(f"the picture {path} is too large: {error}", hint="scale it down first") from error
+        with Image.open(file, formats=_FORMATS) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            return _rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise BadInputError(f"the picture {name} is too large: {error}", hint="scale it down first") from error
+    except UnidentifiedImageError as error:
+        raise BadInputError(
+            f"cannot read the picture {name}: it is in no known format", hint="remove or replace the file"
+        ) from error
     except Exception as error:  # the decoders raise whatever a broken file makes them trip over
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise BadInputError(f"cannot read the picture {path}: {reason}", hint="remove or replace the file") from error
+        raise BadInputError(f"cannot read the picture {name}: {reason}", hint="remove or replace the file") from error
+
+
+def scaled(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """`x_HWC` of the wanted size."""
+    return np.array(image.resize((preprocessing.width, preprocessing.height), Image.Resampling.BILINEAR), np.uint8)
 
 
 def to_float(x_uint8: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.float32]:

@@ -8,28 +8,29 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
-def main(model: str, folder: Path, threads: int, address_space_bytes: int, cpu_s: int) -> None:
+def main(model: str, folder: Path, threads: int, address_space_bytes: int, cpu_s: int, *signature: str) -> None:
     """Reads `inputs.npy` in `folder`; writes `outputs.npy` and `times_ms.npy`, or `refusal.txt`."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     try:
-        run(model, folder, threads)
+        run(model, folder, threads, *signature)
     except Exception as error:
         (folder / "refusal.txt").write_text(" ".join(str(error).split())[:200] or type(error).__name__)
         sys.exit(1)
 
 
-def run(model: str, folder: Path, threads: int) -> None:
+def run(model: str, folder: Path, threads: int, signature: str | None = None) -> None:
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=model, num_threads=threads)
-    interpreter.allocate_tensors()
-    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    given, result, infer = network_of(interpreter, signature)
     x = np.load(folder / "inputs.npy", allow_pickle=False)
     wanted = tuple(int(length) for length in given["shape"])
     if (1, *x.shape[1:]) != wanted:
@@ -42,11 +43,10 @@ def run(model: str, folder: Path, threads: int) -> None:
         x = np.clip(np.rint(x / np.float32(scale)) + zero_point, limits.min, limits.max).astype(given["dtype"])
     outputs, times_ms = [], []
     for sample in x:
-        interpreter.set_tensor(given["index"], sample[None])
         start = time.perf_counter()
-        interpreter.invoke()
+        y = infer(sample[None])
         times_ms.append(1e3 * (time.perf_counter() - start))
-        outputs.append(interpreter.get_tensor(result["index"])[0])
+        outputs.append(y[0])
     y = np.stack(outputs)
     if result["dtype"] != np.float32:
         scale, zero_point = result["quantization"]
@@ -55,6 +55,24 @@ def run(model: str, folder: Path, threads: int) -> None:
     np.save(folder / "times_ms.npy", np.array(times_ms), allow_pickle=False)
 
 
+def network_of(interpreter: Any, signature: str | None) -> tuple[Any, Any, Callable[[Any], Any]]:
+    """The details of its input and of its output, and the function from one to the other."""
+    if signature is not None:
+        runner = interpreter.get_signature_runner(signature)
+        ((name, given),) = runner.get_input_details().items()
+        ((answer, result),) = runner.get_output_details().items()
+        return given, result, lambda x: runner(**{name: x})[answer]
+    interpreter.allocate_tensors()
+    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def infer(x: Any) -> Any:
+        interpreter.set_tensor(given["index"], x)
+        interpreter.invoke()
+        return interpreter.get_tensor(result["index"])
+
+    return given, result, infer
+
+
 if __name__ == "__main__":
-    model, folder, threads, address_space_bytes, cpu_s = sys.argv[1:]
-    main(model, Path(folder), int(threads), int(address_space_bytes), int(cpu_s))
+    model, folder, threads, address_space_bytes, cpu_s, *signature = sys.argv[1:]
+    main(model, Path(folder), int(threads), int(address_space_bytes), int(cpu_s), *signature)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
 
@@ -18,16 +19,18 @@ class ChannelsLast(nn.Module):
         self.module = module
 
     def forward(self, x_NHWC: Tensor) -> Tensor:
-        with _SpatialMeanKeepsRank():
+        with _KeepsLayout():
             p_NK: Tensor = self.module(x_NHWC.permute(0, 3, 1, 2))
         return p_NK
 
 
-class _SpatialMeanKeepsRank(TorchFunctionMode):
-    """Computes `x_NCHW.mean((2, 3))` at rank 4 and flattens it afterwards.
+class _KeepsLayout(TorchFunctionMode):
+    """Computes two operators such that litert_torch leaves no TRANSPOSE around them.
 
-    litert_torch finds the channels-last form of an operator only where input and output are of rank 4; a mean that
-    drops its axes would leave a TRANSPOSE before it in the file.
+    `x_NCHW.mean((2, 3))` at rank 4, flattened afterwards: the converter finds the channels-last form of an operator only where
+    input and output are of rank 4. Zero padding with channels last, of x times one: the converter has no such form of it, and
+    the layout changes around it vanish only where no other reader of x shares them; the product keeps them apart until it is
+    folded away.
     """
 
     def __torch_function__(
@@ -38,6 +41,9 @@ class _SpatialMeanKeepsRank(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func is F.pad and args[0].ndim == 4:
+            x_NHWC = args[0].permute(0, 2, 3, 1) * 1.0
+            return func(x_NHWC, (0, 0, *args[1]), *args[2:], **kwargs).permute(0, 3, 1, 2)
         y = func(*args, **kwargs)
         if func in (torch.mean, torch.Tensor.mean) and y.ndim == 2 and args[0].ndim == 4:
             axes = args[1] if len(args) > 1 else kwargs["dim"]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,10 +34,32 @@ def unpack(content: bytes, *, name: str) -> Any:
     return model
 
 
-def pack(model: Any) -> bytes:
-    """The flatbuffer of a `ModelT`, each buffer aligned to 16 bytes as the schema demands."""
+def pack(model: Any, *, share: bool = False) -> bytes:
+    """The flatbuffer of a `ModelT`, each buffer aligned to 16 bytes as the schema demands.
+
+    `share` stores strings and vectors of numbers that are equal once, above all the zero points of per-channel scales.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
+
+    class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(1024)
+            self._written: dict[tuple[str, bytes], int] = {}
+
+        def CreateNumpyVector(self, x: Any) -> Any:  # noqa: N802
+            if x.dtype == np.uint8:  # a buffer, whose alignment depends on where it stands
+                return super().CreateNumpyVector(x)
+            return self._once((x.dtype.str, x.tobytes()), partial(super().CreateNumpyVector, x))
+
+        def CreateString(self, s: str | bytes) -> Any:  # noqa: N802
+            content = s.encode() if isinstance(s, str) else s
+            return self._once(("string", content), partial(super().CreateString, content))
+
+        def _once(self, key: tuple[str, bytes], write: Callable[[], int]) -> int:
+            if key not in self._written:
+                self._written[key] = write()
+            return self._written[key]
 
     class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         """The generated writer forgets the schema's `force_align: 16`."""
@@ -46,8 +70,8 @@ def pack(model: Any) -> bytes:
             return int(super().Pack(builder))
 
     plain = model.buffers
-    model.buffers = [AlignedBuffer(data=buffer.data) for buffer in plain]
-    builder = flatbuffers.Builder(1024)
+    model.buffers = [AlignedBuffer(data=buffer.data, offset=buffer.offset, size=buffer.size) for buffer in plain]
+    builder = SharingBuilder() if share else flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     model.buffers = plain
     return bytes(builder.Output())

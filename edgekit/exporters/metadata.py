@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from edgekit.core.errors import BadInputError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.exporters.flatbuffer import pack, unpack
+from edgekit.exporters.merge import part
 from edgekit.exporters.standard_metadata import standard_metadata
 
 LABELS_FILE = "labels.txt"
@@ -40,20 +41,29 @@ def embed(tflite: bytes, model: Model) -> bytes:
     _name_tensors(graph)
     _attach(graph, _STANDARD, standard_metadata(model.labels, model.preprocessing, LABELS_FILE))
     _attach(graph, _OURS, _to_json(model))
-    file = io.BytesIO(pack(graph))
+    return with_labels(pack(graph), model.labels)
+
+
+def with_labels(tflite: bytes, labels: Sequence[str]) -> bytes:
+    """The file with `labels.txt` in an archive behind it."""
+    file = io.BytesIO(tflite)
     with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(LABELS_FILE), "".join(f"{label}\n" for label in model.labels))
+        archive.writestr(zipfile.ZipInfo(LABELS_FILE), "".join(f"{label}\n" for label in labels))
     return file.getvalue()
 
 
-def read_metadata(path: Path) -> Metadata:
-    """What `embed` wrote as JSON. Raises BadInputError where the file is damaged or not from edgekit."""
+def read_metadata(path: Path, *, signature: str | None = None) -> Metadata:
+    """What `embed` wrote as JSON, for one signature of a merged file.
+
+    Raises BadInputError where the file is damaged or not from edgekit, UsageError where it has no such signature.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a .tflite file") from error
     graph = unpack(content, name=str(path))
     try:
+        graph = graph if signature is None else part(graph, signature, name=str(path))
         found = [graph.buffers[entry.buffer].data for entry in graph.metadata or [] if entry.name == _OURS]
         record = json.loads(found[0].tobytes()) if found else {}
         if record.get("schema_version") != _SCHEMA_VERSION:

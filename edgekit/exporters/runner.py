@@ -35,12 +35,13 @@ def run_in_subprocess(
     *,
     timeout_s: float = 60,
     threads: int = 1,
+    signature: str | None = None,
 ) -> RunResult:
-    """Runs the file once for each of the N inputs.
+    """Runs the file, or one signature of a merged file, once for each of the N inputs.
 
     float32 is what the network takes after preprocessing; it is mapped to the integers of a quantised input by the
     file's own scale and zero point. uint8 are pixels of a network that takes [0, 1]. Raises BadInputError where the
-    file is refused, crashes the interpreter, takes another shape, or does not finish in time.
+    file is refused, crashes the interpreter, takes another shape, has no such signature, or does not finish in time.
     """
     if not path.is_file():
         raise BadInputError(f"{path} is not a file", hint="name a .tflite file")
@@ -50,6 +51,7 @@ def run_in_subprocess(
         np.save(folder / "inputs.npy", x.astype(np.float32), allow_pickle=False)
         limits = (threads, _ADDRESS_SPACE_BYTES, math.ceil(timeout_s * threads))
         command = [sys.executable, "-I", str(_SCRIPT), str(path.resolve()), name, *map(str, limits)]
+        command += [] if signature is None else [signature]
         try:
             child = subprocess.run(  # noqa: S603 (our own interpreter and script, no shell)
                 command,

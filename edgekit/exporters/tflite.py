@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +80,8 @@ def quantize_int8(
         raise BadInputError(
             "int8 needs calibration images with finite values", hint="give at least one image, better 100"
         )
-    graph = unpack(fp32, name="the fp32 file").subgraphs[0]
+    model = unpack(fp32, name="the fp32 file")
+    graph = model.subgraphs[0]
     ends = {graph.inputs[0]: input_range, graph.outputs[0]: (0.0, 1.0)}
     with _converting("the network to int8"), quiet():
         from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
@@ -98,8 +100,24 @@ def quantize_int8(
         ranges = calibration.get_model_qsvs()
         for tensor, (low, high) in ends.items():
             ranges[graph.tensors[tensor].name.decode()] = {"min": np.array([low]), "max": np.array([high])}
+        for joined in _concatenated(model):
+            shared = {
+                "min": np.min([ranges[name]["min"] for name in joined], axis=0),
+                "max": np.max([ranges[name]["max"] for name in joined], axis=0),
+            }
+            ranges.update(dict.fromkeys(joined, shared))
         quantization = quantizer.Quantizer(bytearray(fp32), recipe.static_wi8_ai8())
         return bytes(quantization.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+def _concatenated(model: Any) -> Iterator[list[str]]:
+    """Names of the tensors of each concatenation: of one scale, else the quantizer puts an operator before it to convert."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == BuiltinOperator.CONCATENATION:
+            yield [graph.tensors[index].name.decode() for index in (*operator.inputs, *operator.outputs)]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from edgekit.core.errors import BadInputError
 from edgekit.core.operators import Operator, OperatorKind, Tensor
 from edgekit.exporters.flatbuffer import unpack
+from edgekit.exporters.merge import part
 
 _KINDS = {
     "CONV_2D": OperatorKind.CONV,
@@ -51,18 +52,23 @@ class TFLiteGraph:
         return sum(operator.macs for operator in self.operators)
 
 
-def read_graph(path: Path) -> TFLiteGraph:
-    """The operators of a file in execution order. Raises BadInputError where it is damaged or holds several graphs."""
+def read_graph(path: Path, *, signature: str | None = None) -> TFLiteGraph:
+    """The operators of a file, or of one signature of a merged file, in execution order.
+
+    Raises BadInputError where the file is damaged, or holds several graphs and none is chosen, UsageError where it has no
+    such signature.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a .tflite file") from error
     model = unpack(content, name=str(path))
     try:
+        model = model if signature is None else part(model, signature, name=str(path))
         if len(model.subgraphs) != 1:
             raise BadInputError(
                 f"{path} holds {len(model.subgraphs)} graphs, expected 1",
-                hint="networks with control flow are not supported",
+                hint="name one variant of a merged file; networks with control flow are not supported",
             )
         return _graph(model)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -103,8 +103,9 @@ def verify(
     min_cosine: float = 0.98,
     max_size_bytes: float | None = None,
     timeout_s: float = 120,
+    signature: str | None = None,
 ) -> Verification:
-    """Checks the artifact on preprocessed images.
+    """Checks the artifact, or one signature of a merged file, on preprocessed images.
 
     fp32: against the torch module, within 1e-5 + 1e-4 p. int8: its fp32 reference in the same way, then the int8 file
     against the reference: share of images with the same top-1 label (`min_agreement`), cosine of all outputs
@@ -113,22 +114,23 @@ def verify(
     run.
     """
     p_torch = _run_torch(model, x_NHWC)
-    fp32 = artifact.reference or artifact
-    p_fp32 = run_in_subprocess(fp32.path, x_NHWC, timeout_s=timeout_s).outputs
-    checks = _fp32_checks(p_fp32, p_torch)
-    if artifact.precision is Precision.INT8:
-        p_int8 = run_in_subprocess(artifact.path, x_NHWC, timeout_s=timeout_s).outputs
+    p_file = run_in_subprocess(artifact.path, x_NHWC, timeout_s=timeout_s, signature=signature).outputs
+    if artifact.reference is None:
+        checks = _fp32_checks(p_file, p_torch)
+    else:
+        p_fp32 = run_in_subprocess(artifact.reference.path, x_NHWC, timeout_s=timeout_s).outputs
+        checks = _fp32_checks(p_fp32, p_torch)
         checks += [
-            Check(name="int8 top-1 agreement", value=_agreement(p_int8, p_fp32), relation=">=", limit=min_agreement),
-            Check(name="int8 cosine", value=_cosine(p_int8, p_fp32), relation=">=", limit=min_cosine),
+            Check(name="int8 top-1 agreement", value=_agreement(p_file, p_fp32), relation=">=", limit=min_agreement),
+            Check(name="int8 cosine", value=_cosine(p_file, p_fp32), relation=">=", limit=min_cosine),
         ]
-    graph = read_graph(artifact.path)
+    graph = read_graph(artifact.path, signature=signature)
     checks += _graph_checks(graph, model, artifact.precision)
-    wrong_labels = int(read_metadata(artifact.path).labels != model.labels)
+    wrong_labels = int(read_metadata(artifact.path, signature=signature).labels != model.labels)
     checks.append(Check(name="label lists in the file that differ", value=wrong_labels, relation="==", limit=0))
     if max_size_bytes is not None:
         checks.append(Check(name="size_bytes", value=artifact.size_bytes, relation="<=", limit=max_size_bytes))
-    _raise_on_miss(artifact, checks)
+    _raise_on_miss(artifact, checks, signature)
     return Verification(
         sha256=artifact.sha256,
         precision=artifact.precision,
@@ -138,11 +140,12 @@ def verify(
     )
 
 
-def _raise_on_miss(artifact: Artifact, checks: Sequence[Check]) -> None:
+def _raise_on_miss(artifact: Artifact, checks: Sequence[Check], signature: str | None) -> None:
     missed = [str(check) for check in checks if not check.passed]
     if missed:
+        variant = "" if signature is None else f"{signature}, "
         raise VerificationError(
-            f"{artifact.path.name} ({artifact.precision}) failed verification: {'; '.join(missed)}",
+            f"{artifact.path.name} ({variant}{artifact.precision}) failed verification: {'; '.join(missed)}",
             hint="int8: give more calibration images or choose an fp32 target; else report it as a fault of edgekit",
         )
 

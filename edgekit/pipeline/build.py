@@ -27,12 +27,14 @@ from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.size import file_size_bytes
+from edgekit.pipeline.examples import Examples, LearntHead, learn, stand_ins_of
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import BuildResult, Figure
 from edgekit.pipeline.stages import Stages
 from edgekit.report.card import write_card
 from edgekit.supernet.genotype import Genotype
-from edgekit.supernet.storage import CALIBRATION
+from edgekit.supernet.storage import CALIBRATION, SupernetFolder
+from edgekit.tasks.task import Task
 from edgekit.version import VERSION
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from edgekit.assembler.searcher import Assembly
     from edgekit.exporters.tflite import Artifact
     from edgekit.exporters.verify import Verification
+    from edgekit.supernet.subnet import Subnet
 
 MAX_CALIBRATION_IMAGES = 128
 MIN_INT8_AGREEMENT = 0.9
@@ -50,21 +53,26 @@ _LIBRARIES = ("torch", "numpy", "litert-torch", "ai-edge-litert", "ai-edge-quant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
+class Made:
     """An exported network on its way into the build folder."""
 
     assembly: Assembly
     model: Model
     artifact: Artifact
+    accuracy: Quantity
+    learnt: LearntHead | None
     slice_difference: float
+    calibration_NHWC: NDArray[np.float32]
 
 
 def build(
     *,
-    task: str,
+    task: str | None = None,
+    examples: Path | str | None = None,
     output: Path | str | None = None,
     target: str = "rpi4",
     budget: Budget | None = None,
+    genotype: str | None = None,
     model: str | Path = "signs43",
     presence: bool = False,
     other: bool = False,
@@ -73,17 +81,27 @@ def build(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _stage: None,
 ) -> BuildResult:
-    """Builds the network of a task for a target into the folder `output`, which appears whole or not at all.
+    """Builds the network of a task, or of own classes, for a target into the folder `output`, whole or not at all.
 
-    Without `output` the folder lies in the user's cache, named by the hash of the inputs.
-    `data` is a folder of pictures to calibrate int8 with, in place of the supernet's synthesised ones. `progress` is called
-    with the name of each stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, and
+    `examples` is a folder of pictures for each class, in place of `task`. With `genotype` that network is built, whatever it
+    costs. Without `output` the folder lies in the user's cache, named by the hash of the inputs. `data` is a folder of pictures
+    to calibrate int8 with, in place of the examples or the supernet's synthesised ones. `progress` is called with the name of
+    each stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, and
     BadInputError, each with its exit code.
     """
     stages = Stages(progress)
     with stages.stage("plan"):
         planned = plan(
-            task=task, target=target, budget=budget, model=model, presence=presence, other=other, data=data, seed=seed
+            task=task,
+            examples=examples,
+            target=target,
+            budget=budget,
+            genotype=genotype,
+            model=model,
+            presence=presence,
+            other=other,
+            data=data,
+            seed=seed,
         )
         cost_model = load_cost_model(planned.target)
     place = _cache_place(planned) if output is None else Path(output)
@@ -92,14 +110,14 @@ def build(
             from edgekit.assembler.assembler import Assembler
 
             assembler = Assembler.load(planned.model)
-            calibration_NHWC = _calibration(planned)
-        made = _make(planned, assembler, cost_model, calibration_NHWC, folder, stages)
+            calibration_NHWC = calibration_pictures(planned)
+        made = make(planned, assembler, cost_model, calibration_NHWC, folder, stages)
         with stages.stage("verify"):
             from edgekit.exporters.verify import verify
 
-            verification = verify(made.model, made.artifact, calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
+            verification = verify(made.model, made.artifact, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
         with stages.stage("profile"):
-            figures = _figures(planned, made, cost_model)
+            figures = figures_of(planned, made, cost_model)
         with stages.stage("report"):
             result = BuildResult(
                 folder=place,
@@ -107,9 +125,10 @@ def build(
                 genotype=str(made.assembly.genotype),
                 labels=made.model.labels,
                 figures=figures,
+                learnt=made.learnt,
                 stages_s=stages.seconds,
             )
-            _write(folder, result, made, verification, calibration_NHWC, stages)
+            _write(folder, result, made, verification, stages)
     return result
 
 
@@ -118,37 +137,63 @@ def _cache_place(planned: BuildPlan) -> Path:
     return user_cache_path("edgekit") / "builds" / sha256(inputs).hexdigest()[:16]
 
 
-def _make(
+def make(
     planned: BuildPlan,
     assembler: Assembler,
     cost_model: CostModel,
     calibration_NHWC: NDArray[np.float32],
     folder: Path,
     stages: Stages,
-) -> _Made:
+) -> Made:
     """Assembles and exports; where the real file breaks a size limit that the prediction kept, again with a tighter limit."""
     from edgekit.exporters.tflite import export
 
-    tables = assembler.tables(planned.task, partial(price, cost_model, planned.target.precision))
+    own = planned.task if isinstance(planned.task, Examples) else None
+    task = (
+        planned.task if isinstance(planned.task, Task) else _stand_ins(planned.task, assembler, planned.model, stages)
+    )
+    tables = assembler.tables(task, partial(price, cost_model, planned.target.precision))
     budget = planned.budget.resolve(tables.full)
     limit = budget.size_bytes
     for _ in range(SIZE_ATTEMPTS):
         with stages.stage("assemble"):
-            assembly = assembler.searcher.search(planned.task, budget, tables, seed=planned.seed)
-            stages.note(f"genotype {assembly.genotype}, predicted accuracy {assembly.accuracy:.4f}")
-        with stages.stage("slice"):
-            model, difference = _slice(planned, assembler, assembly.genotype, calibration_NHWC)
-        with stages.stage("export"):
-            artifact = export(
-                model, precision=planned.target.precision, calibration_NHWC=calibration_NHWC, folder=folder
+            assembly = (
+                assembler.searcher.search(task, budget, tables, seed=planned.seed)
+                if planned.genotype is None
+                else assembler.searcher.assess(planned.genotype, task, tables)
             )
+            stages.note(f"genotype {assembly.genotype}, predicted accuracy {assembly.accuracy:.4f} on {task.text}")
+        with stages.stage("slice"):
+            x_NHWC = _at_size(calibration_NHWC, planned.model.spec.image_size_of(assembly.genotype))
+            subnet, difference = _slice(assembler, assembly.genotype, task, x_NHWC)
+            accuracy, learnt = predicted_accuracy(planned, assembly), None
+            if own is not None:
+                subnet, accuracy, learnt = learn(own, subnet, size=x_NHWC.shape[1], stand_ins=task.text)
+            model = _model(planned, assembly.genotype, subnet)
+        with stages.stage("export"):
+            artifact = export(model, precision=planned.target.precision, calibration_NHWC=x_NHWC, folder=folder)
         if not isinstance(limit, (int, float)) or artifact.size_bytes <= limit:
-            return _Made(assembly=assembly, model=model, artifact=artifact, slice_difference=difference)
+            return Made(
+                assembly=assembly,
+                model=model,
+                artifact=artifact,
+                accuracy=accuracy,
+                learnt=learnt,
+                slice_difference=difference,
+                calibration_NHWC=x_NHWC,
+            )
         stages.note(f"the file has {artifact.size_bytes} bytes, above the limit of {limit:.0f}: a smaller one is made")
         budget = replace(budget, size_bytes=limit * assembly.cost.size_bytes / artifact.size_bytes * 0.99)
     raise InfeasibleError(
         f"no file within {limit:.0f} bytes: the smallest tried has {artifact.size_bytes}", hint="raise --size-bytes"
     )
+
+
+def _stand_ins(examples: Examples, assembler: Assembler, model: SupernetFolder, stages: Stages) -> Task:
+    with stages.stage("examples"):
+        task = stand_ins_of(examples, assembler, model)
+        stages.note(f"bricks are chosen for {task.text}, which stand in for {', '.join(examples.classes)}")
+    return task
 
 
 def price(cost_model: CostModel, precision: Precision, operators: Sequence[Operator]) -> Cost:
@@ -161,31 +206,43 @@ def price(cost_model: CostModel, precision: Precision, operators: Sequence[Opera
     )
 
 
-def _calibration(planned: BuildPlan) -> NDArray[np.float32]:
-    """`x_NHWC` preprocessed pictures: the user's, or those synthesised when the supernet was trained."""
-    preprocessing = _preprocessing(planned)
-    if planned.data is None:
-        return to_float(planned.model.read_tensors(CALIBRATION)["x_NHWC"].numpy(), preprocessing)
-    paths = list_images(planned.data)
-    chosen = np.random.default_rng(planned.seed).permutation(len(paths))[:MAX_CALIBRATION_IMAGES]
-    return to_float(np.stack([read_image(paths[index], preprocessing) for index in sorted(chosen)]), preprocessing)
+def calibration_pictures(planned: BuildPlan) -> NDArray[np.float32]:
+    """`x_NHWC` pictures at the supernet's size: the user's, or those synthesised when the supernet was trained."""
+    preprocessing = _preprocessing(planned.model.spec.image_size)
+    if planned.data is not None:
+        paths = list_images(planned.data)
+        return to_float(
+            np.stack([read_image(paths[index], preprocessing) for index in _some(len(paths), planned.seed)]),
+            preprocessing,
+        )
+    if isinstance(planned.task, Examples):
+        return to_float(planned.task.x_NHWC[_some(len(planned.task.x_NHWC), planned.seed)], preprocessing)
+    return to_float(planned.model.read_tensors(CALIBRATION)["x_NHWC"].numpy(), preprocessing)
 
 
-def _preprocessing(planned: BuildPlan) -> Preprocessing:
-    size = planned.model.spec.image_size
+def _some(pictures: int, seed: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(pictures)[:MAX_CALIBRATION_IMAGES])
+
+
+def _at_size(x_NHWC: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    import torch
+
+    from edgekit.supernet.resizing import resized
+
+    small_NCHW = resized(torch.from_numpy(x_NHWC).permute(0, 3, 1, 2), size)
+    return np.ascontiguousarray(small_NCHW.permute(0, 2, 3, 1).numpy())
+
+
+def _preprocessing(size: int) -> Preprocessing:
     return Preprocessing(height=size, width=size)
 
 
-def _slice(
-    planned: BuildPlan, assembler: Assembler, genotype: Genotype, x_NHWC: NDArray[np.float32]
-) -> tuple[Model, float]:
-    """The subnet as a model, and how far its probabilities are from the gated supernet's. Raises VerificationError."""
+def _slice(assembler: Assembler, genotype: Genotype, task: Task, x_NHWC: NDArray[np.float32]) -> tuple[Subnet, float]:
+    """The subnet, and how far its probabilities are from the gated supernet's. Raises VerificationError."""
     import torch
 
-    from edgekit.supernet.description import describe
     from edgekit.supernet.subnet import slice_subnet, task_probabilities
 
-    task = planned.task
     subnet = slice_subnet(assembler.supernet, genotype, task)
     with torch.inference_mode():
         x_NCHW = torch.from_numpy(x_NHWC).permute(0, 3, 1, 2).contiguous()
@@ -197,22 +254,28 @@ def _slice(
             f"{MAX_SLICE_DIFFERENCE:g} is allowed",
             hint="report it with the build's plan.json: it is a fault of edgekit",
         )
-    labels = task.outputs(planned.model.vocabulary)
-    model = Model(
+    return subnet, difference
+
+
+def _model(planned: BuildPlan, genotype: Genotype, subnet: Subnet) -> Model:
+    from edgekit.supernet.description import describe
+
+    task, spec = planned.task, planned.model.spec
+    labels = task.classes if isinstance(task, Examples) else task.outputs(planned.model.vocabulary)
+    return Model(
         module=subnet,
         labels=labels,
-        preprocessing=_preprocessing(planned),
-        operators=describe(assembler.searcher.spec, genotype, outputs=len(labels), grouped=task.needs_all_labels),
+        preprocessing=_preprocessing(spec.image_size_of(genotype)),
+        operators=describe(spec, genotype, outputs=len(labels), grouped=subnet.grouping is not None),
         provenance={
             "supernet": planned.model.name,
             "supernet_sha256": planned.model.card["sha256"]["weights.safetensors"],
             "genotype": str(genotype),
-            "task": planned.task.text,
+            "task": task.text,
             "target": str(planned.target),
             "passes": ", ".join(step["id"] for step in _recipe(planned)["passes"]),
         },
     )
-    return model, difference
 
 
 def _recipe(planned: BuildPlan) -> dict[str, Any]:
@@ -222,23 +285,15 @@ def _recipe(planned: BuildPlan) -> dict[str, Any]:
     return {"schema_version": 1, "passes": passes}
 
 
-def _figures(planned: BuildPlan, made: _Made, cost_model: CostModel) -> tuple[Figure, ...]:
+def figures_of(planned: BuildPlan, made: Made, cost_model: CostModel) -> tuple[Figure, ...]:
     from edgekit.exporters.tflite_graph import read_graph
 
     graph = read_graph(made.artifact.path)
     cost = made.assembly.cost
-    error = float(planned.model.card["predictor"]["p90_absolute_error"])
-    accuracy = made.assembly.accuracy
     file = made.artifact.path.name
     precision = planned.target.precision
     quantities = {
-        "accuracy": Quantity(
-            value=accuracy,
-            unit="fraction",
-            evidence=Evidence.PREDICTED,
-            source=f"accuracy predictor of {planned.model.name}, fp32, held-out images (90 % of its errors on unseen genotypes)",
-            interval=(max(0.0, accuracy - error), min(1.0, accuracy + error)),
-        ),
+        "accuracy": made.accuracy,
         "latency": cost_model.predict_latency(graph.operators),
         "size": _counted(made.artifact.size_bytes, "bytes", file),
         "size predicted": _modelled(cost.size_bytes, "bytes", "file size model"),
@@ -252,6 +307,16 @@ def _figures(planned: BuildPlan, made: _Made, cost_model: CostModel) -> tuple[Fi
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
 
 
+def predicted_accuracy(planned: BuildPlan, assembly: Assembly) -> Quantity:
+    return Quantity(
+        value=assembly.accuracy,
+        unit="fraction",
+        evidence=Evidence.PREDICTED,
+        source=f"accuracy predictor of {planned.model.name}, fp32, images like those held out (90 % interval)",
+        interval=assembly.interval,
+    )
+
+
 def _counted(value: float, unit: str, file: str) -> Quantity:
     return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=f"counted in {file}")
 
@@ -263,31 +328,44 @@ def _modelled(value: float, unit: str, model: str) -> Quantity:
 def _write(
     folder: Path,
     result: BuildResult,
-    made: _Made,
+    made: Made,
     verification: Verification,
-    x_NHWC: NDArray[np.float32],
     stages: Stages,
 ) -> None:
-    from safetensors.numpy import save
-
-    from edgekit.exporters.runner import run_in_subprocess
-
     if made.artifact.reference is not None:
         made.artifact.reference.path.unlink()
-    kept_NHWC = np.ascontiguousarray(x_NHWC[:KEPT_OUTPUTS])
-    outputs = run_in_subprocess(made.artifact.path, kept_NHWC).outputs
-    write_bytes(folder / "outputs.safetensors", save({"x_NHWC": kept_NHWC, "p_NK": np.ascontiguousarray(outputs)}))
-    write_bytes(folder / "labels.txt", ("\n".join(result.labels) + "\n").encode())
+    x_NHWC, p_NK = kept_outputs(made, made.artifact.path)
     write_json(folder / "plan.json", result.plan.to_json())
-    write_json(folder / "recipe.json", _recipe(result.plan))
-    write_json(folder / "env.json", _environment())
-    write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
+    write_records(folder, result.plan, result.labels, {"x_NHWC": x_NHWC, "p_NK": p_NK}, stages)
     record = result.to_json()
     record["verification"] = verification.to_json()
     record["verification"]["slice_difference"] = made.slice_difference
     write_card(folder / "card.md", record, model_card=result.plan.model.card)
     record["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     write_json(folder / "report.json", record)
+
+
+def kept_outputs(
+    made: Made, path: Path, signature: str | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(`x_NHWC`, `p_NK`): some pictures and what the file makes of them, to be compared on another day."""
+    from edgekit.exporters.runner import run_in_subprocess
+
+    kept_NHWC = np.ascontiguousarray(made.calibration_NHWC[:KEPT_OUTPUTS])
+    return kept_NHWC, np.ascontiguousarray(run_in_subprocess(path, kept_NHWC, signature=signature).outputs)
+
+
+def write_records(
+    folder: Path, planned: BuildPlan, labels: Sequence[str], kept: dict[str, NDArray[np.float32]], stages: Stages
+) -> None:
+    """What lies in every build folder beside the model, the plan, the card and the report."""
+    from safetensors.numpy import save
+
+    write_bytes(folder / "outputs.safetensors", save(kept))
+    write_bytes(folder / "labels.txt", ("\n".join(labels) + "\n").encode())
+    write_json(folder / "recipe.json", _recipe(planned))
+    write_json(folder / "env.json", _environment())
+    write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
 
 
 def _environment() -> dict[str, Any]:

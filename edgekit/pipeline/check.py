@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core.errors import BadInputError, VerificationError
+from edgekit.core.errors import BadInputError, UsageError, VerificationError
 from edgekit.core.records import read_json, sha256_of
 from edgekit.pipeline.predict import MODEL_FILE
 from edgekit.pipeline.result import REPORT_SCHEMA
@@ -37,13 +38,11 @@ class CheckResult:
 
 
 def verify(folder: Path | str) -> CheckResult:
-    """Hashes of all files against the report, labels inside the model, and outputs against those kept at build time.
+    """Hashes of all files against the report, labels inside the model, and outputs against those kept at build time; of
+    every variant, where there are several.
 
     Raises BadInputError for a folder that is no build or a damaged record, VerificationError for what does not match.
     """
-    from edgekit.exporters.metadata import read_metadata
-    from edgekit.exporters.runner import run_in_subprocess
-
     folder = Path(folder)
     report = read_json(folder / "report.json", schema_version=REPORT_SCHEMA)
     hashes = report.get("sha256")
@@ -57,37 +56,56 @@ def verify(folder: Path | str) -> CheckResult:
             raise VerificationError(
                 f"{path} was changed since the build (SHA-256 differs)", hint="build the folder anew"
             )
-    labels = read_metadata(folder / MODEL_FILE).labels
+    files = PassedCheck(name="files", detail=f"{len(hashes)} SHA-256 sums agree with report.json")
+    checks = [check for name in _variants(report, folder) for check in _check_network(report, folder, name)]
+    return CheckResult(folder=folder, checks=(files, *checks))
+
+
+def _variants(report: Mapping[str, Any], folder: Path) -> Sequence[str | None]:
+    """The names of the networks inside the model; None is that of the only one."""
+    try:
+        return [str(variant["name"]) for variant in report["variants"]] if "variants" in report else [None]
+    except (KeyError, TypeError) as error:
+        raise BadInputError(f"{folder / 'report.json'} names no variants", hint="build the folder anew") from error
+
+
+def _check_network(report: Mapping[str, Any], folder: Path, variant: str | None) -> tuple[PassedCheck, ...]:
+    from edgekit.exporters.metadata import read_metadata
+    from edgekit.exporters.runner import run_in_subprocess
+
+    path = folder / MODEL_FILE
+    ending = "" if variant is None else f", {variant}"
+    try:
+        labels = read_metadata(path, signature=variant).labels
+    except UsageError as error:
+        raise VerificationError(f"{path} lacks the network {variant} of the report", hint="build it anew") from error
     if list(labels) != report.get("labels"):
-        raise VerificationError(f"the labels inside {folder / MODEL_FILE} are not the report's", hint="build it anew")
-    x_NHWC, p_NK = _kept_outputs(folder)
-    outputs = run_in_subprocess(folder / MODEL_FILE, x_NHWC).outputs
+        raise VerificationError(f"the labels inside {path}{ending} are not the report's", hint="build it anew")
+    x_NHWC, p_NK = _kept_outputs(folder, variant)
+    outputs = run_in_subprocess(path, x_NHWC, signature=variant).outputs
     difference = float(np.abs(outputs - p_NK).max()) if outputs.shape == p_NK.shape else math.inf
     if not difference <= MAX_OUTPUT_DIFFERENCE:
         raise VerificationError(
-            f"{folder / MODEL_FILE} computes other outputs than at build time: {difference:.3g} apart, at most "
+            f"{path}{ending} computes other outputs than at build time: {difference:.3g} apart, at most "
             f"{MAX_OUTPUT_DIFFERENCE:.3g} is allowed",
             hint="compare env.json with this machine's versions",
         )
-    return CheckResult(
-        folder=folder,
-        checks=(
-            PassedCheck(name="files", detail=f"{len(hashes)} SHA-256 sums agree with report.json"),
-            PassedCheck(name="labels", detail=f"{len(labels)} labels inside the model agree"),
-            PassedCheck(
-                name="outputs", detail=f"{len(x_NHWC)} inputs, at most {difference:.2g} from the build's outputs"
-            ),
+    return (
+        PassedCheck(name=f"labels{ending}", detail=f"{len(labels)} labels inside the model agree"),
+        PassedCheck(
+            name=f"outputs{ending}", detail=f"{len(x_NHWC)} inputs, at most {difference:.2g} from the build's outputs"
         ),
     )
 
 
-def _kept_outputs(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _kept_outputs(folder: Path, variant: str | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    prefix = "" if variant is None else f"{variant}."
     try:
         kept = load_file(folder / "outputs.safetensors")
-        return kept["x_NHWC"], kept["p_NK"]
+        return kept[f"{prefix}x_NHWC"], kept[f"{prefix}p_NK"]
     except (OSError, SafetensorError, KeyError) as error:
         raise BadInputError(
             f"{folder / 'outputs.safetensors'} is damaged: {error}", hint="build the folder anew"

@@ -40,16 +40,19 @@ class Evaluation:
 
 
 def evaluate(model: str | Path, data: Path | str, *, split: str = "test", genotype: str | None = None) -> Evaluation:
-    """On `{split}*.parquet` in the folder `data`. Raises UsageError for an unknown supernet, BadInputError for bad data."""
+    """On the images of one split at `data`, in a form of docs/data.md.
+
+    Raises UsageError for an unknown supernet, BadInputError for bad data.
+    """
     import torch
 
-    from edgekit.assembler.training.data import read_parquet
+    from edgekit.assembler.training.data import read_labelled
 
     folder = open_supernet(model)
     chosen = folder.spec.full if genotype is None else folder.spec.check(Genotype.parse(genotype))
     supernet = folder.load(folder.read_tensors(WEIGHTS))
     labels = folder.vocabulary.labels
-    dataset = read_parquet(Path(data), split, image_size=folder.spec.image_size, labels=len(labels))
+    dataset = read_labelled(Path(data), split, image_size=folder.spec.image_size, vocabulary=folder.vocabulary)
     y_N = torch.from_numpy(dataset.y_N)
     with torch.inference_mode():
         answers_N = torch.cat(
@@ -70,7 +73,7 @@ def evaluate(model: str | Path, data: Path | str, *, split: str = "test", genoty
             value=accuracy,
             unit="fraction",
             evidence=Evidence.MEASURED,
-            source=f"{split}*.parquet, {len(dataset)} images, torch fp32, 95 % interval of the binomial",
+            source=f"{split}, {len(dataset)} images, torch fp32, 95 % interval of the binomial",
             interval=(max(0.0, accuracy - error), min(1.0, accuracy + error)),
         ),
         recalls=tuple(

@@ -28,20 +28,24 @@ class Prediction:
         return asdict(self)
 
 
-def predict(folder: Path | str, images: Sequence[Path], *, threads: int = 1) -> tuple[Prediction, ...]:
+def predict(
+    folder: Path | str, images: Sequence[Path], *, threads: int = 1, variant: str | None = None
+) -> tuple[Prediction, ...]:
     """`folder` is a build folder or a .tflite file that edgekit wrote; labels and preprocessing come out of the file.
 
-    Raises BadInputError for a folder without a model, a damaged file, and unreadable pictures.
+    Of a build with variants the slowest and best answers, or the one named `variant`. Raises BadInputError for a folder
+    without a model, a damaged file, and unreadable pictures, UsageError for a variant that the file does not have.
     """
     from edgekit.exporters.metadata import read_metadata
     from edgekit.exporters.runner import run_in_subprocess
 
     path = model_file(Path(folder))
-    metadata = read_metadata(path)
+    metadata = read_metadata(path, signature=variant)
     if not images:
         return ()
     pixels = np.stack([read_image(Path(image), metadata.preprocessing) for image in images])
-    run = run_in_subprocess(path, to_float(pixels, metadata.preprocessing), threads=threads)
+    x_NHWC = to_float(pixels, metadata.preprocessing)
+    run = run_in_subprocess(path, x_NHWC, threads=threads, signature=variant)
     return tuple(
         Prediction(
             file=str(image), label=metadata.labels[int(p_K.argmax())], probability=float(p_K.max()), ms=float(ms)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.quantity import Quantity
+from edgekit.pipeline.examples import LearntHead
 from edgekit.pipeline.plan import BuildPlan
 
 REPORT_SCHEMA = 1
@@ -23,13 +24,14 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildResult:
-    """A finished build. `stages_s` are wall seconds by stage, in order."""
+    """A finished build; `learnt` is the head of own classes. `stages_s` are wall seconds by stage, in order."""
 
     folder: Path
     plan: BuildPlan
     genotype: str
     labels: tuple[str, ...]
     figures: tuple[Figure, ...]
+    learnt: LearntHead | None
     stages_s: Mapping[str, float]
 
     def figure(self, name: str) -> Quantity:
@@ -44,5 +46,6 @@ class BuildResult:
             "genotype": self.genotype,
             "labels": list(self.labels),
             "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
+            **({"own_classes": self.learnt.to_json()} if self.learnt else {}),
             "stages_s": {name: round(seconds, 3) for name, seconds in self.stages_s.items()},
         }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgekit.supernet.blocks import Block, same_padding
+from edgekit.supernet.blocks import Block
+from edgekit.supernet.convolution import same_padding
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import BlockKind
 from edgekit.supernet.supernet import Supernet
@@ -13,16 +14,31 @@ from edgekit.tasks.task import Task
 
 
 class SubnetBlock(nn.Module):
-    """`x_NCHW` -> layers(x), plus x where the block keeps its shape."""
+    """`x_NCHW` -> the sum of its branches, plus x where there is a shortcut."""
 
-    def __init__(self, layers: list[nn.Module], *, shortcut: bool) -> None:
+    def __init__(self, branches: list[nn.Sequential], *, shortcut: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*layers)
+        self.branches = nn.ModuleList(branches)
         self.shortcut = shortcut
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW: Tensor = self.layers(x_NCHW)
-        return x_NCHW + y_NCHW if self.shortcut else y_NCHW
+        # One by one, the shortcut first: the fewest tensors wait for each other.
+        terms = (branch(x_NCHW) for branch in self.branches)
+        total_NCHW: Tensor = x_NCHW if self.shortcut else next(terms)
+        for y_NCHW in terms:
+            total_NCHW = total_NCHW + y_NCHW
+        return total_NCHW
+
+
+class WithCheapFeatures(nn.Module):
+    """`x_NCHW` -> x, then the features made of it (ghost bricks)."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return torch.cat([x_NCHW, self.layers(x_NCHW)], 1)
 
 
 class Subnet(nn.Module):
@@ -47,13 +63,17 @@ def slice_subnet(supernet: Supernet, genotype: Genotype, task: Task) -> Subnet:
     """The subnet of a genotype with the head that a task needs, in eval mode and independent of the supernet's memory."""
     spec = supernet.spec
     spec.check(genotype)
-    stem = _convolution(supernet.w_stem, *supernet.norm_stem.affine(supernet.stem_channels), stride=2)
+    size = spec.genes(genotype)[0]
+    stem = _convolution(supernet.w_stem, *supernet.norm_stem.affine(supernet.stem_channels, size), stride=2)
     layers: list[nn.Module] = [*stem, nn.ReLU()]
-    for index, block in enumerate(supernet.blocks):
-        assert isinstance(block, Block)  # noqa: S101
-        bricks = genotype.open_bricks(index)
-        if bricks:
-            layers.append(_sliced(block, bricks))
+    for position in spec.positions:
+        branches = [
+            _branch(supernet.blocks[index], genotype.open_bricks(index), size)
+            for index in position
+            if genotype.masks[index]
+        ]
+        if branches:
+            layers.append(SubnetBlock(branches, shortcut=spec.blocks[position[0]].has_shortcut))
     head, grouping = supernet.head, None
     rows = torch.arange(spec.labels) if task.needs_all_labels else torch.tensor(task.indices)
     sliced_head = nn.Linear(head.in_features, len(rows))
@@ -73,22 +93,37 @@ def task_probabilities(z_NL: Tensor, task: Task) -> Tensor:
     return z_NL.softmax(1) @ torch.from_numpy(task.grouping(z_NL.shape[1])).T.to(z_NL.device)
 
 
-def _sliced(block: Block, bricks: tuple[int, ...]) -> SubnetBlock:
+def _branch(block: nn.Module, bricks: tuple[int, ...], size: int) -> nn.Sequential:
+    assert isinstance(block, Block)  # noqa: S101
     spec = block.spec
-    chosen = block.channels_of(bricks)
-    first = block.norm_first.affine(chosen)
-    if spec.kind is BlockKind.FUSED:
-        layers = [*_convolution(block.w_first[chosen], *first, stride=spec.stride), nn.ReLU()]
-    else:
-        depthwise = block.norm_depthwise.affine(chosen)
-        layers = [
-            *_convolution(block.w_first[chosen], *first),
-            nn.ReLU(),
-            *_convolution(block.w_depthwise[chosen], *depthwise, stride=spec.stride, groups=len(chosen)),
-            nn.ReLU(),
-        ]
-    layers += _convolution(block.w_project[:, chosen], *block.norm_project.affine(len(bricks)))
-    return SubnetBlock(layers, shortcut=spec.keeps_shape)
+    filters, channels = block.filters_of(bricks), block.channels_of(bricks)
+    layers = [
+        *_convolution(block.w_first[filters], *block.norm_first.affine(filters, size), stride=spec.first.stride),
+        nn.ReLU(),
+    ]
+    if spec.depthwise is not None:
+        weights = block.w_depthwise[filters], *block.norm_depthwise.affine(filters, size)
+        if spec.kind is BlockKind.REPGHOST:
+            weights = _merged(*weights, *block.norm_identity.affine(filters, size), stride=spec.depthwise.stride)
+        depthwise = [*_convolution(*weights, stride=spec.depthwise.stride, groups=len(filters)), nn.ReLU()]
+        layers += [WithCheapFeatures(depthwise)] if spec.kind is BlockKind.GHOST else depthwise
+    scale, shift = block.norm_project.affine(len(bricks), size)
+    w_project = block.w_project[:, channels].double()
+    if block.attention is not None:
+        layers.append(block.attention.sliced(channels))
+        w_project = w_project / block.attention.excess
+    return nn.Sequential(*layers, *_convolution(w_project, scale, shift))
+
+
+def _merged(
+    w_O1HW: Tensor, scale_O: Tensor, shift_O: Tensor, scale_identity_O: Tensor, shift_identity_O: Tensor, *, stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(weights, scale, shift) of one depthwise convolution that is the sum of the normalised one and of the normalised
+    identity, after RepGhost (arXiv 2211.06088): the identity is a single tap, where an output's own position is read."""
+    w_O1HW = w_O1HW.double() * scale_O[:, None, None, None]
+    tap, *_ = same_padding(w_O1HW.shape[-1], stride)
+    w_O1HW[:, 0, tap, tap] += scale_identity_O
+    return w_O1HW, torch.ones_like(scale_O), shift_O + shift_identity_O
 
 
 def _convolution(

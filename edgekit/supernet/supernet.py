@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from edgekit.supernet.blocks import Block, ChannelNorm, convolve, kaiming
+from edgekit.supernet.blocks import Block, ChannelNorm
+from edgekit.supernet.convolution import convolve, kaiming
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
 
@@ -22,31 +21,34 @@ class Supernet(nn.Module):
         super().__init__()
         self.spec = spec
         self.w_stem = nn.Parameter(kaiming(spec.stem_channels, 3, 3))
-        self.norm_stem = ChannelNorm(spec.stem_channels)
+        self.norm_stem = ChannelNorm(spec.stem_channels, len(spec.image_sizes))
         self.register_buffer("stem_channels", torch.arange(spec.stem_channels), persistent=False)
-        self.blocks = nn.ModuleList(Block(block) for block in spec.blocks)
+        self.blocks = nn.ModuleList(Block(block, len(spec.image_sizes)) for block in spec.blocks)
         self.head = nn.Linear(spec.features, spec.labels)
 
-    def forward(self, x_NCHW: Tensor, genotype: Genotype, *, gates: Sequence[Tensor] | None = None) -> Tensor:
-        """Computes the open bricks only. `gates[b]` holds one weight for each open brick of block b (straight-through training)."""
-        y_NCHW = self._stem(x_NCHW)
-        for index, block in enumerate(self.blocks):
-            y_NCHW = block(y_NCHW, genotype.open_bricks(index), gates=None if gates is None else gates[index])
-        return self._head(y_NCHW)
+    def forward(self, x_NCHW: Tensor, genotype: Genotype) -> Tensor:
+        """Computes the open bricks only."""
+        return self._through(x_NCHW, genotype, gated=False)
 
     def forward_gated(self, x_NCHW: Tensor, genotype: Genotype) -> Tensor:
         """Computes every brick and multiplies it by its gate, 0 or 1: the definition that slicing must equal."""
-        y_NCHW = self._stem(x_NCHW)
+        return self._through(x_NCHW, genotype, gated=True)
+
+    def _through(self, x_NCHW: Tensor, genotype: Genotype, *, gated: bool) -> Tensor:
+        size = self.spec.genes(genotype)[0]
+        y_NCHW = self._stem(x_NCHW, size)
         for index, (block, spec) in enumerate(zip(self.blocks, self.spec.blocks, strict=True)):
-            open_bricks = genotype.open_bricks(index)
-            gates = torch.zeros(spec.bricks, device=x_NCHW.device)
-            gates[list(open_bricks)] = 1
-            y_NCHW = block(y_NCHW, tuple(range(spec.bricks)), count=len(open_bricks), gates=gates)
+            bricks = genotype.open_bricks(index)
+            if not spec.beside:
+                read_NCHW = y_NCHW
+                y_NCHW = block(read_NCHW, bricks, size, gated=gated)
+            elif bricks:
+                y_NCHW = y_NCHW + block(read_NCHW, bricks, size, gated=gated)
         return self._head(y_NCHW)
 
-    def _stem(self, x_NCHW: Tensor) -> Tensor:
+    def _stem(self, x_NCHW: Tensor, size: int) -> Tensor:
         y_NCHW = convolve(x_NCHW, self.w_stem, 2)
-        return F.relu(self.norm_stem(y_NCHW, self.stem_channels))
+        return F.relu(self.norm_stem(y_NCHW, self.stem_channels, size))
 
     def _head(self, y_NCHW: Tensor) -> Tensor:
         logits: Tensor = self.head(y_NCHW.mean((2, 3)))

@@ -1,13 +1,12 @@
 """Everything for a training of seconds: drawn shapes as Parquet, a vocabulary, a recipe, and fewer steps everywhere.
 
-Run as a script, it trains: `shapes_training.py RECIPE DATA OUTPUT`; so that torchrun can start it.
+Run as a script, it trains and notes every step: `shapes_training.py RECIPE DATA OUTPUT`; so that torchrun can start it.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -31,27 +30,40 @@ seed = {seed}
 steps = {steps}
 warmup_steps = {warmup_steps}
 batch = 24
+accumulate = {accumulate}
 held_out = 0.25
 warmup_learning_rate = 1e-2
 learning_rate = 3e-3
 weight_decay = 0.02
 label_smoothing = 0.1
+all_labels = 0.3
 smallest_limit = 0.1
 largest_limit = 0.7
+size_shares = [0.4, 0.6]
+
+[augmentation]
+scale = [0.9, 1.1]
+tilt = 5
+light = 0.2
+contrast = 0.1
+blur = 0.1
+noise = 0.05
+mix = 0.2
 
 [supernet]
-image_size = 16
+image_sizes = [8, 16]
 stem_channels = {stem_channels}
 blocks = [
     {{ kind = "fused", in_channels = {stem_channels}, out_channels = 8, hidden_channels = 16, kernel = 3, stride = 2, bricks = 4 }},
-    {{ kind = "inverted", in_channels = 8, out_channels = 8, hidden_channels = 16, kernel = 3, stride = 1, bricks = 2 }},
-    {{ kind = "inverted", in_channels = 8, out_channels = 12, hidden_channels = 24, kernel = 5, stride = 1, bricks = 4 }},
+    {{ kind = "{kind}", in_channels = 8, out_channels = 8, hidden_channels = 16, kernel = 3, stride = 1, bricks = 2 }},
+    {{ kind = "{kind}", in_channels = 8, out_channels = 12, hidden_channels = 24, kernel = 5, stride = 1, bricks = 4 }},
 ]
 """
 
-FEWER: Mapping[str, int] = {
-    "archive.GENOTYPES": 24,
-    "archive.TASKS": 12,
+FEWER: dict[str, int] = {
+    "illumination.GENERATIONS": 4,
+    "measurements.GENOTYPES": 24,
+    "measurements.TASKS": 12,
     "calibration.BATCH": 12,
     "calibration.STEPS": 4,
     "fitting.PREDICTOR_STEPS": 40,
@@ -59,6 +71,7 @@ FEWER: Mapping[str, int] = {
     "run.SEARCHED": 4,
     "teaching.LESSON_STEPS": 10,
     "trainer.CHECKPOINT_EVERY": 5,
+    "trainer.REPORT_EVERY": 1,
 }
 
 
@@ -112,9 +125,16 @@ def write_split(path: Path, *, tracks: int, seed: int, labels: tuple[int, ...] =
 
 
 def write_recipe(
-    folder: Path, *, steps: int = 12, warmup_steps: int = 5, seed: int = 1, stem_channels: int = 8
+    folder: Path,
+    *,
+    steps: int = 12,
+    warmup_steps: int = 5,
+    seed: int = 1,
+    stem_channels: int = 8,
+    accumulate: int = 1,
+    kind: str = "inverted",
 ) -> Path:
-    """A recipe.toml with its vocabulary beside it."""
+    """A recipe.toml with its vocabulary beside it; `kind` is that of all blocks but the first."""
     folder.mkdir(parents=True, exist_ok=True)
     labels = tuple(
         Label(name=name, index=index, attributes=dict(zip(("colour", "shape"), name.split(), strict=True)))
@@ -122,14 +142,15 @@ def write_recipe(
     )
     Vocabulary(labels).save(folder / "vocabulary.json")
     path = folder / "recipe.toml"
-    path.write_text(RECIPE.format(steps=steps, warmup_steps=warmup_steps, seed=seed, stem_channels=stem_channels))
+    numbers = {"steps": steps, "warmup_steps": warmup_steps, "seed": seed, "accumulate": accumulate}
+    path.write_text(RECIPE.format(**numbers, stem_channels=stem_channels, kind=kind))
     return path
 
 
 def main(recipe: str, data: str, output: str) -> None:
     from edgekit.assembler.training.run import train_supernet
 
-    for constant, value in FEWER.items():
+    for constant, value in (FEWER | {"trainer.CHECKPOINT_EVERY": 1}).items():
         setattr(*module_and_name(constant), value)
     train_supernet(Path(recipe), Path(data), Path(output), resume=False, overwrite=False, report=lambda *_: None)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from itertools import product
+from dataclasses import replace
+from functools import cache, partial
+from itertools import combinations, product
 
 import numpy as np
 import torch
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgekit.assembler.costs import CostOf, CostTables
+from edgekit.assembler.elites import Elites
 from edgekit.assembler.generator import Generator
 from edgekit.assembler.predictor import AccuracyPredictor
 from edgekit.assembler.searcher import Searcher
+from edgekit.assembler.training.illumination import illuminate
+from edgekit.assembler.uncertainty import Margin, Uncertainty
 from edgekit.core.budget import Cost
 from edgekit.devices.cost_model import load_cost_model
 from edgekit.devices.target import parse_target
 from edgekit.pipeline.build import price
 from edgekit.supernet.description import describe
-from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import BlockKind, BlockSpec, SupernetSpec
 from edgekit.tasks.task import Task, TaskKind
 
@@ -43,7 +46,7 @@ def _block(
 
 # Numbers of bricks differ from block to block, and the memory peaks now in one block, now in another.
 SPEC = SupernetSpec(
-    image_size=16,
+    image_sizes=(12, 16),
     stem_channels=8,
     blocks=(
         _block(BlockKind.FUSED, 8, 8, 32, 4),
@@ -54,11 +57,12 @@ SPEC = SupernetSpec(
     labels=LABELS,
 )
 
-counts = st.tuples(*(st.integers(block.fewest_bricks, block.bricks) for block in SPEC.blocks))
+genes = st.tuples(*(st.integers(least, most) for least, most in zip(SPEC.least_genes, SPEC.most_genes, strict=True)))
 
 
-def all_counts(spec: SupernetSpec = SPEC) -> NDArray[np.int64]:
-    return np.array(list(product(*(range(block.fewest_bricks, block.bricks + 1) for block in spec.blocks))))
+def all_genes(spec: SupernetSpec = SPEC) -> NDArray[np.int64]:
+    ranges = (range(least, most + 1) for least, most in zip(spec.least_genes, spec.most_genes, strict=True))
+    return np.array(list(product(*ranges)))
 
 
 @st.composite
@@ -75,10 +79,15 @@ def cost_of(target: str = "rpi4:tflite-int8") -> CostOf:
     return partial(price, load_cost_model(chosen), chosen.precision)
 
 
-def direct_cost(of_blocks: Sequence[int], task: Task, pricing: CostOf) -> Cost:
+def direct_cost(of_genotype: Sequence[int], task: Task, pricing: CostOf) -> Cost:
     """Of the whole list of operators at once, without tables."""
-    outputs = len(task.grouping(LABELS))
-    return pricing(describe(SPEC, Genotype.prefix(of_blocks), outputs=outputs, grouped=task.needs_all_labels))
+    return _direct_cost(tuple(of_genotype), len(task.grouping(LABELS)), task.needs_all_labels, pricing)
+
+
+@cache
+def _direct_cost(of_genotype: tuple[int, ...], outputs: int, grouped: bool, pricing: CostOf) -> Cost:
+    """Tasks with equal heads cost the same."""
+    return pricing(describe(SPEC, SPEC.genotype(of_genotype), outputs=outputs, grouped=grouped))
 
 
 def random_predictor(seed: int, *, monotone: bool) -> AccuracyPredictor:
@@ -99,16 +108,34 @@ def random_predictor(seed: int, *, monotone: bool) -> AccuracyPredictor:
     return predictor.eval()
 
 
+UNCERTAINTY = Uncertainty(
+    accuracy=Margin(systematic=0.01, per_image=0.02, quantile=1.6),
+    share=Margin(systematic=0.004, per_image=0.01, quantile=1.2),
+)
+SOME_TASKS = tuple(
+    Task(indices=indices, other=other, text="some")
+    for size in (2, 3, 4)
+    for indices in combinations(range(LABELS), size)
+    for other in (False, True)
+)
+
+
 def searcher(seed: int, *, monotone: bool = True) -> Searcher:
-    """With a generator that has learnt nothing."""
+    """With a generator that has learnt nothing, and without an archive."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        generator = Generator(LABELS, len(SPEC.blocks), max(block.bricks for block in SPEC.blocks))
+        generator = Generator(SPEC)
     return Searcher(
         spec=SPEC,
         generator=generator.eval().requires_grad_(False),
         predictor=random_predictor(seed, monotone=monotone),
+        uncertainty=UNCERTAINTY,
+        elites=Elites.none(SPEC),
     )
+
+
+def with_archive(empty: Searcher) -> Searcher:
+    return replace(empty, elites=illuminate(empty, SOME_TASKS[::7], seed=0, report=lambda _done, _of: None))
 
 
 def tables(task: Task, pricing: CostOf) -> CostTables:

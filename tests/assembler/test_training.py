@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +14,25 @@ import numpy as np
 import pytest
 import shapes_training
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from shapes_training import LABELS, SIZE, write_recipe, write_split
+from torch import nn
 
 from edgekit.assembler.assembler import Assembler
-from edgekit.assembler.training import trainer
-from edgekit.assembler.training.data import read_parquet
+from edgekit.assembler.elites import ARCHIVE
+from edgekit.assembler.elites import ARCHIVE
+from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint
+from edgekit.assembler.training.data import read_parquet, split_by_group
+from edgekit.assembler.training.recipe import Recipe
 from edgekit.assembler.training.run import train_supernet
+from edgekit.assembler.training.trainer import Trainer
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.pipeline.build import build
 from edgekit.pipeline.check import verify
 from edgekit.pipeline.evaluate import evaluate
 from edgekit.supernet.storage import CALIBRATION, CARD, WEIGHTS, open_supernet
 from edgekit.tasks.grammar import parse_task
+from edgekit.tasks.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +42,45 @@ class Training:
     recipe: Path
     folder: Path
     reports: list[tuple[str, int, int]]
+
+
+ENDLESS_WRITER = """
+import sys
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekit.assembler.training.checkpoint import TrainingState, save_checkpoint
+
+network = nn.Linear(1000, 1000)
+state = TrainingState(
+    modules={"network": network},
+    optimizer=torch.optim.AdamW(network.parameters()),
+    images=torch.Generator(),
+    tasks=np.random.default_rng(),
+)
+for step in count(1):
+    nn.init.constant_(network.weight, step)
+    save_checkpoint(Path(sys.argv[1]), state, step=step, seconds=0.0)
+"""
+
+
+def work_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.training")
+
+
+def curve_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (work_of(folder) / "curve.jsonl").read_text().splitlines()]
+
+
+def assert_same_tensors(mine: Path, theirs: Path) -> None:
+    first, second = load_file(mine), load_file(theirs)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,13 +99,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(recipe: Path, data: Path, output: Path, *, resume: bool = False, overwrite: bool = False) -> Training:
+def train(recipe: Path, data: Path, output: Path, *, resume: bool = False, stop: int | None = None) -> Training:
+    """Interrupted as with Ctrl-C after step `stop`, where there is one."""
     reports: list[tuple[str, int, int]] = []
 
     def report(stage: str, done: int, of: int, _figures: dict[str, float]) -> None:
         reports.append((stage, done, of))
+        if (stage, done) == ("train", stop):
+            raise KeyboardInterrupt
 
-    folder = train_supernet(recipe, data, output, resume=resume, overwrite=overwrite, report=report)
+    folder = train_supernet(recipe, data, output, resume=resume, overwrite=False, report=report)
     return Training(recipe=recipe, folder=folder, reports=reports)
 
 
@@ -65,7 +116,7 @@ def train(recipe: Path, data: Path, output: Path, *, resume: bool = False, overw
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
     """Long enough to learn the shapes."""
     place = tmp_path_factory.mktemp("long")
-    return train(write_recipe(place / "recipe", steps=320, warmup_steps=200), data, place / "shapes")
+    return train(write_recipe(place / "recipe", steps=440, warmup_steps=240), data, place / "shapes")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +141,7 @@ def test_the_folder_opens_and_assembles(trained: Training) -> None:
     assert assembler.supernet(torch.rand(1, 3, SIZE, SIZE), folder.spec.full).shape == (1, len(LABELS))
     assert {path.name for path in trained.folder.iterdir()} == {
         WEIGHTS,
+        ARCHIVE,
         CALIBRATION,
         CARD,
         "vocabulary.json",
@@ -100,7 +152,7 @@ def test_the_folder_opens_and_assembles(trained: Training) -> None:
 
 def test_the_card_tells_what_was_done(trained: Training) -> None:
     card = open_supernet(trained.folder).card
-    assert (card["name"], card["data"], card["training"]["steps"]) == ("shapes", "Shapes, drawn by the tests", 320)
+    assert (card["name"], card["data"], card["training"]["steps"]) == ("shapes", "Shapes, drawn by the tests", 440)
     assert card["training"]["train_images"] + card["training"]["held_out_images"] == 8 * 6 * 4
     assert card["training"]["held_out_images"] == 2 * 6 * 4, "a quarter of the tracks of each label"
     assert 0 <= card["predictor"]["mean_absolute_error"] <= card["predictor"]["p90_absolute_error"] <= 1
@@ -121,8 +173,8 @@ def test_calibration_pictures_are_nobodys_images(trained: Training, data: Path) 
 
 def test_progress_is_told_stage_by_stage(trained: Training) -> None:
     stages = list(dict.fromkeys(stage for stage, _, _ in trained.reports))
-    assert stages[0] == "train"
-    assert {"fit", "teach", "synthesise"} < set(stages)
+    assert stages[:2] == ["read", "train"]
+    assert {"front", "fit", "teach", "synthesise"} < set(stages)
     for stage in stages:
         steps = [(done, of) for name, done, of in trained.reports if name == stage]
         assert steps == sorted(steps)
@@ -137,32 +189,89 @@ def test_a_trained_supernet_builds(trained: Training, tmp_path: Path) -> None:
     assert verify(tmp_path / "out").checks
 
 
-def test_an_interrupted_training_goes_on_as_if_it_never_stopped(
-    brief: Training, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stopped in step 8 of 12, after the checkpoint of step 5: in the warm-up's first task, and once more."""
-    augment, calls = trainer.augment, []
-
-    def interrupted(x_NCHW: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        calls.append(None)
-        if len(calls) in {3, 11}:
-            raise KeyboardInterrupt
-        return augment(x_NCHW, generator)
-
-    monkeypatch.setattr(trainer, "augment", interrupted)
+def test_an_interrupted_training_goes_on_as_if_it_never_stopped(brief: Training, data: Path, tmp_path: Path) -> None:
+    """Twice, and the second time from an older checkpoint than the last."""
     recipe, output = write_recipe(tmp_path / "recipe"), tmp_path / "shapes"
-    for stop in (1, 2):
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, data, output, resume=True)
-        assert not output.exists()
-        assert {path.name for path in tmp_path.iterdir()} == {"recipe", "shapes.training"}, f"stop {stop}"
+    checkpoint = work_of(output) / "checkpoint-0.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, output, stop=8)
+    after_5 = checkpoint.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, output, resume=True, stop=11)
+    assert not output.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe", "shapes.training"}
+    assert [record["step"] for record in curve_of(output)] == [5, 10]
+    checkpoint.write_bytes(after_5)
     resumed = train(recipe, data, output, resume=True)
-    assert len(calls) == 3 + 8 + (12 - 5), "from the start, from the start, from step 5"
-    mine, theirs = load_file(resumed.folder / WEIGHTS), load_file(brief.folder / WEIGHTS)
-    assert mine.keys() == theirs.keys()
-    for name, tensor in mine.items():
-        assert torch.equal(tensor, theirs[name]), name
+    assert [done for stage, done, _ in resumed.reports if stage == "train"] == list(range(6, 13))
+    for mine, theirs in (
+        (resumed.folder / WEIGHTS, brief.folder / WEIGHTS),
+        (checkpoint, work_of(brief.folder) / checkpoint.name),
+    ):
+        assert_same_tensors(mine, theirs)
     assert (resumed.folder / CALIBRATION).read_bytes() == (brief.folder / CALIBRATION).read_bytes()
+    timeless = [[{**record, "seconds": 0} for record in curve_of(folder)] for folder in (resumed.folder, brief.folder)]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_training_from_the_start_begins_a_new_curve(brief: Training, data: Path, tmp_path: Path) -> None:
+    work = work_of(tmp_path / "shapes")
+    work.mkdir()
+    (work / "curve.jsonl").write_text('{"step": 5, "seconds": 1.0}\n{"step": 10, "sec')
+    with pytest.raises(KeyboardInterrupt):
+        train(write_recipe(tmp_path / "recipe"), data, tmp_path / "shapes", stop=5)
+    assert [record["full"] for record in curve_of(tmp_path / "shapes")] == [curve_of(brief.folder)[0]["full"]]
+
+
+def test_a_process_killed_while_it_writes_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-0.safetensors"
+    with subprocess.Popen([sys.executable, "-c", ENDLESS_WRITER, path]) as writer:
+        try:
+            while writer.poll() is None and not (path.exists() and [*tmp_path.glob(".checkpoint*")]):
+                time.sleep(1e-3)
+        finally:
+            writer.kill()
+    network = nn.Linear(1000, 1000)
+    state = TrainingState(
+        modules={"network": network},
+        optimizer=torch.optim.AdamW(network.parameters()),
+        images=torch.Generator(),
+        tasks=np.random.default_rng(),
+    )
+    step, _ = load_checkpoint(path, state)
+    assert step >= 1
+    assert network.weight.unique().tolist() == [float(step)], "weights of another step"
+
+
+def test_parts_of_a_batch_train_as_the_whole_does(data: Path, tmp_path: Path) -> None:
+    """Once statistics are frozen; until then each part has its own."""
+    dataset = read_parquet(data, "train", image_size=SIZE, labels=len(LABELS))
+    sides = split_by_group(dataset, held_out=0.25, seed=1)
+
+    def trainer_of(accumulate: int) -> Trainer:
+        recipe = write_recipe(tmp_path / "recipe", steps=8, warmup_steps=5, accumulate=accumulate)
+        vocabulary = Vocabulary.load(recipe.with_name("vocabulary.json"))
+        return Trainer(Recipe.load(recipe), vocabulary, *sides, tmp_path)
+
+    def interrupt(_stage: str, step: int, _figures: dict[str, float]) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(1).run(interrupt, resume=False)
+    checkpoint = tmp_path / "checkpoint-0.safetensors"
+    after_warmup = checkpoint.read_bytes()
+    ends = []
+    for accumulate in (1, 2, 4):
+        checkpoint.write_bytes(after_warmup)
+        trainer_of(accumulate).run(lambda *_: None, resume=True)
+        ends.append(load(checkpoint.read_bytes()))
+    start = load(after_warmup)
+    weights = [name for name in start if name.startswith("supernet.")]
+    assert max((ends[0][name] - start[name]).abs().max() for name in weights) > 1e-3, "nothing was learnt"
+    for name in weights:
+        for end in ends[1:]:
+            torch.testing.assert_close(end[name], ends[0][name], rtol=0, atol=2e-5, msg=name)
 
 
 def test_another_seed_trains_another_supernet(brief: Training, data: Path, tmp_path: Path) -> None:
@@ -184,7 +293,7 @@ def test_an_existing_folder_is_refused_before_hours_of_training(brief: Training,
 def test_a_checkpoint_of_another_recipe_is_refused(brief: Training, data: Path, tmp_path: Path) -> None:
     work = tmp_path / "shapes.training"
     work.mkdir()
-    checkpoint = brief.folder.with_name("shapes.training") / "checkpoint-0.safetensors"
+    checkpoint = work_of(brief.folder) / "checkpoint-0.safetensors"
     (work / checkpoint.name).write_bytes(checkpoint.read_bytes())
     wider = write_recipe(tmp_path / "recipe", stem_channels=12)
     with pytest.raises(BadInputError, match="not a checkpoint of this recipe"):
@@ -194,7 +303,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(brief: Training, data: Path, 
 def test_a_truncated_checkpoint_is_refused(brief: Training, data: Path, tmp_path: Path) -> None:
     work = tmp_path / "shapes.training"
     work.mkdir()
-    checkpoint = brief.folder.with_name("shapes.training") / "checkpoint-0.safetensors"
+    checkpoint = work_of(brief.folder) / "checkpoint-0.safetensors"
     (work / checkpoint.name).write_bytes(checkpoint.read_bytes()[:-100])
     with pytest.raises(BadInputError, match="not a checkpoint"):
         train(write_recipe(tmp_path / "recipe"), data, tmp_path / "shapes", resume=True)
@@ -202,7 +311,7 @@ def test_a_truncated_checkpoint_is_refused(brief: Training, data: Path, tmp_path
 
 def test_a_label_without_images_is_refused(tmp_path: Path) -> None:
     write_split(tmp_path / "data" / "train.parquet", tracks=2, seed=0, labels=(0, 1, 3, 4, 5))
-    with pytest.raises(BadInputError, match="no image of label 2"):
+    with pytest.raises(BadInputError, match='no image of label 2 "red cross"'):
         train(write_recipe(tmp_path / "recipe"), tmp_path / "data", tmp_path / "shapes")
     assert not (tmp_path / "shapes").exists()
 
@@ -211,12 +320,15 @@ def test_a_label_of_a_single_track_is_refused(tmp_path: Path) -> None:
     """Held out, it would be measured and never learnt."""
     write_split(tmp_path / "data" / "train-0.parquet", tracks=3, seed=0, labels=(0, 1, 2, 3, 4))
     write_split(tmp_path / "data" / "train-1.parquet", tracks=1, seed=0, labels=(5,))
-    with pytest.raises(BadInputError, match="label 5"):
+    with pytest.raises(BadInputError, match=r'a single group .* of label 5 "blue cross"'):
         train(write_recipe(tmp_path / "recipe"), tmp_path / "data", tmp_path / "shapes")
 
 
 def test_the_curve_is_kept(brief: Training) -> None:
-    curve = brief.folder.with_name("shapes.training") / "curve.jsonl"
-    records = [json.loads(line) for line in curve.read_text().splitlines()]
-    assert [record["step"] for record in records] == [5, 10, 12]
-    assert all(0 <= record["acc_100"] <= 1 for record in records)
+    """In the warm-up there is the full network alone, at the image size that it has reached."""
+    curve = curve_of(brief.folder)
+    assert [record["step"] for record in curve] == [5, 10, 12]
+    fronts = [{name for name in record if name.startswith("acc_")} for record in curve]
+    every = {f"acc_{part}@{size}" for part in ("full", "3%", "10%", "25%") for size in (8, 16)}
+    assert fronts == [{"acc_full@8"}, every, every]
+    assert all(0 <= record[name] <= 1 for record, front in zip(curve, fronts, strict=True) for name in front)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from shapes_training import LABELS, SIZE, draw, png, write_split
 
-from edgekit.assembler.training.data import Dataset, read_parquet, split_by_group
+from edgekit.assembler.training.data import Dataset, read_labelled, split_by_group
+from edgekit.assembler.training.data.dataset import with_copies_grouped
 from edgekit.core.errors import BadInputError, ExitCode
+from edgekit.tasks.vocabulary import Label, Vocabulary
 
+VOCABULARY = Vocabulary(tuple(Label(name=name, index=index) for index, name in enumerate(LABELS)))
 PICTURES = [png(draw(label, np.random.default_rng(label))) for label in range(3)]
 
 
@@ -26,8 +30,14 @@ def images(*contents: bytes | None) -> list[object]:
     return [{"bytes": content, "path": None} for content in contents]
 
 
-def read(folder: Path) -> Dataset:
-    return read_parquet(folder, "train", image_size=SIZE, labels=len(LABELS))
+def read(path: Path) -> Dataset:
+    return read_labelled(path, "train", image_size=SIZE, vocabulary=VOCABULARY)
+
+
+def features(*names: str) -> dict[str, str]:
+    """The metadata of a schema in which `datasets` keeps the names of the classes."""
+    label = {"names": list(names), "_type": "ClassLabel"}
+    return {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, "label": label}}})}
 
 
 def test_images_labels_and_tracks_come_back(tmp_path: Path) -> None:
@@ -75,10 +85,45 @@ def test_an_unreadable_image_is_named_by_its_row(tmp_path: Path, content: bytes 
     assert "train.parquet" in caught.value.message
 
 
-def test_an_image_that_is_no_struct_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, image=[PICTURES[0]], label=[0])
-    with pytest.raises(BadInputError, match="row 0"):
+@pytest.mark.parametrize("image", [PICTURES[0], {"path": "a.png"}, "a.png"])
+def test_an_image_that_is_no_struct_with_bytes_is_refused(tmp_path: Path, image: object) -> None:
+    write(tmp_path, image=[image], label=[0])
+    with pytest.raises(BadInputError, match="column image") as caught:
         read(tmp_path)
+    assert "struct" in caught.value.hint
+
+
+def test_a_single_file_is_read_whatever_its_name(tmp_path: Path) -> None:
+    write_split(tmp_path / "signs.parquet", tracks=1, seed=0)
+    assert sorted(set(read(tmp_path / "signs.parquet").y_N.tolist())) == list(range(len(LABELS)))
+
+
+def test_class_names_in_the_schema_are_matched_with_the_vocabulary(tmp_path: Path) -> None:
+    table = pa.table({"image": images(*PICTURES), "label": [0, 1, 2]})
+    names = features("blue_cross", "Red Square", "red frame")
+    pq.write_table(table.replace_schema_metadata(names), tmp_path / "train.parquet")
+    assert read(tmp_path).y_N.tolist() == [LABELS.index("blue cross"), 0, 1]
+
+
+def test_files_that_name_their_classes_differently_are_refused(tmp_path: Path) -> None:
+    for number, names in enumerate((("red square", "red frame"), ("red frame", "red square"))):
+        table = pa.table({"image": images(PICTURES[0]), "label": [0]})
+        pq.write_table(table.replace_schema_metadata(features(*names)), tmp_path / f"train-{number}.parquet")
+    with pytest.raises(BadInputError, match="disagree"):
+        read(tmp_path)
+
+
+def test_a_number_without_a_name_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"image": images(PICTURES[0]), "label": [1]})
+    pq.write_table(table.replace_schema_metadata(features("red square")), tmp_path / "train.parquet")
+    with pytest.raises(BadInputError, match="the data names 1"):
+        read(tmp_path)
+
+
+def test_metadata_of_other_writers_is_none_of_our_business(tmp_path: Path) -> None:
+    table = pa.table({"image": images(PICTURES[0]), "label": [1]})
+    pq.write_table(table.replace_schema_metadata({"huggingface": '{"info": {}}', "x": "y"}), tmp_path / "train.parquet")
+    assert read(tmp_path).y_N.tolist() == [1]
 
 
 @pytest.mark.parametrize("missing", ["image", "label"])
@@ -118,8 +163,10 @@ def test_a_split_without_rows_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["absent", "."])
 def test_a_folder_without_the_split_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / "test.parquet").write_bytes(b"another split")
-    with pytest.raises(BadInputError, match=r"no train\*\.parquet"):
+    with pytest.raises(BadInputError, match=r"no train\*\.parquet|does not exist") as caught:
         read(tmp_path / folder)
+    for form in ("folder of pictures", "Parquet", ".npz"):
+        assert form in caught.value.hint
 
 
 @st.composite
@@ -149,13 +196,14 @@ def test_a_split_never_cuts_a_group_and_loses_no_image(dataset: Dataset, held_ou
 
 
 @settings(deadline=None)
-@given(datasets(), st.floats(0.05, 0.6), st.integers(0, 2**31))
+@given(datasets(), st.floats(0.05, 0.95), st.integers(0, 2**31))
 def test_every_label_is_held_out_in_its_share(dataset: Dataset, held_out: float, seed: int) -> None:
     assume((dataset.group_N >= 0).all())
-    _, held = split_by_group(dataset, held_out=held_out, seed=seed)
+    kept, held = split_by_group(dataset, held_out=held_out, seed=seed)
     for label in np.unique(dataset.y_N):
-        groups, chosen = (len(np.unique(side.group_N[side.y_N == label])) for side in (dataset, held))
+        groups, chosen, left = (len(np.unique(side.group_N[side.y_N == label])) for side in (dataset, held, kept))
         assert chosen >= 1
+        assert left >= 1 or groups == 1
         assert abs(chosen - held_out * groups) <= 1
 
 
@@ -165,3 +213,62 @@ def test_a_split_repeats_by_seed(dataset: Dataset, seed: int) -> None:
     first, again = (split_by_group(dataset, held_out=0.3, seed=seed) for _ in range(2))
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.x_NCHW, other.x_NCHW)
+
+
+@st.composite
+def datasets_with_copies(draw: st.DrawFn) -> tuple[Dataset, np.ndarray]:
+    """A data set, and the number of each image's picture: few pictures, none under two labels."""
+    dataset = draw(datasets())
+    drawn = draw(st.lists(st.integers(0, 12), min_size=len(dataset), max_size=len(dataset)))
+    return dataset, np.unique(dataset.y_N * 13 + np.array(drawn), return_inverse=True)[1]
+
+
+@settings(deadline=None)
+@given(datasets_with_copies(), st.floats(0.05, 0.95), st.integers(0, 2**31))
+def test_neither_a_group_nor_a_copy_is_on_both_sides(
+    copied: tuple[Dataset, np.ndarray], held_out: float, seed: int
+) -> None:
+    dataset, picture_N = copied
+    kept, held = split_by_group(with_copies_grouped(dataset, picture_N), held_out=held_out, seed=seed)
+    sides = [side.x_NCHW.ravel() for side in (kept, held)]
+    assert not set(picture_N[sides[0]]) & set(picture_N[sides[1]])
+    tracks = [{(dataset.y_N[n], dataset.group_N[n]) for n in side if dataset.group_N[n] >= 0} for side in sides]
+    assert not tracks[0] & tracks[1]
+
+
+@settings(deadline=None)
+@given(datasets_with_copies())
+def test_copies_join_groups_over_any_number_of_steps_and_nothing_else(copied: tuple[Dataset, np.ndarray]) -> None:
+    """Against the plain closure: two images belong together where a chain of shared pictures or groups leads over."""
+    dataset, picture_N = copied
+    grouped = with_copies_grouped(dataset, picture_N)
+    assert (grouped.y_N == dataset.y_N).all()
+    together = np.eye(len(dataset), dtype=bool) | (picture_N[:, None] == picture_N)
+    together |= (
+        (dataset.y_N[:, None] == dataset.y_N)
+        & (dataset.group_N[:, None] == dataset.group_N)
+        & (dataset.group_N >= 0)[:, None]
+    )
+    for _ in range(7):  # each step doubles the chains: 2**7 is more than there are images
+        together = together @ together
+    mine = (grouped.y_N[:, None] == grouped.y_N) & (grouped.units[:, None] == grouped.units)
+    np.testing.assert_array_equal(mine, together)
+
+
+@settings(deadline=None)
+@given(datasets())
+def test_without_copies_every_image_keeps_its_group(dataset: Dataset) -> None:
+    grouped = with_copies_grouped(dataset, np.arange(len(dataset)))
+    np.testing.assert_array_equal(grouped.group_N, dataset.group_N)
+
+
+@settings(deadline=None)
+@given(datasets(), st.integers(0, 2**31))
+def test_images_moved_in_place_are_those_that_a_copy_would_hold(dataset: Dataset, seed: int) -> None:
+    chosen = np.random.default_rng(seed).random(len(dataset)) < 0.7
+    copied = dataset.take(chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgekit.assembler.training.data.dataset.IMAGES_AT_ONCE", 3)
+        moved = dataset.compacted(chosen)
+    for mine, theirs in ((moved.x_NCHW, copied.x_NCHW), (moved.y_N, copied.y_N), (moved.group_N, copied.group_N)):
+        np.testing.assert_array_equal(mine, theirs)

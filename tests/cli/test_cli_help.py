@@ -24,6 +24,7 @@ COMMANDS = (
     ("models", "show"),
     ("models", "eval"),
     ("models", "train"),
+    ("models", "check-data"),
     ("devices", "list"),
     ("devices", "show"),
 )

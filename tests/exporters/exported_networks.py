@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         return p if self.groups is None else p @ self.groups
 
 
-def describe(module: Classifier) -> tuple[Operator, ...]:
+def describe(module: nn.Module, size: int = SIZE) -> tuple[Operator, ...]:
     """Convolutions and dense layers counted by torch itself while it runs."""
     operators: list[Operator] = []
 
@@ -93,10 +93,10 @@ def describe(module: Classifier) -> tuple[Operator, ...]:
     layers = {n: layer for n, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
     handles = [layer.register_forward_hook(record(name)) for name, layer in layers.items()]
     with torch.inference_mode():
-        module(torch.zeros(1, 3, SIZE, SIZE))
+        module(torch.zeros(1, 3, size, size))
     for handle in handles:
         handle.remove()
-    if module.groups is not None:
+    if getattr(module, "groups", None) is not None:
         rows, columns = module.groups.shape
         operators.append(
             Operator(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgekit.supernet.blocks import convolve, same_padding
+from edgekit.supernet.convolution import convolve, same_padding
 
 
 def reference(x_CHW: NDArray[np.float64], w_OIHW: NDArray[np.float64], stride: int, groups: int) -> NDArray[np.float64]:

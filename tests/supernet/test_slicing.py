@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_supernets import FUSED, INVERTED, SPEC, block, genotypes, random_supernet, tasks
+from random_supernets import SPEC, any_subnet, block, genotypes, images, random_supernet, tasks
 
 from edgekit.core.errors import BadInputError
 from edgekit.supernet.blocks import Block
 from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.spec import BlockKind
 from edgekit.supernet.subnet import slice_subnet, task_probabilities
 from edgekit.tasks.task import Task, TaskKind
 
@@ -18,14 +19,10 @@ SUPERNETS = [random_supernet(seed) for seed in range(3)]
 ANY_TASK = Task(indices=(0, 3), text="two")
 
 
-def images(seed: int, count: int = 2) -> torch.Tensor:
-    return torch.rand(count, 3, SPEC.image_size, SPEC.image_size, generator=torch.Generator().manual_seed(seed))
-
-
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(SUPERNETS), genotypes(), tasks(), st.integers(0, 2**30))
 def test_the_sliced_subnet_is_the_gated_supernet(supernet, genotype, task, seed):
-    x_NCHW = images(seed)
+    x_NCHW = images(SPEC, genotype, seed)
     gated = task_probabilities(supernet.forward_gated(x_NCHW, genotype), task)
     p_NK = slice_subnet(supernet, genotype, task)(x_NCHW)
     assert p_NK.shape == gated.shape
@@ -35,16 +32,28 @@ def test_the_sliced_subnet_is_the_gated_supernet(supernet, genotype, task, seed)
 @settings(deadline=None, max_examples=50)
 @given(st.sampled_from(SUPERNETS), genotypes(), st.integers(0, 2**30))
 def test_computing_the_open_bricks_only_is_computing_all_with_gates(supernet, genotype, seed):
-    x_NCHW = images(seed)
+    x_NCHW = images(SPEC, genotype, seed)
     torch.testing.assert_close(
         supernet(x_NCHW, genotype), supernet.forward_gated(x_NCHW, genotype), rtol=1e-4, atol=1e-5
     )
 
 
+@settings(deadline=None, max_examples=150)
+@given(any_subnet(), tasks(), st.integers(0, 2**30))
+def test_a_subnet_of_any_bricks_is_the_gated_supernet(drawn, task, seed):
+    """All kinds, attentions, kernels and strides, some beside each other."""
+    supernet, genotype = drawn
+    x_NCHW = images(supernet.spec, genotype, seed)
+    gated_NL = supernet.forward_gated(x_NCHW, genotype)
+    subnet = slice_subnet(supernet, genotype, task)
+    assert (subnet(x_NCHW) - task_probabilities(gated_NL, task)).abs().max() <= 1e-5
+    torch.testing.assert_close(supernet(x_NCHW, genotype), gated_NL, rtol=1e-4, atol=1e-4)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.sampled_from(SUPERNETS), genotypes(), tasks(), st.integers(0, 2**30))
 def test_outputs_are_probabilities(supernet, genotype, task, seed):
-    p_NK = slice_subnet(supernet, genotype, task)(images(seed))
+    p_NK = slice_subnet(supernet, genotype, task)(images(SPEC, genotype, seed))
     assert (p_NK >= 0).all()
     torch.testing.assert_close(p_NK.sum(1), torch.ones(len(p_NK)), rtol=0, atol=1e-5)
 
@@ -78,12 +87,11 @@ def test_a_subnet_holds_no_gates_and_no_weights_of_the_supernet(genotype, task):
 
 
 def test_closing_a_block_that_keeps_the_shape_is_the_identity() -> None:
-    for kind in (FUSED, INVERTED):
-        closed = Block(block(kind, 6, 6, 12, 3)).eval()
+    for kind in BlockKind:
+        closed = Block(block(kind, 6, 6, 12, 3), 1).eval()
         x_NCHW = torch.randn(2, 6, 8, 8)
         assert torch.equal(closed(x_NCHW, ()), x_NCHW)
-        gates = torch.zeros(3)
-        assert torch.equal(closed(x_NCHW, (0, 1, 2), count=0, gates=gates), x_NCHW)
+        assert torch.equal(closed(x_NCHW, (), gated=True), x_NCHW)
 
 
 def test_a_closed_block_leaves_nothing_in_the_subnet() -> None:

@@ -50,16 +50,21 @@ def load_checkpoint(path: Path, state: TrainingState) -> tuple[int, float]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         for name, module in state.modules.items():
             module.load_state_dict(_under(tensors, name))
+        optimizer = state.optimizer
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(tensors, "optimizer").items():
             index, entry = key.split(".", 1)
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:
+                # In the parameter's own memory layout: the update is several times slower across layouts.
+                value = torch.empty_like(parameter.detach()).copy_(value)
             moments.setdefault(int(index), {})[entry] = value
-        optimizer = state.optimizer
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         state.images.set_state(tensors["images"])
         state.tasks.bit_generator.state = json.loads(metadata["tasks"])
         return int(metadata["step"]), float(metadata["seconds"])
-    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise BadInputError(
             f"{path} is not a checkpoint of this recipe: {str(error).splitlines()[0]}",
             hint="remove it to train from the start",

@@ -10,28 +10,62 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from edgekit.assembler.predictor import AccuracyPredictor, answers_of, counts_tensor
-from edgekit.assembler.training.archive import Archive
+from edgekit.assembler.predictor import AccuracyPredictor, answers_of, genes_tensor, weights_of
+from edgekit.assembler.training.conformal import calibrated
+from edgekit.assembler.training.measurements import Measurements
+from edgekit.assembler.uncertainty import Margin
 from edgekit.supernet.spec import SupernetSpec
 
 PREDICTOR_STEPS = 6000
 # Chosen on held-out tracks: weaker, and tasks chase noise; stronger, and all tasks get the same genotype.
 SHRINKAGE = 0.003
+KEPT_OUT = 1 / 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictorQuality:
-    """On genotypes kept out of the fit, over tasks: mean and 90th percentile of the absolute error of the predicted accuracy,
-    and the rank correlation over genotypes within a task (None where no task tells them apart)."""
+    """On genotypes, each on tasks, that were both kept out of a fit: mean and 90th percentile of the absolute error of the
+    predicted accuracy, and the rank correlation over genotypes within a task (None where no task tells them apart).
+
+    The margins, and `coverage`, the share of measured accuracies inside such intervals, come from images kept out besides; see
+    `conformal`.
+    """
 
     mean_absolute_error: float
     p90_absolute_error: float
     spearman: float | None
+    coverage: float
+    accuracy_margin: Margin
+    share_margin: Margin
 
 
-def fit_predictor(
-    spec: SupernetSpec, clean: Archive, augmented: Archive, *, seed: int
-) -> tuple[AccuracyPredictor, PredictorQuality]:
+def assess_predictor(
+    spec: SupernetSpec, clean: Measurements, fresh: Measurements, augmented: Measurements, *, seed: int
+) -> PredictorQuality:
+    """Fits a predictor to a part of the genotypes and tasks, without the `fresh` images, and judges it on the others."""
+    rng = np.random.default_rng(seed)
+    genotypes, tasks = (_parted(rng.permutation(count).tolist()) for count in (len(clean.genes), len(clean.tasks)))
+    fitted, kept_out = zip(genotypes, tasks, strict=True)
+    predictor = fit_predictor(spec, clean.part(*fitted), augmented.part(*fitted), seed=seed)
+    uncertainty, coverage = calibrated(predictor, fresh.part(*kept_out))
+    errors, ranks = _errors_and_ranks(predictor, clean.part(*kept_out))
+    return PredictorQuality(
+        mean_absolute_error=float(errors.mean()),
+        p90_absolute_error=float(errors.quantile(0.9)),
+        spearman=float(np.mean(ranks)) if ranks else None,
+        coverage=coverage,
+        accuracy_margin=uncertainty.accuracy,
+        share_margin=uncertainty.share,
+    )
+
+
+def _parted(order: list[int]) -> tuple[list[int], list[int]]:
+    """(most, the KEPT_OUT share of them, two at least)."""
+    number = max(2, round(KEPT_OUT * len(order)))
+    return order[number:], order[:number]
+
+
+def fit_predictor(spec: SupernetSpec, clean: Measurements, augmented: Measurements, *, seed: int) -> AccuracyPredictor:
     """Maximum likelihood of the counts of right answers, label by label.
 
     The changed training images show, for many more objects, confusions too rare to be seen on the held-out ones; one factor
@@ -44,27 +78,24 @@ def fit_predictor(
     shift = torch.zeros((), requires_grad=True)
     optimizer = torch.optim.AdamW([*predictor.parameters(), shift], lr=4e-3, weight_decay=1e-3)
     rng = np.random.default_rng(seed)
-    counts_PB = counts_tensor(clean.counts)
-    kept_out = torch.from_numpy(rng.permutation(len(counts_PB))[: len(counts_PB) // 8])
-    fitted = torch.tensor(sorted(set(range(len(counts_PB))) - set(kept_out.tolist())))
+    genes_PG = genes_tensor(clean.genes)
     asked_of = [answers_of(task, spec.labels) for task in clean.tasks]
     for step in range(PREDICTOR_STEPS):
         for group in optimizer.param_groups:
             group["lr"] = 4e-3 * 0.5 * (1 + math.cos(math.pi * step / PREDICTOR_STEPS))
         task = int(rng.integers(len(clean.tasks)))
-        batch = fitted[torch.from_numpy(rng.choice(len(fitted), min(48, len(fitted)), replace=False))]
+        batch = torch.from_numpy(rng.choice(len(genes_PG), min(48, len(genes_PG)), replace=False))
         answers_L, asked = asked_of[task]
-        recalls = predictor.recalls(counts_PB[batch], answers_L, asked)
+        recalls = predictor.recalls(genes_PG[batch], answers_L, asked)
         loss = SHRINKAGE * (predictor.deviation**2).sum() / spec.labels
-        for archive, log_factor in ((clean, torch.zeros(())), (augmented, shift)):
-            images = archive.images_L[asked]
-            right = archive.right_PTL[batch, task][:, asked]
+        for measured, log_factor in ((clean, torch.zeros(())), (augmented, shift)):
+            images = measured.images_L[asked]
+            right = measured.right_PTL[batch, task][:, asked]
             loss = loss + _negative_log_likelihood(recalls, log_factor, right, images)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    predictor = predictor.eval().requires_grad_(False)
-    return predictor, _quality(predictor, clean, kept_out)
+    return predictor.eval().requires_grad_(False)
 
 
 def _negative_log_likelihood(recalls: Tensor, log_factor: Tensor, right: Tensor, images: Tensor) -> Tensor:
@@ -73,29 +104,22 @@ def _negative_log_likelihood(recalls: Tensor, log_factor: Tensor, right: Tensor,
     return -(right * log_recall + wrong * torch.log(-torch.expm1(log_recall))).sum() / (images.sum() * len(recalls))
 
 
-def _quality(predictor: AccuracyPredictor, archive: Archive, chosen: Tensor) -> PredictorQuality:
+def _errors_and_ranks(predictor: AccuracyPredictor, measured: Measurements) -> tuple[Tensor, list[float]]:
+    """Absolute errors over genotypes and tasks, and the rank correlation of each task that tells genotypes apart."""
     errors: list[Tensor] = []
     ranks: list[float] = []
-    counts_PB = counts_tensor(archive.counts)[chosen]
-    for index, task in enumerate(archive.tasks):
-        predicted = predictor(counts_PB, task)
-        measured = measured_accuracy(archive, index)[chosen]
-        errors.append((predicted - measured).abs())
-        if min(len(set(measured.tolist())), len(set(predicted.tolist()))) > 1:
-            ranks.append(float(spearmanr(predicted.numpy(), measured.numpy()).statistic))
-    error = torch.cat(errors)
-    return PredictorQuality(
-        mean_absolute_error=float(error.mean()),
-        p90_absolute_error=float(error.quantile(0.9)),
-        spearman=float(np.mean(ranks)) if ranks else None,
-    )
+    for index, task in enumerate(measured.tasks):
+        predicted = predictor(genes_tensor(measured.genes), task)
+        seen = measured_accuracy(measured, index)
+        errors.append((predicted - seen).abs())
+        if min(len(set(seen.tolist())), len(set(predicted.tolist()))) > 1:
+            ranks.append(float(spearmanr(predicted.numpy(), seen.numpy()).statistic))
+    return torch.cat(errors), ranks
 
 
-def measured_accuracy(archive: Archive, index: int) -> Tensor:
-    """`a_P` of one task of the archive: outputs, and labels inside an output, counting alike."""
-    task = archive.tasks[index]
-    answers_L, asked = answers_of(task, len(archive.images_L))
-    recalls = archive.right_PTL[:, index][:, asked] / archive.images_L[asked]
-    outputs = answers_L[asked]
-    sums = torch.zeros(len(recalls), int(outputs.max()) + 1).index_add(1, outputs, recalls)
-    return (sums / outputs.bincount()).mean(1)
+def measured_accuracy(measured: Measurements, index: int) -> Tensor:
+    """`a_P` of one task: outputs, and labels inside an output, counting alike; labels without an image do not count."""
+    answers_L, asked = answers_of(measured.tasks[index], len(measured.images_L))
+    asked = asked[measured.images_L[asked] > 0]
+    recalls = measured.right_PTL[:, index][:, asked] / measured.images_L[asked]
+    return recalls @ weights_of(answers_L[asked])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,76 +12,79 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
 
+from edgekit.assembler.elites import ARCHIVE, Elites
 from edgekit.assembler.generator import Generator
 from edgekit.assembler.predictor import AccuracyPredictor
 from edgekit.assembler.searcher import Searcher
-from edgekit.assembler.training.archive import Archive, measure, merged, sample_counts, sample_tasks
-from edgekit.assembler.training.augmentation import augment
 from edgekit.assembler.training.calibration import Moments, normalisation_statistics, synthesise
 from edgekit.assembler.training.curriculum import Curriculum
-from edgekit.assembler.training.data import Dataset, read_parquet, split_by_group
-from edgekit.assembler.training.fitting import PredictorQuality, fit_predictor
+from edgekit.assembler.training.data import Dataset, split_by_group
+from edgekit.assembler.training.data.checks import DataReport
+from edgekit.assembler.training.data.reading import read_training_data
+from edgekit.assembler.training.fitting import PredictorQuality, assess_predictor, fit_predictor
+from edgekit.assembler.training.illumination import illuminate
+from edgekit.assembler.training.measurements import Measurements, measure, sample_genes, sample_tasks
 from edgekit.assembler.training.recipe import Recipe
 from edgekit.assembler.training.teaching import Lesson, collect_lessons, teach
 from edgekit.assembler.training.trainer import Trainer
-from edgekit.core.errors import BadInputError
+from edgekit.assembler.uncertainty import Margin, Uncertainty
 from edgekit.core.records import check_replaceable, sha256_of, whole_folder, write_bytes, write_json, writing_to
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.supernet.storage import CALIBRATION, CARD, CARD_SCHEMA, VOCABULARY, WEIGHTS
 from edgekit.supernet.supernet import Supernet
-from edgekit.tasks.vocabulary import Vocabulary
 
-SEARCHED, LESSONS = 180, 500
-IMAGES_A_LABEL = 100
+SEARCHED, LESSONS = 120, 400
+CHANGED_IMAGES = 3000
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 
 
 def train_supernet(
-    recipe_path: Path, data: Path, output: Path, *, resume: bool, overwrite: bool, report: Report
+    recipe_path: Path,
+    data: Path,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    report: Report,
+    skip_bad: bool = False,
+    checked: Callable[[DataReport], None] = lambda _: None,
 ) -> Path:
     """Writes `output` whole, and checkpoints beside it in `<output>.training` on the way.
 
-    The vocabulary is the `vocabulary.json` beside the recipe. Under `torchrun` every process trains and the first one writes.
-    Raises BadInputError for unusable recipes and data, UsageError where `output` exists and may not be overwritten.
+    What is found in the data goes to `checked` before anything is trained; bad images stop the training, or with `skip_bad`
+    are left out. The vocabulary is the `vocabulary.json` beside the recipe, or made from the class names of the data. Under
+    `torchrun` every process trains and the first one writes. Raises BadInputError for unusable recipes and data, UsageError
+    where `output` exists and may not be overwritten.
     """
     check_replaceable(output, overwrite=overwrite, marker=CARD)
-    recipe = Recipe.load(recipe_path)
-    vocabulary = Vocabulary.load(recipe_path.parent / VOCABULARY)
-    spec = SupernetSpec.from_json(recipe.supernet, labels=len(vocabulary))
-    dataset = read_parquet(data, "train", image_size=spec.image_size, labels=len(vocabulary))
-    train, held_out = split_by_group(dataset, held_out=recipe.held_out, seed=recipe.seed)
-    for images, lack in (
-        (dataset, "no image"),
-        (train, "a single group, which is held out, so no image to train with,"),
-    ):
-        missing = sorted(set(range(len(vocabulary))) - set(images.y_N.tolist()))
-        if missing:
-            raise BadInputError(
-                f"{data} has {lack} of label {missing[0]}",
-                hint="give images of at least a few objects (tracks) of every label",
-            )
+    found = read_training_data(recipe_path, data, _stage(report, "read"))
+    checked(found.report)
+    found.report.check(skip_bad=skip_bad)
+    recipe, spec, vocabulary = found.recipe, found.spec, found.vocabulary
+    train, held_out = split_by_group(found.dataset, held_out=recipe.held_out, seed=recipe.seed)
+    del found  # its images are copied in both sides
 
     work = output.with_name(output.name + ".training")
     with writing_to(work):
         work.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, vocabulary, train, held_out, work)
-    trained = trainer.run(lambda step, figures: report("train", step, recipe.steps, figures), resume=resume)
+    trained = trainer.run(lambda stage, step, figures: report(stage, step, recipe.steps, figures), resume=resume)
     if trainer.rank != 0:
         return output
-    supernet = trained.supernet.cpu().requires_grad_(False)
-    generator = trained.generator.cpu().requires_grad_(False)
-    predictor, quality = _fit_and_teach(recipe, trainer.curriculum, supernet, generator, train, held_out, report)
+    supernet = trained.cpu().requires_grad_(False)
+    searcher, quality = _fit_and_teach(recipe, trainer.curriculum, supernet, train, held_out, report)
     statistics = normalisation_statistics(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
     pixel = _pixel_moments(train)
     pictures = synthesise(supernet, statistics, pixel, seed=recipe.seed, report=_stage(report, "synthesise"))
 
     with whole_folder(output, overwrite=overwrite, marker=CARD) as folder:
-        parts = {"supernet": supernet, "generator": generator, "predictor": predictor}
+        parts = {"supernet": supernet, "generator": searcher.generator, "predictor": searcher.predictor}
         tensors = {
             f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()
         }
         write_bytes(folder / WEIGHTS, save({key: value.contiguous() for key, value in tensors.items()}))
+        searcher.elites.save(folder / ARCHIVE)
         write_bytes(folder / CALIBRATION, save({"x_NHWC": pictures.permute(0, 2, 3, 1).contiguous()}))
         vocabulary.save(folder / VOCABULARY)
         write_bytes(folder / "recipe.toml", recipe_path.read_bytes())
@@ -93,7 +97,7 @@ def train_supernet(
                 "licence": recipe.licence,
                 "supernet": spec.to_json(),
                 "parameters": sum(parameter.numel() for parameter in supernet.parameters()),
-                "sha256": {file: sha256_of(folder / file) for file in (WEIGHTS, CALIBRATION)},
+                "sha256": {file: sha256_of(folder / file) for file in (WEIGHTS, CALIBRATION, ARCHIVE)},
                 "kept_out_compositions": [composition.text for composition in trainer.curriculum.kept_out],
                 "training": {
                     "steps": recipe.steps,
@@ -114,70 +118,95 @@ def _fit_and_teach(
     recipe: Recipe,
     curriculum: Curriculum,
     supernet: Supernet,
-    generator: Generator,
     train: Dataset,
     held_out: Dataset,
     report: Report,
-) -> tuple[AccuracyPredictor, PredictorQuality]:
-    """The accuracy predictor, fitted twice: what it made the searcher choose is measured, and corrects it.
+) -> tuple[Searcher, PredictorQuality]:
+    """Its accuracy predictor is fitted twice: what it made the searcher choose is measured, and corrects it.
 
-    The generator then learns, in place, what the searcher finds with the corrected predictor.
+    What the corrected predictor is worth is seen on genotypes, tasks and a third of the held-out images that a fit does
+    without; the one that is kept has seen all. The generator then learns what the searcher finds, and the archive is filled.
     """
-    x_NCHW = torch.from_numpy(held_out.x_NCHW).float() / 255
-    y_N = torch.from_numpy(held_out.y_N)
+    spec = supernet.spec
     known = _balanced(train, recipe.seed)
-    changed_NCHW = augment(torch.from_numpy(known.x_NCHW).float() / 255, torch.Generator().manual_seed(recipe.seed))
-    changed_y_N = torch.from_numpy(known.y_N)
+    changes_NR = recipe.augmentation.draw(len(known), torch.Generator().manual_seed(recipe.seed))
+    changed_NCHW = recipe.augmentation.change(torch.from_numpy(known.x_NCHW).float() / 255, changes_NR)
+    for_fit, for_check = split_by_group(held_out, held_out=1 / 3, seed=recipe.seed)
+    images = {
+        "": (torch.from_numpy(for_fit.x_NCHW).float() / 255, torch.from_numpy(for_fit.y_N)),
+        ", check": (torch.from_numpy(for_check.x_NCHW).float() / 255, torch.from_numpy(for_check.y_N)),
+        ", changed": (changed_NCHW, torch.from_numpy(known.y_N)),
+    }
     tasks = sample_tasks(curriculum, seed=recipe.seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        generator = Generator(spec)
 
-    def measured(counts: tuple[tuple[int, ...], ...], stage: str) -> tuple[Archive, Archive]:
-        return (
-            measure(supernet, counts, tasks, _channels_last(x_NCHW), y_N, _stage(report, stage)),
-            measure(
-                supernet, counts, tasks, _channels_last(changed_NCHW), changed_y_N, _stage(report, f"{stage}, changed")
-            ),
-        )
+    def measured(genes: tuple[tuple[int, ...], ...], stage: str) -> list[Measurements]:
+        return [
+            measure(supernet, genes, tasks, x_NCHW, y_N, _stage(report, f"{stage}{name}"))
+            for name, (x_NCHW, y_N) in images.items()
+        ]
 
     def lessons(predictor: AccuracyPredictor, number: int, seed: int, stage: str) -> tuple[Lesson, ...]:
-        searcher = Searcher(spec=supernet.spec, generator=generator, predictor=predictor)
+        searcher = _searcher(spec, generator, predictor)
         smallest = recipe.smallest_limit
         return collect_lessons(searcher, curriculum, number, smallest=smallest, seed=seed, report=_stage(report, stage))
 
-    counts = sample_counts(supernet, smallest=recipe.smallest_limit, seed=recipe.seed)
-    clean, changed = measured(counts, "measure")
-    predictor, quality = fit_predictor(supernet.spec, clean, changed, seed=recipe.seed)
-    report("fit", 1, 2, _known(quality))
-    found = {lesson.counts for lesson in lessons(predictor, SEARCHED, recipe.seed + 1, "search")} - set(counts)
-    clean_found, changed_found = measured(tuple(sorted(found)), "measure found")
-    predictor, quality = fit_predictor(
-        supernet.spec, merged(clean, clean_found), merged(changed, changed_found), seed=recipe.seed
-    )
-    report("fit", 2, 2, _known(quality))
+    genes = sample_genes(spec, smallest=recipe.smallest_limit, seed=recipe.seed)
+    clean, fresh, changed = measured(genes, "measure")
+    predictor = fit_predictor(spec, clean.with_images(fresh), changed, seed=recipe.seed)
+    report("fit", 1, 3, {})
+    found = {lesson.genes for lesson in lessons(predictor, SEARCHED, recipe.seed + 1, "search")} - set(genes)
+    if found:
+        clean, fresh, changed = (
+            before.with_genotypes(more)
+            for before, more in zip(
+                (clean, fresh, changed), measured(tuple(sorted(found)), "measure found"), strict=True
+            )
+        )
+    quality = assess_predictor(spec, clean, fresh, changed, seed=recipe.seed)
+    report("fit", 2, 3, _known(quality))
+    predictor = fit_predictor(spec, clean.with_images(fresh), changed, seed=recipe.seed)
+    report("fit", 3, 3, {})
     teach(
         generator,
         lessons(predictor, LESSONS, recipe.seed + 2, "teach"),
-        labels=supernet.spec.labels,
+        labels=spec.labels,
         seed=recipe.seed,
     )
-    return predictor, quality
+    uncertainty = Uncertainty(accuracy=quality.accuracy_margin, share=quality.share_margin)
+    searcher = replace(_searcher(spec, generator, predictor), uncertainty=uncertainty)
+    elites = illuminate(searcher, tasks, seed=recipe.seed, report=_stage(report, "archive"))
+    return replace(searcher, elites=elites), quality
+
+
+def _searcher(spec: SupernetSpec, generator: Generator, predictor: AccuracyPredictor) -> Searcher:
+    """Without an archive, and sure of its predictions."""
+    sure = Margin(systematic=0.0, per_image=0.0, quantile=0.0)
+    return Searcher(
+        spec=spec,
+        generator=generator,
+        predictor=predictor,
+        uncertainty=Uncertainty(accuracy=sure, share=sure),
+        elites=Elites.none(spec),
+    )
 
 
 def _known(quality: PredictorQuality) -> dict[str, float]:
-    return {name: value for name, value in asdict(quality).items() if value is not None}
+    return {name: value for name, value in asdict(quality).items() if isinstance(value, float)}
 
 
 def _balanced(dataset: Dataset, seed: int) -> Dataset:
-    """At most IMAGES_A_LABEL of each label."""
+    """CHANGED_IMAGES in all, as many of each label where there are enough."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(dataset))
     chosen = np.zeros(len(dataset), bool)
-    for label in np.unique(dataset.y_N):
-        chosen[order[dataset.y_N[order] == label][:IMAGES_A_LABEL]] = True
+    labels = np.unique(dataset.y_N)
+    a_label = math.ceil(CHANGED_IMAGES / len(labels))
+    for label in labels:
+        chosen[order[dataset.y_N[order] == label][:a_label]] = True
     return dataset.take(chosen)
-
-
-def _channels_last(x_NCHW: torch.Tensor) -> torch.Tensor:
-    return x_NCHW.contiguous(memory_format=torch.channels_last)
 
 
 def _stage(report: Report, name: str) -> Callable[[int, int], None]:
@@ -191,5 +220,10 @@ def _some(dataset: Dataset, seed: int) -> NDArray[np.uint8]:
 
 
 def _pixel_moments(dataset: Dataset) -> Moments:
-    x_NCHW = torch.from_numpy(dataset.x_NCHW).float() / 255
-    return Moments(mean_C=x_NCHW.mean((0, 2, 3)), var_C=x_NCHW.var((0, 2, 3)))
+    mean_C, square_C = torch.zeros(3), torch.zeros(3)
+    for part in torch.split(torch.from_numpy(dataset.x_NCHW), 2000):
+        share = len(part) / len(dataset)
+        x_NCHW = part.float() / 255
+        mean_C += share * x_NCHW.mean((0, 2, 3))
+        square_C += share * x_NCHW.square().mean((0, 2, 3))
+    return Moments(mean_C=mean_C, var_C=square_C - mean_C**2)

@@ -24,11 +24,11 @@ BATCH = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
-    """For these labels and this share of the full MACs, the searcher opens so many bricks of each block."""
+    """For these labels and this share of the full MACs, the searcher finds these genes."""
 
     indices: tuple[int, ...]
     limit: float
-    counts: tuple[int, ...]
+    genes: tuple[int, ...]
 
 
 def collect_lessons(
@@ -43,7 +43,7 @@ def collect_lessons(
     """What the searcher finds for random tasks and limits, log-uniform from `smallest` (or what is possible) to 1."""
     rng = np.random.default_rng(seed)
     spec = searcher.spec
-    macs = BrickMacs.of(spec)
+    macs = BrickMacs.of(spec, 0)
     least = max(smallest, 1.02 * macs.of_counts(spec.smallest.counts) / macs.full)
     lessons = []
     for done in range(number):
@@ -51,7 +51,7 @@ def collect_lessons(
         limit = math.exp(rng.uniform(math.log(least), 0))
         tables = CostTables.of(spec, task, macs_only)
         found = searcher.search(task, Budget(macs=Share(fraction=limit)), tables, seed=int(rng.integers(2**31)))
-        lessons.append(Lesson(indices=task.indices, limit=limit, counts=found.genotype.counts))
+        lessons.append(Lesson(indices=task.indices, limit=limit, genes=spec.genes(found.genotype)))
         report(done + 1, number)
     return tuple(lessons)
 
@@ -63,13 +63,15 @@ def teach(generator: Generator, lessons: Sequence[Lesson], *, labels: int, seed:
     for row, lesson in enumerate(lessons):
         task_NL[row, list(lesson.indices)] = 1
     limit_N = torch.tensor([lesson.limit for lesson in lessons])
-    counts_NB = torch.tensor([lesson.counts for lesson in lessons])
-    target_NBM = (counts_NB[:, :, None] > torch.arange(generator.bricks)).float()
+    genes_NG = torch.tensor([lesson.genes for lesson in lessons])
+    target_NBM = (genes_NG[:, 1:, None] > torch.arange(generator.bricks)).float()
     optimizer = torch.optim.AdamW(generator.parameters(), lr=1e-3, weight_decay=1e-2)
     generator.train().requires_grad_(True)
     for _ in range(LESSON_STEPS):
         batch = torch.from_numpy(rng.choice(len(lessons), min(BATCH, len(lessons)), replace=False))
-        loss = F.binary_cross_entropy_with_logits(generator(task_NL[batch], limit_N[batch]), target_NBM[batch])
+        loss = F.binary_cross_entropy_with_logits(
+            generator(task_NL[batch], limit_N[batch], genes_NG[batch, 0]), target_NBM[batch]
+        )
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

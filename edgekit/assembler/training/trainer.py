@@ -1,13 +1,12 @@
-"""Supernet and generator, trained together over random tasks and random limits."""
+"""A supernet trained over random tasks, random genotypes and its image sizes."""
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,61 +16,78 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from edgekit.assembler.generator import BrickMacs, Generator, open_within
-from edgekit.assembler.training.augmentation import augment
+from edgekit.assembler.generator import BrickMacs, open_within
+from edgekit.assembler.training.augmentation import Mixture, mix
 from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from edgekit.assembler.training.curriculum import Curriculum
+from edgekit.assembler.training.curve import Curve
 from edgekit.assembler.training.data import Dataset
+from edgekit.assembler.training.front import LIMITS, FrontPoint, best_sizes, early_front
 from edgekit.assembler.training.recipe import Recipe
+from edgekit.assembler.training.statistics import settle_statistics
+from edgekit.core.errors import BadInputError
 from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.resizing import resized
+from edgekit.supernet.sorting import sort_channels
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.vocabulary import Vocabulary
 
-CHECKPOINT_EVERY = 500
+CHECKPOINT_EVERY, REPORT_EVERY = 500, 50
 AVERAGE_DECAY = 0.9995
-SHARE_ALL_LABELS = 0.3
+SMALL_NETWORKS = 2
 
-Progress = Callable[[int, dict[str, float]], None]
+Progress = Callable[[str, int, dict[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trained:
-    """The averaged weights, in eval mode."""
+class Batch:
+    """Images at the supernet's largest size, their labels, and how each is mixed with its neighbour."""
 
-    supernet: Supernet
-    generator: Generator
+    x_NCHW: Tensor
+    y_N: Tensor
+    mixture: Mixture
 
 
 class Trainer:
     """One training, resumable from `folder`.
 
-    Warm-up: batch statistics, all labels, the full network and one random prefix a step. After it the normalisation is
-    frozen: it is a fixed affine map in training as in use, so every subnet is right without an image at hand. From then on
-    each step draws a task and trains three networks on it: the full one, the generator's choice for the task and a random
-    limit, and a random small one; both small ones distil from the full one (sandwich rule, arXiv 1903.05134).
+    Several processes (`torchrun`) share each batch: they draw alike, and each learns from its slice. The first one alone
+    measures and writes.
+
+    Warm-up: the full network alone, with batch statistics, on all labels, growing through the image sizes. Then its hidden
+    channels are sorted by importance, as in once-for-all networks (arXiv 1908.09791), and the normalisation is frozen: it is a
+    fixed affine map in training as in use, so every subnet is right without an image at hand. From there on each step draws a
+    task and trains the full network and two smaller ones of random genotypes at random image sizes, which distil from the
+    full one (sandwich rule, arXiv 1903.05134).
     """
 
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, train: Dataset, held_out: Dataset, folder: Path) -> None:
-        self.recipe, self.vocabulary, self.folder = recipe, vocabulary, folder
+        self.recipe, self.vocabulary = recipe, vocabulary
+        self.checkpoint, self.curve = folder / "checkpoint-0.safetensors", Curve(path=folder / "curve.jsonl")
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        gpu = torch.cuda.is_available()
+        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpu else "cpu")
         if self.world > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        self.device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu")
+            dist.init_process_group("nccl" if gpu else "gloo", device_id=self.device if gpu else None)
+        if recipe.batch % (2 * self.world * recipe.accumulate):
+            raise BadInputError(
+                f"recipe: a batch of {recipe.batch} cannot be cut into {recipe.accumulate} even parts on each of "
+                f"{self.world} processes",
+                hint=f"make batch a multiple of {2 * self.world * recipe.accumulate}",
+            )
         self.spec = SupernetSpec.from_json(recipe.supernet, labels=len(vocabulary))
-        self.macs = BrickMacs.of(self.spec)
+        self.macs = [BrickMacs.of(self.spec, size) for size in range(len(self.spec.image_sizes))]
         self.curriculum = Curriculum.of(vocabulary, seed=recipe.seed)
 
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             # torch's type stubs do not know `memory_format`.
             self.supernet: Supernet = Supernet(self.spec).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            bricks = max(block.bricks for block in self.spec.blocks)
-            self.generator = Generator(len(vocabulary), len(self.spec.blocks), bricks).to(self.device)
-        self.average = copy.deepcopy(nn.ModuleList([self.supernet, self.generator]))
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=recipe.warmup_learning_rate, betas=(0.9, 0.99))
-        self.images = torch.Generator().manual_seed(recipe.seed * 1000 + self.rank)
+        self.average: Supernet = copy.deepcopy(self.supernet)
+        self.optimizer = self._fresh_optimizer()
+        self.images = torch.Generator().manual_seed(recipe.seed * 1000)
         self.tasks = np.random.default_rng(recipe.seed)
 
         self.x_NCHW = torch.from_numpy(train.x_NCHW).to(self.device)
@@ -86,183 +102,221 @@ class Trainer:
         """Spent on this training so far, in all runs together."""
         return time.monotonic() - self.started
 
-    def run(self, report: Progress, *, resume: bool) -> Trained:
-        """Trains to the end of the recipe; `report(step, figures)` is called a few hundred times."""
-        path = self.folder / f"checkpoint-{self.rank}.safetensors"
-        first = self._resume(path) if resume and path.exists() else 0
-        for step in range(first, self.recipe.steps):
-            figures = self._step(step)
-            done = step + 1
-            if done % CHECKPOINT_EVERY == 0 or done == self.recipe.steps:
-                figures |= self._held_out_accuracy()
-                save_checkpoint(path, self._state(), step=done, seconds=self.seconds)
-                if self.rank == 0:
-                    self._note(done, figures)
-            if self.rank == 0 and (done % 50 == 0 or done == self.recipe.steps):
-                report(done, figures)
-        supernet, generator = copy.deepcopy(self.average)
-        assert isinstance(supernet, Supernet) and isinstance(generator, Generator)  # noqa: S101, PT018
-        return Trained(supernet=supernet.eval(), generator=generator.eval())
+    def run(self, report: Progress, *, resume: bool) -> Supernet:
+        """Trains to the end of the recipe and returns the averaged weights, in eval mode.
 
-    def _resume(self, path: Path) -> int:
-        step, seconds = load_checkpoint(path, self._state())
-        self.started = time.monotonic() - seconds
+        Calls `report(stage, step, figures)` a few hundred times: stage "train" with losses, "front" with early accuracies.
+        Raises BadInputError for a checkpoint that does not fit, and where nothing can be written.
+        """
+        first = self._resume() if resume else 0
+        if self.rank == 0:
+            self.curve.cut(first)
+        for step in range(first, self.recipe.steps):
+            loss_2 = self._step(step)
+            done = step + 1
+            at_checkpoint = done % CHECKPOINT_EVERY == 0 or done == self.recipe.steps
+            if at_checkpoint or done % REPORT_EVERY == 0:
+                full, small = self._mean_of_processes(loss_2).tolist()
+                losses = {"full": full, "small": small}
+                if self.rank == 0:
+                    front = self._keep(done, losses) if at_checkpoint else []
+                    report("train", done, losses)
+                    if front:
+                        report("front", done, {point.name: point.accuracy for point in best_sizes(front)})
+        if self.world > 1:
+            dist.destroy_process_group()
+        return copy.deepcopy(self.average.eval())
+
+    def _keep(self, done: int, losses: dict[str, float]) -> list[FrontPoint]:
+        """The front so far, noted in the curve, and a checkpoint after it: a line too many is cut off on resuming."""
+        front = self._early_front(done - 1)
+        accuracies = {f"acc_{point.name}": point.accuracy for point in front}
+        self.curve.add({"step": done, "seconds": round(self.seconds, 1), **losses, **accuracies})
+        save_checkpoint(self.checkpoint, self._state(), step=done, seconds=self.seconds)
+        return front
+
+    def _early_front(self, step: int) -> list[FrontPoint]:
+        """Before the warm-up ends there is the full network alone, at the size that it is trained at."""
+        warming_up = step < self.recipe.warmup_steps
+        sizes = [self._largest_size(step)] if warming_up else range(len(self.spec.image_sizes))
+        limits = () if warming_up else LIMITS
+        return early_front(self.average.eval(), self.held_x_NCHW, self.held_y_N, sizes=sizes, limits=limits)
+
+    def _resume(self) -> int:
+        """The step to go on from; 0 where there is no checkpoint."""
+        step = 0
+        if self.checkpoint.exists():
+            step, seconds = load_checkpoint(self.checkpoint, self._state())
+            self.started = time.monotonic() - seconds
+        if self.world > 1:
+            ends = torch.tensor([step, -step], device=self.device)
+            dist.all_reduce(ends, dist.ReduceOp.MAX)
+            if ends.sum() != 0:
+                raise BadInputError(
+                    f"not every process finds the same checkpoint at {self.checkpoint}",
+                    hint="name an output folder, with -o, that all machines share",
+                )
         return step
 
-    def _step(self, step: int) -> dict[str, float]:
+    def _step(self, step: int) -> Tensor:
+        """`loss_2` of this process's images: of the full network, and the mean of the smaller ones."""
         recipe = self.recipe
         warming_up = step < recipe.warmup_steps
         if step == recipe.warmup_steps:
-            self._agree_on_statistics()
+            self._end_warmup()
         self.supernet.train(warming_up)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
 
-        indices = self.curriculum.draw(self.tasks, all_labels=1.0 if warming_up else SHARE_ALL_LABELS)
-        x_NCHW, y_N = self._draw_images(indices)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            teacher_NK = self.supernet(x_NCHW, self.spec.full)
-            loss_full = F.cross_entropy(teacher_NK, y_N, label_smoothing=recipe.label_smoothing)
-            torch.autograd.backward(loss_full)
-            teacher_NK = teacher_NK.detach()
-            loss_random = self._distilled(self.supernet(x_NCHW, self._random_genotype()), teacher_NK, y_N, indices)
-            torch.autograd.backward(loss_random)
-            figures = {"full": loss_full.item(), "random": loss_random.item()}
-            if not warming_up:
-                loss_generated = self._generated(x_NCHW, y_N, teacher_NK, indices)
-                torch.autograd.backward(loss_generated)
-                figures["generated"] = loss_generated.item()
-        self._share_gradients()
+        indices = self.curriculum.draw(self.tasks, all_labels=1.0 if warming_up else recipe.all_labels)
+        largest = self._largest_size(step)
+        full = self.spec.genotype((largest, *self.spec.most_genes[1:]))
+        small = [] if warming_up else [self._random_genotype() for _ in range(SMALL_NETWORKS)]
+        drawn_N, changes_NR = self._draw(indices)
+        mixing = tuple(self.tasks.random(4).tolist()) if self.tasks.random() < recipe.augmentation.mix else None
+        loss_2 = torch.zeros(2, device=self.device)
+        for part in range(recipe.accumulate):
+            chosen = self._slice(part, of=recipe.accumulate)
+            loss_2 += self._learn(self._batch(drawn_N[chosen], changes_NR[chosen], mixing), indices, full, small)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        # A brick may be closed, but then on every process: they draw alike.
+        self._share([parameter.grad for parameter in parameters if parameter.grad is not None])
         nn.utils.clip_grad_norm_(parameters, 5.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._move_average(0.0 if warming_up else AVERAGE_DECAY)
-        return figures
+        return loss_2 / recipe.accumulate
 
-    def _generated(self, x_NCHW: Tensor, y_N: Tensor, teacher_NK: Tensor, indices: tuple[int, ...]) -> Tensor:
-        """Loss of the generator's choice, with straight-through gates and the penalty above the limit."""
-        limit = self._draw_limit(self.recipe.largest_limit)
-        task = torch.zeros(1, len(self.vocabulary), device=self.device)
-        task[0, list(indices)] = 1
-        z_BM = self.generator(task, torch.tensor([limit], device=self.device))[0]
-        noise = torch.from_numpy(self.tasks.logistic(0, 0.7, (z_BM.shape[0], 1))).float().to(self.device)
-        counts = open_within((z_BM.detach() + noise).cpu().numpy(), self.spec, self.macs, limit)
-        soft_BM = torch.sigmoid(z_BM)
-        straight = 1 + soft_BM - soft_BM.detach()
-        gates = [straight[block, :count] for block, count in enumerate(counts)]
-        logits = self.supernet(x_NCHW, Genotype.prefix(counts), gates=gates)
-        per_brick = torch.tensor(self.macs.per_brick, device=self.device)[:, None] / self.macs.full
-        over = (soft_BM * per_brick).sum() + self.macs.fixed / self.macs.full - limit
-        return self._distilled(logits, teacher_NK, y_N, indices) + F.relu(over) ** 2
+    def _end_warmup(self) -> None:
+        sort_channels(self.supernet)
 
-    def _distilled(self, z_NK: Tensor, teacher_NK: Tensor, y_N: Tensor, indices: tuple[int, ...]) -> Tensor:
+        def draw() -> Tensor:
+            drawn_N, changes_NR = self._draw(tuple(range(len(self.vocabulary))))
+            chosen = self._slice(0, of=1)
+            return self._batch(drawn_N[chosen], changes_NR[chosen], None).x_NCHW
+
+        settle_statistics(self.supernet, draw)
+        self.average.load_state_dict(self.supernet.state_dict())
+        # The moments of the old one belong to channels in another order.
+        self.optimizer = self._fresh_optimizer()
+
+    def _slice(self, part: int, *, of: int) -> slice:
+        """Of a drawn batch, one part of what this process learns from."""
+        share = self.recipe.batch // self.world // of
+        first = (self.rank * of + part) * share
+        return slice(first, first + share)
+
+    def _learn(self, batch: Batch, indices: tuple[int, ...], full: Genotype, small: list[Genotype]) -> Tensor:
+        """Adds the gradients of one part of a step's batch and returns its `loss_2`."""
+        teacher_NK = self._answer(batch, full)
+        loss_full = self._cross_entropy(teacher_NK, batch, range(len(self.vocabulary)))
+        torch.autograd.backward(loss_full / self.recipe.accumulate)
+        teacher_NK = teacher_NK.detach()
+        loss_small = torch.zeros((), device=self.device)
+        for genotype in small:
+            loss = self._distilled(self._answer(batch, genotype), teacher_NK, batch, indices) / len(small)
+            torch.autograd.backward(loss / self.recipe.accumulate)
+            loss_small += loss.detach()
+        return torch.stack([loss_full.detach(), loss_small])
+
+    def _answer(self, batch: Batch, genotype: Genotype) -> Tensor:
+        """Logits `z_NK` in float32; computed in bfloat16 on a GPU, whose range is float32's, so that no loss need be scaled."""
+        x_NCHW = resized(batch.x_NCHW, self.spec.image_size_of(genotype)).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            z_NK: Tensor = self.supernet(x_NCHW, genotype)
+        return z_NK.float()
+
+    def _distilled(self, z_NK: Tensor, teacher_NK: Tensor, batch: Batch, indices: tuple[int, ...]) -> Tensor:
         """Half the task alone (its rows, its labels), half the teacher's answer over the whole vocabulary."""
-        rows = torch.tensor(indices, device=self.device)
-        task_loss = F.cross_entropy(
-            z_NK[:, rows], torch.searchsorted(rows, y_N), label_smoothing=self.recipe.label_smoothing
-        )
-        teacher_NK, z_NK = teacher_NK.float(), z_NK.float()
+        task_loss = self._cross_entropy(z_NK, batch, indices)
         imitation = F.kl_div(z_NK.log_softmax(1), teacher_NK.log_softmax(1), reduction="batchmean", log_target=True)
         return 0.5 * task_loss + imitation
 
-    def _draw_images(self, indices: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """One batch of the task's labels, rarer labels drawn more often than they occur (by the root of their share)."""
+    def _cross_entropy(self, z_NK: Tensor, batch: Batch, indices: Sequence[int]) -> Tensor:
+        """Over the given rows of the head; each image weighs its own label and its neighbour's."""
+        rows = torch.tensor(indices, device=self.device)
+        z_NR, y_N = z_NK[:, rows], torch.searchsorted(rows, batch.y_N)
+        smoothing, share = self.recipe.label_smoothing, batch.mixture.share
+        own = F.cross_entropy(z_NR, y_N, label_smoothing=smoothing)
+        if share == 1.0:
+            return own
+        return share * own + (1 - share) * F.cross_entropy(z_NR, Mixture.neighbours(y_N), label_smoothing=smoothing)
+
+    def _draw(self, indices: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Which images of the task's labels make the batch of all processes, and how each is changed.
+
+        Rarer labels are drawn more often than they occur (by the root of their share).
+        """
         asked = torch.zeros(len(self.vocabulary))
         asked[list(indices)] = 1
-        drawn = torch.multinomial(self.weight_N * asked[self.y_N], self.recipe.batch, True, generator=self.images)
-        x_NCHW = self.x_NCHW[drawn.to(self.device)].float() / 255
-        x_NCHW = augment(x_NCHW, self.images).contiguous(memory_format=torch.channels_last)
-        return x_NCHW, self.y_N[drawn].to(self.device)
+        drawn_N = torch.multinomial(self.weight_N * asked[self.y_N], self.recipe.batch, True, generator=self.images)
+        return drawn_N, self.recipe.augmentation.draw(self.recipe.batch, self.images)
 
-    def _draw_limit(self, largest: float) -> float:
-        return math.exp(self.tasks.uniform(math.log(self.recipe.smallest_limit), math.log(largest)))
+    def _batch(self, drawn_N: Tensor, changes_NR: Tensor, mixing: tuple[float, float, float, float] | None) -> Batch:
+        x_NCHW = self.x_NCHW[drawn_N.to(self.device)].float() / 255
+        x_NCHW = self.recipe.augmentation.change(x_NCHW, changes_NR)
+        x_NCHW, mixture = (x_NCHW, Mixture()) if mixing is None else mix(x_NCHW, mixing)
+        return Batch(x_NCHW=x_NCHW, y_N=self.y_N[drawn_N].to(self.device), mixture=mixture)
+
+    def _largest_size(self, step: int) -> int:
+        """Index of the image size that the full network is trained at."""
+        ends = np.cumsum(self.recipe.size_shares) * self.recipe.steps
+        return min(int(np.searchsorted(ends, step, side="right")), len(ends) - 1)
 
     def _random_genotype(self) -> Genotype:
-        """Random numbers of bricks inside a random limit, biased to small ones."""
+        """Random numbers of bricks inside a random limit at a random image size."""
+        size = int(self.tasks.integers(len(self.spec.image_sizes)))
         bricks = max(block.bricks for block in self.spec.blocks)
         falling = np.sort(self.tasks.random((len(self.spec.blocks), bricks)))[:, ::-1]
         favoured = falling + self.tasks.normal(0, 0.3, (len(self.spec.blocks), 1))
-        return Genotype.prefix(
-            open_within(favoured, self.spec, self.macs, self._draw_limit(self.recipe.largest_limit / 2))
-        )
+        least = self.macs[size].of_counts(self.spec.smallest.counts) / self.macs[size].full
+        high = math.log(self.recipe.largest_limit)
+        low = min(high, math.log(max(self.recipe.smallest_limit, least)))
+        limit = math.exp(self.tasks.uniform(low, high))
+        return self.spec.genotype((size, *open_within(favoured, self.spec, self.macs[size], limit)))
 
     def _learning_rate(self, step: int) -> float:
         """A linear start and half a cosine, once for the warm-up and once, lower, for the joint training."""
         recipe = self.recipe
         if step < recipe.warmup_steps:
-            peak, done, start = recipe.warmup_learning_rate, step / recipe.warmup_steps, 0.05
-            floor = 0.1
+            peak, start, floor = recipe.warmup_learning_rate, 0.05, 0.1
+            done = step / recipe.warmup_steps
         else:
-            peak, done, start = (
-                recipe.learning_rate,
-                (step - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps),
-                0.03,
-            )
-            floor = 0.0
+            peak, start, floor = recipe.learning_rate, 0.03, 0.0
+            done = (step - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps)
         return peak * min(1.0, (done + 1e-3) / start) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
-    def _parameter_groups(self) -> list[dict[str, object]]:
-        parameters = [*self.supernet.named_parameters(), *self.generator.named_parameters()]
-        weights = [parameter for _, parameter in parameters if parameter.ndim > 2]
-        others = [parameter for _, parameter in parameters if parameter.ndim <= 2]
-        return [
-            {"params": weights, "weight_decay": self.recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        parameters = list(self.supernet.parameters())
+        groups: list[dict[str, object]] = [
+            {"params": [weight for weight in parameters if weight.ndim > 2], "weight_decay": self.recipe.weight_decay},
+            {"params": [other for other in parameters if other.ndim <= 2], "weight_decay": 0.0},
         ]
+        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.99))
 
     @torch.no_grad()
     def _move_average(self, decay: float) -> None:
-        current: list[Tensor] = [*self.supernet.parameters(), *self.generator.parameters()]
+        current: list[Tensor] = list(self.supernet.parameters())
         torch._foreach_lerp_(list(self.average.parameters()), current, 1 - decay)
         if decay == 0.0:
-            for mine, theirs in zip(self.average[0].buffers(), self.supernet.buffers(), strict=True):
+            for mine, theirs in zip(self.average.buffers(), self.supernet.buffers(), strict=True):
                 mine.copy_(theirs)
 
-    def _share_gradients(self) -> None:
+    def _share(self, gradients: list[Tensor]) -> None:
+        """Each becomes its mean over processes: in one message, which costs less than one each."""
+        if self.world > 1:
+            flat = self._mean_of_processes(torch.cat([gradient.flatten() for gradient in gradients]))
+            parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view(gradient.shape))
+
+    def _mean_of_processes(self, mine: Tensor) -> Tensor:
         if self.world == 1:
-            return
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                # A brick may be closed on every process alike: the draw of tasks and genotypes is the same on all.
-                if parameter.grad is not None:
-                    dist.all_reduce(parameter.grad)
-                    parameter.grad /= self.world
-
-    def _agree_on_statistics(self) -> None:
-        if self.world == 1:
-            return
-        for buffer in self.supernet.buffers():
-            if buffer.is_floating_point():
-                dist.all_reduce(buffer)
-                buffer /= self.world
-        for mine, agreed in zip(self.average[0].buffers(), self.supernet.buffers(), strict=True):
-            mine.copy_(agreed)
-
-    @torch.no_grad()
-    def _held_out_accuracy(self) -> dict[str, float]:
-        """Of the averaged supernet, all labels: in full, and by first bricks at two limits."""
-        supernet = self.average[0].eval()
-        bricks = max(block.bricks for block in self.spec.blocks)
-        order = -np.arange(bricks, dtype=float)[None].repeat(len(self.spec.blocks), 0)
-        genotypes = {"acc_100": self.spec.full} | {
-            f"acc_{limit:g}": Genotype.prefix(open_within(order, self.spec, self.macs, limit / 100))
-            for limit in (12.5, 25)
-        }
-        return {name: self._accuracy(supernet, genotype) for name, genotype in genotypes.items()}
-
-    def _accuracy(self, supernet: nn.Module, genotype: Genotype) -> float:
-        right = 0
-        for x_NCHW, y_N in zip(torch.split(self.held_x_NCHW, 500), torch.split(self.held_y_N, 500), strict=True):
-            x_NCHW = (x_NCHW.float() / 255).contiguous(memory_format=torch.channels_last)
-            right += int((supernet(x_NCHW, genotype).argmax(1) == y_N).sum())
-        return right / len(self.held_y_N)
-
-    def _note(self, done: int, figures: dict[str, float]) -> None:
-        record = {"step": done, "seconds": round(self.seconds, 1), **figures}
-        with (self.folder / "curve.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            return mine
+        total = mine.clone()
+        dist.all_reduce(total)
+        return total / self.world
 
     def _state(self) -> TrainingState:
-        modules = {"supernet": self.supernet, "generator": self.generator, "average": self.average}
+        modules = {"supernet": self.supernet, "average": self.average}
         return TrainingState(modules=modules, optimizer=self.optimizer, images=self.images, tasks=self.tasks)

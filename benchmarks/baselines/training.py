@@ -1,0 +1,135 @@
+"""The training that the trained baselines share: the supernet's recipe, for the images of one task."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from edgekit.assembler.training.augmentation import Augmentation, Mixture, mix
+from edgekit.assembler.training.data import Dataset
+from edgekit.assembler.training.recipe import Recipe
+from edgekit.supernet.resizing import resized
+from edgekit.supernet.subnet import Subnet
+from edgekit.tasks.task import Task
+
+RISE = 0.03  # share of the training in which the learning rate rises
+LARGEST_GRADIENT = 5.0
+
+Done = Callable[[int, float], float]
+"""From the steps taken and the seconds since the first to the share of the training that is done, at least 1 at its end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Images:
+    """Images `x_NCHW` uint8 and the output `y_N` that is right for each."""
+
+    x_NCHW: Tensor
+    y_N: Tensor
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Images:
+        return cls(x_NCHW=torch.from_numpy(dataset.x_NCHW), y_N=torch.from_numpy(dataset.y_N))
+
+    def for_task(self, task: Task) -> Images:
+        """Those of a classification's labels."""
+        indices = torch.tensor(task.indices)
+        chosen = torch.isin(self.y_N, indices)
+        return Images(x_NCHW=self.x_NCHW[chosen], y_N=torch.searchsorted(indices, self.y_N[chosen]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """How a network learns: AdamW with one cosine of peak `learning_rate`, and the supernet's changes of images."""
+
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    augmentation: Augmentation
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, learning_rate: float) -> Course:
+        return cls(
+            batch=recipe.batch,
+            learning_rate=learning_rate,
+            weight_decay=recipe.weight_decay,
+            label_smoothing=recipe.label_smoothing,
+            augmentation=recipe.augmentation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """A network of one task, what it took to train, and what it costs."""
+
+    subnet: Subnet
+    image_size: int
+    steps: int
+    seconds: float
+
+
+class Training:
+    """One network's training, step by step; `answer` gives its logits in training."""
+
+    def __init__(
+        self, network: nn.Module, answer: Callable[[Tensor], Tensor], images: Images, course: Course, *, seed: int
+    ) -> None:
+        self.network, self.answer, self.images, self.course = network, answer, images, course
+        self.drawn = torch.Generator().manual_seed(seed)
+        self.mixed = np.random.default_rng(seed)
+        self.weight_N = torch.bincount(images.y_N).float().clamp_min(1).rsqrt()[images.y_N]
+        parameters = list(network.parameters())
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [weight for weight in parameters if weight.ndim > 2], "weight_decay": course.weight_decay},
+                {"params": [other for other in parameters if other.ndim <= 2], "weight_decay": 0.0},
+            ],
+            betas=(0.9, 0.99),
+        )
+
+    def run(self, done: Done, *, image_size: int) -> int:
+        """Trains until it is done; the number of steps."""
+        started, steps = time.perf_counter(), 0
+        while (share := done(steps, time.perf_counter() - started)) < 1:
+            self.step(share, image_size=image_size)
+            steps += 1
+        return steps
+
+    def step(self, done: float, *, image_size: int) -> float:
+        """One batch at a place of the training from 0 to 1; its loss."""
+        course = self.course
+        for group in self.optimizer.param_groups:
+            group["lr"] = course.learning_rate * min(1.0, (done + 1e-3) / RISE) * 0.5 * (1 + math.cos(math.pi * done))
+        chosen = torch.multinomial(self.weight_N, course.batch, True, generator=self.drawn)
+        x_NCHW = self.images.x_NCHW[chosen].float() / 255
+        x_NCHW = course.augmentation.change(x_NCHW, course.augmentation.draw(course.batch, self.drawn))
+        mixing = tuple(self.mixed.random(4).tolist()) if self.mixed.random() < course.augmentation.mix else None
+        x_NCHW, mixture = (x_NCHW, Mixture()) if mixing is None else mix(x_NCHW, mixing)
+        z_NK = self.answer(resized(x_NCHW, image_size).contiguous(memory_format=torch.channels_last))
+        y_N = self.images.y_N[chosen]
+        loss = mixture.share * self._cross_entropy(z_NK, y_N)
+        if mixture.share < 1:
+            loss = loss + (1 - mixture.share) * self._cross_entropy(z_NK, Mixture.neighbours(y_N))
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _cross_entropy(self, z_NK: Tensor, y_N: Tensor) -> Tensor:
+        return F.cross_entropy(z_NK, y_N, label_smoothing=self.course.label_smoothing)
+
+
+def for_seconds(seconds: float) -> Done:
+    return lambda _steps, elapsed_s: elapsed_s / seconds
+
+
+def for_steps(number: int) -> Done:
+    return lambda steps, _elapsed_s: steps / number

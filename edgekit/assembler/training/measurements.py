@@ -1,0 +1,144 @@
+"""What a trained supernet answers rightly: (task, genotype) pairs on images that trained nothing, and on changed ones that did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgekit.assembler.generator import BrickMacs, open_within
+from edgekit.assembler.predictor import answers_of
+from edgekit.assembler.training.curriculum import Curriculum
+from edgekit.supernet.resizing import resized
+from edgekit.supernet.spec import SupernetSpec
+from edgekit.supernet.subnet import task_probabilities
+from edgekit.supernet.supernet import Supernet
+from edgekit.tasks.task import Task, TaskKind
+
+GENOTYPES, TASKS = 420, 320
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurements:
+    """`right_PTL`: how many images of label l genotype p answers rightly on task t; `both_PTL`: how many of these the full
+    supernet answers rightly too. `full_right_TL` are the full supernet's own, `images_L` all that there are."""
+
+    genes: tuple[tuple[int, ...], ...]
+    full_genes: tuple[int, ...]
+    tasks: tuple[Task, ...]
+    right_PTL: Tensor
+    both_PTL: Tensor
+    full_right_TL: Tensor
+    images_L: Tensor
+
+    def part(self, genotypes: Sequence[int], tasks: Sequence[int]) -> Measurements:
+        """Of some genotypes on some tasks, by index."""
+        return replace(
+            self,
+            genes=tuple(self.genes[index] for index in genotypes),
+            tasks=tuple(self.tasks[index] for index in tasks),
+            right_PTL=self.right_PTL[list(genotypes)][:, list(tasks)],
+            both_PTL=self.both_PTL[list(genotypes)][:, list(tasks)],
+            full_right_TL=self.full_right_TL[list(tasks)],
+        )
+
+    def with_genotypes(self, others: Measurements) -> Measurements:
+        """Those of other genotypes on the same tasks and images added."""
+        return replace(
+            self,
+            genes=self.genes + others.genes,
+            right_PTL=torch.cat([self.right_PTL, others.right_PTL]),
+            both_PTL=torch.cat([self.both_PTL, others.both_PTL]),
+        )
+
+    def with_images(self, others: Measurements) -> Measurements:
+        """The counts on other images added, of the same genotypes on the same tasks."""
+        return replace(
+            self,
+            right_PTL=self.right_PTL + others.right_PTL,
+            both_PTL=self.both_PTL + others.both_PTL,
+            full_right_TL=self.full_right_TL + others.full_right_TL,
+            images_L=self.images_L + others.images_L,
+        )
+
+
+def sample_genes(spec: SupernetSpec, *, smallest: float, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Genes over the whole range of sizes, more of the small ones; the full and the smallest are there."""
+    rng = np.random.default_rng(seed)
+    macs = [BrickMacs.of(spec, size) for size in range(len(spec.image_sizes))]
+    bricks = max(block.bricks for block in spec.blocks)
+    found = {spec.most_genes: None, spec.least_genes: None}
+    for _ in range(50 * GENOTYPES):
+        if len(found) >= GENOTYPES:
+            break
+        falling = np.sort(rng.random((len(spec.blocks), bricks)))[:, ::-1] + rng.normal(0, 0.3, (len(spec.blocks), 1))
+        limit = math.exp(rng.uniform(math.log(smallest), 0))
+        size = int(rng.integers(len(spec.image_sizes)))
+        found[(size, *open_within(falling, spec, macs[size], limit))] = None
+    return tuple(found)
+
+
+def sample_tasks(curriculum: Curriculum, *, seed: int) -> tuple[Task, ...]:
+    """Tasks of the curriculum, a third of them asked as presence or with `other`, and the one of all labels."""
+    rng = np.random.default_rng(seed)
+    tasks = []
+    for number in range(TASKS):
+        kind = TaskKind.PRESENCE if number % 6 == 4 else TaskKind.CLASSIFY
+        tasks.append(Task(kind=kind, indices=curriculum.draw(rng), other=number % 6 == 5, text=""))
+    return (*tasks, Task(indices=tuple(range(len(curriculum.vocabulary))), text=""))
+
+
+@torch.no_grad()
+def measure(
+    supernet: Supernet,
+    genes: tuple[tuple[int, ...], ...],
+    tasks: tuple[Task, ...],
+    x_NCHW: Tensor,
+    y_N: Tensor,
+    report: Callable[[int, int], None],
+) -> Measurements:
+    """Runs every genotype once over the images, at its image size; all tasks are answered from the same logits."""
+    spec = supernet.spec
+    at_size = [_channels_last(resized(x_NCHW, size)) for size in spec.image_sizes]
+
+    def right_of(genes_of_one: tuple[int, ...]) -> Tensor:
+        genotype = spec.genotype(genes_of_one)
+        z_NL = torch.cat([supernet(batch, genotype) for batch in torch.split(at_size[genes_of_one[0]], 500)]).float()
+        return torch.stack([right_answers(z_NL, y_N, task) for task in tasks])
+
+    whole = torch.int16 if len(y_N) < 2**15 else torch.int32  # hundreds of genotypes x tasks x labels
+
+    def by_label(right_TN: Tensor) -> Tensor:
+        return torch.zeros(len(tasks), spec.labels, dtype=whole).index_add(1, y_N, right_TN.to(whole))
+
+    full_right_TN = right_of(spec.most_genes)
+    counts = []
+    for number, genes_of_one in enumerate(genes):
+        right_TN = right_of(genes_of_one)
+        counts.append((by_label(right_TN), by_label(right_TN & full_right_TN)))
+        report(number + 1, len(genes))
+    right, both = zip(*counts, strict=True)
+    return Measurements(
+        genes=genes,
+        full_genes=spec.most_genes,
+        tasks=tasks,
+        right_PTL=torch.stack(right),
+        both_PTL=torch.stack(both),
+        full_right_TL=by_label(full_right_TN),
+        images_L=y_N.bincount(minlength=spec.labels),
+    )
+
+
+def _channels_last(x_NCHW: Tensor) -> Tensor:
+    return x_NCHW.contiguous(memory_format=torch.channels_last)
+
+
+def right_answers(z_NL: Tensor, y_N: Tensor, task: Task) -> Tensor:
+    """Which images of labels that the task knows are answered rightly from logits over the whole vocabulary."""
+    answers_L, _ = answers_of(task, z_NL.shape[1])
+    right: Tensor = answers_L[y_N] == task_probabilities(z_NL, task).argmax(1)
+    return right

@@ -1,0 +1,244 @@
+"""One build for several latency limits: a file with a signature for each, whose networks share weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.budget import Budget
+from edgekit.core.errors import InfeasibleError, UsageError
+from edgekit.core.quantity import Evidence, Quantity
+from edgekit.core.records import sha256_of, whole_folder, write_bytes, write_json
+from edgekit.devices.cost_model import CostModel, load_cost_model
+from edgekit.pipeline.build import (
+    MIN_INT8_AGREEMENT,
+    Made,
+    calibration_pictures,
+    figures_of,
+    kept_outputs,
+    make,
+    write_records,
+)
+from edgekit.pipeline.examples import LearntHead
+from edgekit.pipeline.plan import BuildPlan, plan
+from edgekit.pipeline.predict import MODEL_FILE
+from edgekit.pipeline.result import REPORT_SCHEMA, Figure
+from edgekit.pipeline.stages import Stages
+from edgekit.report.variants_card import write_variants_card
+
+_HINT = "give latency limits such as 4,8,16ms"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VariantsPlan:
+    """The plan of a build and, by the variant's name, the latency limits (ms) that take turns in its budget."""
+
+    plan: BuildPlan
+    limits_ms: Mapping[str, float]
+
+    def of(self, name: str) -> BuildPlan:
+        return replace(self.plan, budget=replace(self.plan.budget, latency_ms=self.limits_ms[name]))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.plan.to_json(), "variants": dict(self.limits_ms)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """One network of the file; `name` is that of its signature, `learnt` its head for own classes."""
+
+    name: str
+    genotype: str
+    image_size: int
+    figures: tuple[Figure, ...]
+    learnt: LearntHead | None
+
+    def figure(self, name: str) -> Quantity:
+        """Raises KeyError for a figure that the report does not have."""
+        return {figure.name: figure.quantity for figure in self.figures}[name]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "genotype": self.genotype,
+            "image_size": self.image_size,
+            "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
+            **({"own_classes": self.learnt.to_json()} if self.learnt else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VariantsResult:
+    """A finished build; `variants` begin with the fastest. `figures` are of the one file. `stages_s` are wall seconds."""
+
+    folder: Path
+    plan: VariantsPlan
+    labels: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    figures: tuple[Figure, ...]
+    stages_s: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": REPORT_SCHEMA,
+            "folder": str(self.folder),
+            "plan": self.plan.to_json(),
+            "labels": list(self.labels),
+            "variants": [variant.to_json() for variant in self.variants],
+            "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
+            "stages_s": {name: round(seconds, 3) for name, seconds in self.stages_s.items()},
+        }
+
+
+def parse_variants(text: str) -> dict[str, float]:
+    """`4,8,16ms` or `4ms, 8ms` as limits in ms by name, the least first. Raises UsageError."""
+    *_, last = items = [item.strip() for item in text.split(",")]
+    if not last.endswith("ms"):
+        raise UsageError(f'variants: "{text}" does not end in the unit ms', hint=_HINT)
+    limits: dict[str, float] = {}
+    for item in items:
+        try:
+            limit = float(item.removesuffix("ms"))
+        except ValueError as error:
+            raise UsageError(f'variants: "{item}" is not a number of ms', hint=_HINT) from error
+        name = f"{limit:.12g}ms"
+        if name in limits:
+            raise UsageError(f"variants: {name} stands there twice", hint="name each limit once")
+        limits[name] = limit
+    return dict(sorted(limits.items(), key=lambda named: named[1]))
+
+
+def plan_variants(*, variants: str, budget: Budget | None = None, **inputs: Any) -> VariantsPlan:
+    """`inputs` are those of `plan`. Raises UsageError also where the budget has a latency limit of its own."""
+    if budget is not None and budget.latency_ms is not None:
+        raise UsageError("a build of variants has several latency limits, and not another one", hint=_HINT)
+    if inputs.get("genotype") is not None:
+        raise UsageError("one genotype makes no variants", hint="leave out --genotype or --variants")
+    if inputs.get("examples") is not None:
+        raise UsageError(
+            "variants share one head, and own classes need one each", hint="build them one after the other"
+        )
+    limits = parse_variants(variants)
+    for limit in limits.values():
+        Budget(latency_ms=limit)  # refuses what is no limit
+    return VariantsPlan(plan=plan(budget=budget, **inputs), limits_ms=limits)
+
+
+def build_variants(
+    *,
+    variants: str,
+    output: Path | str,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda _stage: None,
+    **inputs: Any,
+) -> VariantsResult:
+    """Builds the best network for every limit of `variants`, such as `4,8,16ms`, into one file in the folder `output`.
+
+    Each is the network that `build` makes for that latency limit, and computes the same bit for bit. `inputs` are those of
+    `plan`; limits of size, memory and accuracy hold for each network alone. Raises what `build` raises, and UsageError for
+    a wrong list; an InfeasibleError names the variant.
+    """
+    stages = Stages(progress)
+    with stages.stage("plan"):
+        planned = plan_variants(variants=variants, **inputs)
+        cost_model = load_cost_model(planned.plan.target)
+    place = Path(output)
+    with whole_folder(place, overwrite=overwrite, marker="report.json") as folder:
+        made = _make_all(planned, cost_model, folder, stages)
+        with stages.stage("merge"):
+            path = _merge(made, folder)
+        with stages.stage("verify"):
+            verifications = {name: _verify(one, path, name) for name, one in made.items()}
+        with stages.stage("profile"):
+            found = tuple(_variant(name, planned.of(name), one, cost_model) for name, one in made.items())
+            figures = _size_figures(path, made)
+        with stages.stage("report"):
+            result = VariantsResult(
+                folder=place,
+                plan=planned,
+                labels=next(iter(made.values())).model.labels,
+                variants=found,
+                figures=figures,
+                stages_s=stages.seconds,
+            )
+            kept: dict[str, NDArray[np.float32]] = {}
+            for name, one in made.items():
+                kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one, path, name)
+                shutil.rmtree(one.artifact.path.parent)
+            write_json(folder / "plan.json", planned.to_json())
+            write_records(folder, planned.plan, result.labels, kept, stages)
+            record = result.to_json()
+            for variant in record["variants"]:
+                variant["verification"] = verifications[variant["name"]]
+            write_variants_card(folder / "card.md", record, model_card=planned.plan.model.card)
+            record["sha256"] = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
+            write_json(folder / "report.json", record)
+    return result
+
+
+def _make_all(planned: VariantsPlan, cost_model: CostModel, folder: Path, stages: Stages) -> dict[str, Made]:
+    """By name, each with its own file in a folder of its name."""
+    with stages.stage("load"):
+        from edgekit.assembler.assembler import Assembler
+
+        assembler = Assembler.load(planned.plan.model)
+        x_NHWC = calibration_pictures(planned.plan)
+    made = {}
+    for name in planned.limits_ms:
+        try:
+            made[name] = make(planned.of(name), assembler, cost_model, x_NHWC, folder / name, stages)
+        except InfeasibleError as error:
+            raise InfeasibleError(f"variant {name}: {error.message}", hint=error.hint) from error
+    return made
+
+
+def _merge(made: Mapping[str, Made], folder: Path) -> Path:
+    """The slowest and best first: it answers programs that ask for no variant."""
+    from edgekit.exporters.merge import merge
+    from edgekit.exporters.metadata import with_labels
+
+    parts = {name: made[name].artifact.path.read_bytes() for name in reversed(list(made))}
+    labels = next(iter(made.values())).model.labels
+    write_bytes(folder / MODEL_FILE, with_labels(merge(parts), labels))
+    return folder / MODEL_FILE
+
+
+def _verify(made: Made, path: Path, name: str) -> dict[str, Any]:
+    from edgekit.exporters.verify import verify
+
+    merged = replace(made.artifact, path=path, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+    passed = verify(made.model, merged, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT, signature=name)
+    return {**passed.to_json(), "slice_difference": made.slice_difference}
+
+
+def _variant(name: str, planned: BuildPlan, made: Made, cost_model: CostModel) -> Variant:
+    figures = [figure for figure in figures_of(planned, made, cost_model) if not figure.name.startswith("size")]
+    alone = _counted(made.artifact.size_bytes, "bytes", "counted in a file of this variant alone")
+    return Variant(
+        name=name,
+        genotype=str(made.assembly.genotype),
+        image_size=made.model.preprocessing.height,
+        figures=(*figures, Figure(name="size alone", quantity=alone)),
+        learnt=made.learnt,
+    )
+
+
+def _size_figures(path: Path, made: Mapping[str, Made]) -> tuple[Figure, ...]:
+    together = path.stat().st_size
+    apart = sum(one.artifact.size_bytes for one in made.values())
+    quantities = {
+        "size": _counted(together, "bytes", f"counted in {path.name}"),
+        "size apart": _counted(apart, "bytes", "counted in a file for each variant"),
+        "size saved": _counted(1 - together / apart, "fraction", "1 - size / size apart"),
+    }
+    return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
+
+
+def _counted(value: float, unit: str, source: str) -> Quantity:
+    return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=source)
