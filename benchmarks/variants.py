@@ -15,17 +15,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from harness import Table, absent, bars, load_assembler, open_model, options_of, publish
+from harness import Table, absent, bars, open_model, options_of, publish
 
+from edgekit.assembler.assembler import Assembler
 from edgekit.core.budget import Budget
+from edgekit.devices.cost_model import load_cost_model
+from edgekit.devices.target import Target, parse_target
 from edgekit.exporters.flatbuffer import unpack
 from edgekit.exporters.merge import overlay
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.pipeline.build import build
+from edgekit.pipeline.build import build, price
 from edgekit.pipeline.predict import MODEL_FILE
 from edgekit.pipeline.variants import build_variants
 from edgekit.supernet.storage import SupernetFolder
@@ -56,10 +60,10 @@ def loaded(path: Path, signature: str | None, runs: int) -> dict[str, float]:
     return {key: median(record[key] for record in records) for key in records[0]}
 
 
-def limits_of(model: SupernetFolder, task: str) -> dict[str, float]:
+def limits_of(model: SupernetFolder, task: str, target: Target) -> dict[str, float]:
     """By name, in ms, with three digits."""
-    assembler, cost_of = load_assembler(model)
-    full_ms = assembler.tables(parse_task(task, model.vocabulary), cost_of).full.latency_ms
+    cost_of = partial(price, load_cost_model(target), target.precision)
+    full_ms = Assembler.load(model).tables(parse_task(task, model.vocabulary), cost_of).full.latency_ms
     return {f"{limit:g}ms": limit for limit in (float(f"{share * full_ms:.3g}") for share in SHARES)}
 
 
@@ -89,7 +93,7 @@ def main() -> None:
     options = parser.parse_args()
     model = open_model(options)
     task = options.task or TASKS.get(model.name) or absent("name a --task for this supernet")
-    limits = limits_of(model, task)
+    limits = limits_of(model, task, parse_target(options.target))
 
     rows, records, paths = [], [], []
     with tempfile.TemporaryDirectory(prefix="edgekit-benchmark-") as name:

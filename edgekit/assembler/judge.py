@@ -40,7 +40,7 @@ class Judge:
         self.predictor, self.uncertainty = predictor, uncertainty
         with torch.no_grad():
             self._pairs = predictor.pairs(answers_L, asked)
-            self._weights_A = weights_of(answers_L[asked]).double()
+            self._weights_A = weights_of(answers_L[asked])
         self.most_genes, self.least_genes = np.array(spec.most_genes), np.array(spec.least_genes)
         self._radix = np.cumprod([1, *(self.most_genes[:-1] + 1)])
         self._known: dict[int, tuple[float, float, float]] = {}
@@ -88,7 +88,7 @@ class Judge:
         recalls_PA = self._recalls(genes_PG)
         weights_A = self._weights_A
         columns = (
-            recalls_PA @ weights_A,
+            (recalls_PA @ weights_A).clamp_max(1.0),
             (recalls_PA * (1 - recalls_PA)) @ weights_A**2,
             (recalls_PA - self._full_recalls_A).abs() @ weights_A**2,
         )

@@ -71,7 +71,7 @@ class AccuracyPredictor(nn.Module):
     def forward(self, genes_PG: Tensor, task: Task) -> Tensor:
         """`a_P`: accuracy with every output, and inside an output every label, counting alike."""
         answers_L, asked = answers_of(task, self.labels)
-        return self.recalls(genes_PG, answers_L, asked) @ weights_of(answers_L[asked])
+        return self.recalls(genes_PG, answers_L, asked).double() @ weights_of(answers_L[asked])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,9 +91,9 @@ def answers_of(task: Task, labels: int) -> tuple[Tensor, Tensor]:
 
 
 def weights_of(outputs_A: Tensor) -> Tensor:
-    """`w_A`, which sum to 1: outputs count alike, and labels of one output."""
+    """`w_A` in float64, which sum to 1: outputs count alike, and labels of one output."""
     labels = outputs_A.bincount()
-    return 1 / (labels[outputs_A] * (labels > 0).sum())
+    return 1 / (labels[outputs_A] * (labels > 0).sum()).double()
 
 
 def genes_tensor(genes: Sequence[Sequence[int]]) -> Tensor:

@@ -20,7 +20,6 @@ from torch import nn
 
 from edgekit.assembler.assembler import Assembler
 from edgekit.assembler.elites import ARCHIVE
-from edgekit.assembler.elites import ARCHIVE
 from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint
 from edgekit.assembler.training.data import read_parquet, split_by_group
 from edgekit.assembler.training.recipe import Recipe

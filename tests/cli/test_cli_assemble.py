@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 
 import pytest
 from edgekit_command import assert_fails, edgekit, edgekit_json
+from safetensors.torch import load_file, save_file
 
 from edgekit.core.errors import ExitCode
+from edgekit.core.records import sha256_of
+from edgekit.supernet.storage import CARD, WEIGHTS
 
 TASK = "red rows, blue columns, green rows"
 
@@ -15,6 +20,23 @@ TASK = "red rows, blue columns, green rows"
 @pytest.fixture
 def asked(tiny_supernet):
     return ("--model", tiny_supernet, "--task", TASK)
+
+
+@pytest.fixture(scope="module")
+def choosy(tiny_supernet, tmp_path_factory):
+    """The same with a predictor by which every brick helps."""
+    folder = shutil.copytree(tiny_supernet, tmp_path_factory.mktemp("choosy") / "stripes")
+    tensors = load_file(folder / WEIGHTS)
+    for name in tensors:
+        if name.startswith("predictor.traits"):
+            tensors[name] = tensors[name].abs() * (tensors[name].ndim > 1)
+    tensors["predictor.base"][:] = -1.0
+    tensors["predictor.common"][:] = -0.05
+    save_file(tensors, folder / WEIGHTS)
+    card = json.loads((folder / CARD).read_text())
+    card["sha256"][WEIGHTS] = sha256_of(folder / WEIGHTS)
+    (folder / CARD).write_text(json.dumps(card))
+    return ("--model", folder, "--task", TASK)
 
 
 def test_the_answer_is_a_genotype_with_its_figures_and_a_command_that_builds_it(asked, tmp_path):
@@ -52,9 +74,10 @@ def test_presence_and_other_reach_the_command_that_builds(tiny_supernet):
         assert flag in shlex.split(answer["command"])
 
 
-def test_the_front_lists_networks_from_fast_to_accurate(asked):
-    found = edgekit_json("assemble", *asked, "--front")
+def test_the_front_lists_networks_from_fast_to_accurate(choosy):
+    found = edgekit_json("assemble", *choosy, "--front")
     points = [{figure["name"]: figure["value"] for figure in point["figures"]} for point in found["front"]]
+    assert len(points) > 3
     latencies = [point["latency"] for point in points]
     assert latencies == sorted(latencies)
     for one in points:
@@ -65,7 +88,7 @@ def test_the_front_lists_networks_from_fast_to_accurate(asked):
             assert not beaten
     assert all(figure["evidence"] == "predicted" for point in found["front"] for figure in point["figures"])
 
-    lines = edgekit("assemble", *asked, "--front").stdout.splitlines()
+    lines = edgekit("assemble", *choosy, "--front").stdout.splitlines()
     header = lines[0]
     assert all(
         word in header for word in ("latency ms", "accuracy", "size bytes", "peak RAM bytes", "evidence", "genotype")
@@ -74,9 +97,9 @@ def test_the_front_lists_networks_from_fast_to_accurate(asked):
     assert sum(point["genotype"] in line for point in found["front"] for line in lines[1 : lines.index("")]) > 0
 
 
-def test_limits_cut_the_front(asked):
-    whole = edgekit_json("assemble", *asked, "--front")["front"]
-    cut = edgekit_json("assemble", *asked, "--front", "--size-bytes", "50%")["front"]
+def test_limits_cut_the_front(choosy):
+    whole = edgekit_json("assemble", *choosy, "--front")["front"]
+    cut = edgekit_json("assemble", *choosy, "--front", "--size-bytes", "50%")["front"]
     assert 0 < len(cut) < len(whole)
 
 

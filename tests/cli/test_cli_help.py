@@ -18,12 +18,14 @@ MAX_HELP_S = 0.6
 HEAVY = ("numpy", "torch", "rich", "PIL", "pyarrow", "scipy", "litert_torch")
 COMMANDS = (
     ("build",),
+    ("assemble",),
     ("predict",),
     ("verify",),
     ("models", "list"),
     ("models", "show"),
     ("models", "eval"),
     ("models", "train"),
+    ("models", "archive"),
     ("models", "check-data"),
     ("devices", "list"),
     ("devices", "show"),

@@ -114,7 +114,7 @@ def _errors_of_task(predictor: AccuracyPredictor, measured: Measurements, index:
     seen = measured.images_L[asked] > 0
     recalls_PA, asked = recalls_PA[:, seen].double(), asked[seen]
     predicted_PA, full_A = recalls_PA[:-1], recalls_PA[-1]
-    w_A = weights_of(answers_L[asked]).double()
+    w_A = weights_of(answers_L[asked])
     n_A = measured.images_L[asked].double()
     right_PA, both_PA = (counts[:, index][:, asked] / n_A for counts in (measured.right_PTL, measured.both_PTL))
     full_right_A = measured.full_right_TL[index, asked] / n_A

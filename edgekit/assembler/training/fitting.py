@@ -122,4 +122,4 @@ def measured_accuracy(measured: Measurements, index: int) -> Tensor:
     answers_L, asked = answers_of(measured.tasks[index], len(measured.images_L))
     asked = asked[measured.images_L[asked] > 0]
     recalls = measured.right_PTL[:, index][:, asked] / measured.images_L[asked]
-    return recalls @ weights_of(answers_L[asked])
+    return recalls.double() @ weights_of(answers_L[asked])
