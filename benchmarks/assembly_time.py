@@ -1,11 +1,11 @@
-"""From a task and a budget to a sliced subnet, the process warm, beside a plain evolutionary search.
+"""From a task and a budget to the archive's answer and to a sliced subnet, the process warm, beside an evolutionary search.
 
     python benchmarks/assembly_time.py [--tasks N] [--evolution-tasks N] [--model MODEL] [-o RESULT.json]
 
-A third of the tasks tells 5 labels apart, a third all labels, a third asks for presence of 5 labels. The time holds the
-pricing of the cost tables, the search, and the slicing. The evolutionary search (evolution.py) has the same cost tables
-and the same accuracy predictor, and its clock runs for the search alone; "matched" is when it first reached the
-assembler's predicted accuracy.
+A third of the tasks tells 5 labels apart, a third all labels, a third asks for presence of 5 labels. Both times hold the
+pricing of the cost tables; the archive's its answer, the other the search and the slicing. The evolutionary search
+(evolution.py) has the same cost tables and the same accuracy predictor, which here remembers what it has judged, and its
+clock runs for the search alone; "matched" is when it first reached the assembler's predicted accuracy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from edgekit.tasks.task import Task
 from edgekit.tasks.vocabulary import Vocabulary
 
 LIMITS = (0.125, 0.25)
-BAR_S = 1.0
+BAR_S, ARCHIVE_BAR_S = 0.5, 0.05
 # Predicted accuracies of the same genotype may differ in the last place between two batches.
 SAME = 1e-6
 
@@ -47,6 +47,8 @@ class Evolved:
 class Run:
     kind: str
     limit: float
+    archive_s: float
+    archive_accuracy: float
     seconds: float
     search_s: float
     accuracy: float
@@ -74,28 +76,47 @@ def measured(
     tables = assembler.tables(task, cost_of)
     budget = Budget(macs=Share(fraction=limit)).resolve(tables.full)
     priced = time.perf_counter()
+    recalled = assembler.searcher.at_once(task, budget, tables)
+    archive_s = time.perf_counter() - started
+    assert recalled is not None, "there is no floor"
+    searching = time.perf_counter()
     assembly = assembler.searcher.search(task, budget, tables, seed=seed)
     found = time.perf_counter()
     slice_subnet(assembler.supernet, assembly.genotype, task)
-    seconds = time.perf_counter() - started
+    seconds = priced - started + time.perf_counter() - searching
     evolved = None
     if with_evolution:
         history = evolve(
             assembler.searcher.spec,
-            lambda counts: tables.within(counts, budget),
+            lambda genes: tables.within(genes, budget),
             assembler.searcher.accuracy_of(task),
             seed=seed,
         )
         matched = (one.seconds for one in history if one.score >= assembly.accuracy - SAME)
         evolved = Evolved(seconds=history[-1].seconds, matched_s=next(matched, None), accuracy=history[-1].score)
     return Run(
-        kind=kind, limit=limit, seconds=seconds, search_s=found - priced, accuracy=assembly.accuracy, evolved=evolved
+        kind=kind,
+        limit=limit,
+        archive_s=archive_s,
+        archive_accuracy=recalled.accuracy,
+        seconds=seconds,
+        search_s=found - searching,
+        accuracy=assembly.accuracy,
+        evolved=evolved,
     )
 
 
 def row(name: str, runs: Sequence[Run]) -> tuple[object, ...]:
     times = [run.seconds for run in runs]
-    cells = (name, len(runs), f"{median(times):.2f}", f"{max(times):.2f}")
+    cells = (
+        name,
+        len(runs),
+        f"{median(run.archive_s for run in runs):.3f}",
+        f"{median(times):.2f}",
+        f"{max(times):.2f}",
+        f"{fmean(run.archive_accuracy for run in runs):.4f}",
+        f"{fmean(run.accuracy for run in runs):.4f}",
+    )
     compared = [(run, run.evolved) for run in runs if run.evolved]
     if not compared:
         return *cells, *"-----"
@@ -136,22 +157,38 @@ def main() -> None:
         "From task and budget to sliced subnet, seconds, process warm; evolutionary search: "
         f"population {POPULATION}, {GENERATIONS} generations, same predictors"
     )
-    columns = ("", "tasks", "median", "max", "evolution", "matched", "matches", "accuracy", "of evolution")
+    columns = (
+        "",
+        "tasks",
+        "archive",
+        "median",
+        "max",
+        "predicted, archive",
+        "predicted",
+        "evolution",
+        "matched",
+        "matches",
+        "predicted, same tasks",
+        "of evolution",
+    )
     medians = {kind: median(run.seconds for run in runs if run.kind == kind) for kind, _ in groups}
-    worst = max(medians, key=lambda kind: medians[kind])
+    archive_medians = {kind: median(run.archive_s for run in runs if run.kind == kind) for kind, _ in groups}
     kept = bars(
-        (
-            f"median, slowest kind of task ({worst})",
-            f"{medians[worst]:.2f} s",
-            f"at most {BAR_S:g} s",
-            medians[worst] <= BAR_S,
+        *(
+            (f"{what}, median, slowest kind of task", f"{slowest:.3f} s", f"at most {bar:g} s", slowest <= bar)
+            for what, slowest, bar in (
+                ("archive", max(archive_medians.values()), ARCHIVE_BAR_S),
+                ("search and slice", max(medians.values()), BAR_S),
+            )
         )
     )
     figures = {
         "bar_s": BAR_S,
-        "met": medians[worst] <= BAR_S,
+        "archive_bar_s": ARCHIVE_BAR_S,
+        "met": max(medians.values()) <= BAR_S and max(archive_medians.values()) <= ARCHIVE_BAR_S,
         "median_s": median(run.seconds for run in runs),
         "median_by_kind_s": medians,
+        "archive_median_by_kind_s": archive_medians,
         "runs": [asdict(run) for run in runs],
     }
     publish(

@@ -1,8 +1,8 @@
 """Plain evolutionary search, the yardstick of the assembler.
 
 As in once-for-all (arXiv 1908.09791, appendix; its released search): a population of 100 over 500 generations, the best
-quarter are parents and stay, half of the children are mutants (each gene redrawn with probability 0.1), half are crossed
-(each gene from either of two parents); children that break a limit are drawn anew.
+quarter are parents and stay, half of the children are mutants (each gene, image size or number of bricks, redrawn with
+probability 0.1), half are crossed (each gene from either of two parents); children that break a limit are drawn anew.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PARENT_SHARE, MUTATION_SHARE, MUTATION_PROBABILITY = 0.25, 0.5, 0.1
 # A limit that leaves hardly a genotype must not hold the search for ever: places still free are left to the smallest.
 MAX_DRAWS = 1000
 
-Counts = NDArray[np.int64]
-Draw = Callable[[int], Counts]
+Genes = NDArray[np.int64]
+Draw = Callable[[int], Genes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,14 +30,14 @@ class Generation:
     """The best so far, and when it was reached."""
 
     seconds: float
-    counts: tuple[int, ...]
+    genes: tuple[int, ...]
     score: float
 
 
 def evolve(
     spec: SupernetSpec,
-    allowed: Callable[[Counts], NDArray[np.bool_]],
-    score: Callable[[Counts], NDArray[np.float64]],
+    allowed: Callable[[Genes], NDArray[np.bool_]],
+    score: Callable[[Genes], NDArray[np.float64]],
     *,
     seed: int,
     generations: int = GENERATIONS,
@@ -45,26 +45,25 @@ def evolve(
     """The best of each generation, from the first, random one. The smallest genotype must be allowed."""
     started = time.perf_counter()
     rng = np.random.default_rng(seed)
-    low = np.array([block.fewest_bricks for block in spec.blocks])
-    high = np.array([block.bricks for block in spec.blocks])
+    low, high = np.array(spec.least_genes), np.array(spec.most_genes)
 
-    def random(number: int) -> Counts:
-        # Of every size alike: where limits are tight, uniform counts would hardly ever keep them.
+    def random(number: int) -> Genes:
+        # Of every size alike: where limits are tight, uniform genes would hardly ever keep them.
         largest = low + (high - low) * rng.random((number, 1))
-        drawn: Counts = np.round(low + (largest - low) * rng.random((number, len(low)))).astype(np.int64)
+        drawn: Genes = np.round(low + (largest - low) * rng.random((number, len(low)))).astype(np.int64)
         return drawn
 
-    def mutants(number: int) -> Counts:
+    def mutants(number: int) -> Genes:
         redrawn = rng.random((number, len(low))) < MUTATION_PROBABILITY
-        mutated: Counts = np.where(redrawn, rng.integers(low, high + 1, (number, len(low))), _any(parents, rng, number))
+        mutated: Genes = np.where(redrawn, rng.integers(low, high + 1, (number, len(low))), _any(parents, rng, number))
         return mutated
 
-    def crossed(number: int) -> Counts:
+    def crossed(number: int) -> Genes:
         from_first = rng.random((number, len(low))) < 0.5
-        child: Counts = np.where(from_first, _any(parents, rng, number), _any(parents, rng, number))
+        child: Genes = np.where(from_first, _any(parents, rng, number), _any(parents, rng, number))
         return child
 
-    def children(draw: Draw, number: int) -> Counts:
+    def children(draw: Draw, number: int) -> Genes:
         kept = np.empty((0, len(low)), np.int64)
         for _ in range(MAX_DRAWS):
             drawn = draw(number - len(kept))
@@ -82,7 +81,7 @@ def evolve(
         history.append(
             Generation(
                 seconds=time.perf_counter() - started,
-                counts=tuple(parents[0].tolist()),
+                genes=tuple(parents[0].tolist()),
                 score=float(parent_scores[0]),
             )
         )
@@ -94,5 +93,5 @@ def evolve(
     return history
 
 
-def _any(parents: Counts, rng: np.random.Generator, number: int) -> Counts:
+def _any(parents: Genes, rng: np.random.Generator, number: int) -> Genes:
     return parents[rng.integers(len(parents), size=number)]

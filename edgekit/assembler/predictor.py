@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,24 +48,33 @@ class AccuracyPredictor(nn.Module):
         """
         return self.recalls_of_pairs(genes_PG, self.pairs(answers_L, asked))
 
-    def pairs(self, answers_L: Tensor, asked: Tensor) -> Pairs:
-        differs = answers_L[asked][:, None] != answers_L[asked][None, :]
-        slope_AAT = self.common + self.deviation[asked][:, asked]
-        return Pairs(
-            base_Q=self.base[asked][:, asked].masked_fill(~differs, -torch.inf).flatten(),
-            slope_TQ=slope_AAT.flatten(0, 1).T.contiguous(),
+    def pairs(self, answers_L: Tensor, asked: Tensor) -> tuple[Pairs, ...]:
+        """All pairs that the task must tell apart, in blocks: the labels with an output of their own, then each other output's."""
+        outputs_A = answers_L[asked]
+        labels = outputs_A.bincount()
+        alone = labels[outputs_A] == 1
+        blocks = [(alone, torch.ones_like(alone))]
+        blocks += [(outputs_A == output, outputs_A != output) for output in torch.nonzero(labels > 1).flatten()]
+        return tuple(
+            self._block(torch.nonzero(rows).flatten(), columns, asked) for rows, columns in blocks if rows.any()
         )
 
-    def recalls_of_pairs(self, genes_PG: Tensor, pairs: Pairs) -> Tensor:
+    def _block(self, rows: Tensor, columns: Tensor, asked: Tensor) -> Pairs:
+        mine, theirs = asked[rows], asked[columns]
+        slope_RCT = self.common + self.deviation[mine][:, theirs]
+        return Pairs(
+            rows=rows,
+            base_Q=self.base[mine][:, theirs].masked_fill(mine[:, None] == theirs, -torch.inf).flatten(),
+            slope_TQ=slope_RCT.flatten(0, 1).T.contiguous(),
+        )
+
+    def recalls_of_pairs(self, genes_PG: Tensor, blocks: Sequence[Pairs]) -> Tensor:
         """`recalls` where many genotypes are judged for one task, one batch after the other."""
         thermometer = (genes_PG[:, self.steps[:, 0]] > self.steps[:, 1]).float()
-        asked = math.isqrt(len(pairs.base_Q))
-        # What a few genotypes need at once stays in the processor's cache: six times as fast as all together.
-        rates = [
-            torch.addmm(pairs.base_Q, some_PT, pairs.slope_TQ).clamp_max(4.0).exp().view(-1, asked, asked).sum(2)
-            for some_PT in self.traits(thermometer).split(max(1, PAIRS_AT_ONCE // asked**2))
-        ]
-        return (-torch.cat(rates)).exp()
+        traits_PT = self.traits(thermometer)
+        rates_PA = torch.cat([pairs.rates(traits_PT) for pairs in blocks], dim=1)
+        rows = torch.cat([pairs.rows for pairs in blocks])
+        return (-rates_PA[:, rows.argsort()]).exp()
 
     def forward(self, genes_PG: Tensor, task: Task) -> Tensor:
         """`a_P`: accuracy with every output, and inside an output every label, counting alike."""
@@ -76,11 +84,28 @@ class AccuracyPredictor(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairs:
-    """Of all Q = A x A pairs of asked labels: the rate's logarithm is `base_Q + traits @ slope_TQ`, the base -inf where the
-    task need not tell the two apart."""
+    """Q = R x C pairs of labels: those at `rows` of the asked ones, and what they may be taken for.
 
+    The rate's logarithm is `base_Q + traits @ slope_TQ`, the base -inf where a label would be taken for itself.
+    """
+
+    rows: Tensor
     base_Q: Tensor
     slope_TQ: Tensor
+
+    def rates(self, traits_PT: Tensor) -> Tensor:
+        """`s_PR`: the sum of each label's rates."""
+        # What a few genotypes need at once stays in the processor's cache: six times as fast as all together.
+        at_once = max(1, PAIRS_AT_ONCE // max(1, len(self.base_Q)))
+        sums = [
+            torch.addmm(self.base_Q, some_PT, self.slope_TQ)
+            .clamp_max(4.0)
+            .exp()
+            .view(len(some_PT), len(self.rows), -1)
+            .sum(2)
+            for some_PT in torch.split(traits_PT, at_once)
+        ]
+        return torch.cat(sums)
 
 
 def answers_of(task: Task, labels: int) -> tuple[Tensor, Tensor]:

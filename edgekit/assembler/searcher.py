@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from edgekit.assembler.judge import Judge
 from edgekit.assembler.predictor import AccuracyPredictor
 from edgekit.assembler.refinement import Allowed, Score, refine, refined_by_size
 from edgekit.assembler.uncertainty import Uncertainty
-from edgekit.core.budget import Budget, Limit, Share
+from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import InfeasibleError
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
@@ -68,7 +68,8 @@ class Searcher:
             if not judge.reach(best[None], floor)[0]:
                 raise self._floor_missed(task, budget, self.assembly(best, judge, tables), tables, seed=seed)
             kept = best[None]
-        return self.assembly(self._fastest(starts, kept, floor, within, judge, tables), judge, tables)
+        propose = partial(self.propose, task, tables=tables, seed=seed)
+        return self.assembly(self._fastest(starts, kept, budget, propose, judge, tables), judge, tables)
 
     def at_once(self, task: Task, budget: Budget, tables: CostTables) -> Assembly | None:
         """The best that the archive holds for the task inside the budget, without a search; None where a floor is above all of it.
@@ -150,37 +151,44 @@ class Searcher:
         return refine(self.spec, start, allowed, score)
 
     def _fastest(
-        self, starts: Genes, kept: Genes, floor: Limit, within: Allowed, judge: Judge, tables: CostTables
+        self,
+        starts: Genes,
+        kept: Genes,
+        budget: Budget,
+        propose: Callable[[Budget], Genes],
+        judge: Judge,
+        tables: CostTables,
     ) -> NDArray[np.int64]:
         """The fastest network that keeps the floor, from some that do.
 
         Halving the time between what keeps it and what does not: the most accurate network of a tighter limit meets a floor
         more cheaply than a larger one that is shrunk.
         """
+        floor = budget.min_accuracy
+        assert floor is not None  # noqa: S101 - else nothing keeps it
+        merit = judge.sure_share if isinstance(floor, Share) else judge.accuracy
 
         def latency(genes: Genes) -> Values:
             return tables.of_genes(genes)["latency_ms"]
 
-        def keeps(genes: Genes) -> NDArray[np.bool_]:
-            return within(genes) & judge.reach(genes, floor)
-
-        merit = judge.sure_share if isinstance(floor, Share) else judge.accuracy
         low, high = latency(np.array(self.spec.least_genes)[None])[0], latency(kept).min()
         for _ in range(HALVINGS):
-            middle = np.sqrt(low * high)
-
-            def tighter(genes: Genes, limit: float = middle) -> NDArray[np.bool_]:
-                return within(genes) & (latency(genes) <= limit)
-
-            ends = np.stack([*refined_by_size(self.spec, starts[tighter(starts)], tighter, merit)])
+            middle = float(np.sqrt(low * high))
+            tighter = replace(budget, latency_ms=middle)
+            inside = partial(tables.within, budget=tighter)
+            ends = [
+                *refined_by_size(self.spec, np.concatenate([starts[inside(starts)], propose(tighter)]), inside, merit)
+            ]
             starts = np.concatenate([starts, ends])
-            reaching = ends[judge.reach(ends, floor)]
-            if len(reaching):
-                kept = np.concatenate([kept, reaching])
+            reaching = judge.reach(np.stack(ends), floor)
+            if reaching.any():
+                kept = np.concatenate([kept, np.stack(ends)[reaching]])
                 high = latency(kept).min()
             else:
                 low = middle
-        return self.refine(kept, keeps, lambda genes: -latency(genes))
+        return self.refine(
+            kept, lambda genes: tables.within(genes, budget) & judge.reach(genes, floor), lambda genes: -latency(genes)
+        )
 
     def _floor_missed(
         self, task: Task, budget: Budget, best: Assembly, tables: CostTables, *, seed: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def fewer_steps() -> Iterator[None]:
         for constant, value in shapes_training.FEWER.items():
             patch.setattr(*shapes_training.module_and_name(constant), value)
         yield
+
+
+@pytest.fixture(autouse=True)
+def signals_restored() -> Iterator[None]:
+    """A command that has ended ignores what would interrupt it, and here its process goes on."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -122,10 +122,10 @@ def _fit_and_teach(
     held_out: Dataset,
     report: Report,
 ) -> tuple[Searcher, PredictorQuality]:
-    """Its accuracy predictor is fitted twice: what it made the searcher choose is measured, and corrects it.
+    """The supernet's searcher, its accuracy predictor fitted twice: what it made the searcher choose is measured, and corrects it.
 
-    What the corrected predictor is worth is seen on genotypes, tasks and a third of the held-out images that a fit does
-    without; the one that is kept has seen all. The generator then learns what the searcher finds, and the archive is filled.
+    What the corrected predictor is worth is seen on genotypes, tasks and a third of the held-out images that a fit between the
+    two does without. The generator then learns what the searcher finds, and the archive is filled.
     """
     spec = supernet.spec
     known = _balanced(train, recipe.seed)
