@@ -104,7 +104,9 @@ def _inside_limits(searcher: Searcher, start: Genes, within: Allowed, judge: Jud
             def inside(genes: Genes, name: str = name, limit: float = limit) -> NDArray[np.bool_]:
                 return within(genes) & (tables.of_genes(genes)[name] <= limit)
 
-            found.append(np.stack([*refined_by_size(searcher.spec, start[inside(start)], inside, judge.accuracy)]))
+            starts = start[inside(start)]
+            if len(starts):  # the least limit may round to below the least cost
+                found.append(np.stack([*refined_by_size(searcher.spec, starts, inside, judge.accuracy)]))
     return found
 
 
