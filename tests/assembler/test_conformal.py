@@ -83,7 +83,6 @@ def measured(
         both_PTL=both[:-1],
         full_right_TL=counts[-1],
         images_L=torch.full((LABELS,), images),
-        design_effect=1.0,
     )
 
 

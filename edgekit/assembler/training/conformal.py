@@ -4,8 +4,8 @@ Split conformal prediction with normalised errors (arXiv 2107.07511, sections 1 
 images is taken off. An error seen on n images holds the predictor's own error and binomial noise of known variance; the
 predictor's own variance is fitted to what remains. The quantile is that of errors divided by both together; times the
 predictor's own part alone it is the margin. So margins speak of the true accuracy, that of endless images of the kind held
-out, under one assumption: that the predictor's errors are spread as their sum with the noise is. Images of one track are
-alike: their noise is larger by the design effect.
+out, under one assumption: that the predictor's errors are spread as their sum with the noise is. Images of one track are not
+independent, as the noise takes them to be; what that adds is counted as the predictor's error, and widens the margins.
 """
 
 from __future__ import annotations
@@ -124,16 +124,14 @@ def _errors_of_task(predictor: AccuracyPredictor, measured: Measurements, index:
         return rows
 
     variance_PA = predicted_PA * (1 - predicted_PA)
-    accuracy = stacked(
-        (right_PA - predicted_PA) @ w_A, measured.design_effect * (variance_PA / n_A) @ w_A**2, variance_PA @ w_A**2
-    )
+    accuracy = stacked((right_PA - predicted_PA) @ w_A, (variance_PA / n_A) @ w_A**2, variance_PA @ w_A**2)
 
     loss_PA = (full_A - predicted_PA).abs()
     differ_PA = right_PA + full_right_A - 2 * both_PA - (right_PA - full_right_A) ** 2
     predicted, measured_full = (full_A @ w_A).clamp_min(1e-6), (full_right_A @ w_A).clamp_min(1e-6)
     share = stacked(
         right_PA @ w_A / measured_full - predicted_PA @ w_A / predicted,
-        measured.design_effect * (differ_PA / n_A) @ w_A**2 / measured_full**2,
+        (differ_PA / n_A) @ w_A**2 / measured_full**2,
         loss_PA @ w_A**2 / predicted**2,
     )
     return accuracy, share

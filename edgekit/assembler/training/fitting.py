@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,9 +47,7 @@ def assess_predictor(
     genotypes, tasks = (_parted(rng.permutation(count).tolist()) for count in (len(clean.genes), len(clean.tasks)))
     fitted, kept_out = zip(genotypes, tasks, strict=True)
     predictor = fit_predictor(spec, clean.part(*fitted), augmented.part(*fitted), seed=seed)
-    # Fresh images may be of one track a label, which does not tell how alike they are.
-    of_tracks = replace(fresh.part(*kept_out), design_effect=clean.design_effect)
-    uncertainty, coverage = calibrated(predictor, of_tracks)
+    uncertainty, coverage = calibrated(predictor, fresh.part(*kept_out))
     errors, ranks = _errors_and_ranks(predictor, clean.part(*kept_out))
     return PredictorQuality(
         mean_absolute_error=float(errors.mean()),

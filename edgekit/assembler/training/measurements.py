@@ -25,11 +25,7 @@ GENOTYPES, TASKS = 420, 320
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurements:
     """`right_PTL`: how many images of label l genotype p answers rightly on task t; `both_PTL`: how many of these the full
-    supernet answers rightly too. `full_right_TL` are the full supernet's own, `images_L` all that there are.
-
-    Images of one track are alike: shares of right answers vary `design_effect` times as much as if all were independent
-    (Kish, 1965).
-    """
+    supernet answers rightly too. `full_right_TL` are the full supernet's own, `images_L` all that there are."""
 
     genes: tuple[tuple[int, ...], ...]
     full_genes: tuple[int, ...]
@@ -38,7 +34,6 @@ class Measurements:
     both_PTL: Tensor
     full_right_TL: Tensor
     images_L: Tensor
-    design_effect: float
 
     def part(self, genotypes: Sequence[int], tasks: Sequence[int]) -> Measurements:
         """Of some genotypes on some tasks, by index."""
@@ -104,13 +99,9 @@ def measure(
     tasks: tuple[Task, ...],
     x_NCHW: Tensor,
     y_N: Tensor,
-    track_N: Tensor,
     report: Callable[[int, int], None],
 ) -> Measurements:
-    """Runs every genotype once over the images, at its image size; all tasks are answered from the same logits.
-
-    `track_N` tells images of different tracks apart.
-    """
+    """Runs every genotype once over the images, at its image size; all tasks are answered from the same logits."""
     spec = supernet.spec
     at_size = [_channels_last(resized(x_NCHW, size)) for size in spec.image_sizes]
 
@@ -120,18 +111,15 @@ def measure(
         return torch.stack([right_answers(z_NL, y_N, task) for task in tasks])
 
     whole = torch.int16 if len(y_N) < 2**15 else torch.int32  # hundreds of genotypes x tasks x labels
-    tracks = _Tracks.of(y_N, track_N, spec.labels)
+
+    def by_label(right_TN: Tensor) -> Tensor:
+        return torch.zeros(len(tasks), spec.labels, dtype=whole).index_add(1, y_N, right_TN.to(whole))
+
     full_right_TN = right_of(spec.most_genes)
     counts = []
-    seen = independent = 0.0
     for number, genes_of_one in enumerate(genes):
         right_TN = right_of(genes_of_one)
-        by_track_TU = tracks.sums(right_TN)
-        counts.append(
-            [tracks.by_label(sums).to(whole) for sums in (by_track_TU, tracks.sums(right_TN & full_right_TN))]
-        )
-        scatter = tracks.scatter(by_track_TU)
-        seen, independent = seen + scatter[0], independent + scatter[1]
+        counts.append((by_label(right_TN), by_label(right_TN & full_right_TN)))
         report(number + 1, len(genes))
     right, both = zip(*counts, strict=True)
     return Measurements(
@@ -140,43 +128,9 @@ def measure(
         tasks=tasks,
         right_PTL=torch.stack(right),
         both_PTL=torch.stack(both),
-        full_right_TL=tracks.by_label(tracks.sums(full_right_TN)),
+        full_right_TL=by_label(full_right_TN),
         images_L=y_N.bincount(minlength=spec.labels),
-        design_effect=max(1.0, seen / independent) if independent > 0 else 1.0,
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Tracks:
-    """U tracks: that of each image, their numbers of images, their labels."""
-
-    of_image_N: Tensor
-    images_U: Tensor
-    label_U: Tensor
-    labels: int
-
-    @classmethod
-    def of(cls, y_N: Tensor, track_N: Tensor, labels: int) -> _Tracks:
-        tracks_U2, of_image_N = torch.stack([y_N, track_N], 1).unique(dim=0, return_inverse=True)
-        return cls(of_image_N=of_image_N, images_U=of_image_N.bincount(), label_U=tracks_U2[:, 0], labels=labels)
-
-    def sums(self, right_TN: Tensor) -> Tensor:
-        sums_TU = torch.zeros(len(right_TN), len(self.images_U))
-        return sums_TU.index_add(1, self.of_image_N, right_TN.float())
-
-    def by_label(self, sums_TU: Tensor) -> Tensor:
-        return torch.zeros(len(sums_TU), self.labels).index_add(1, self.label_U, sums_TU)
-
-    def scatter(self, right_TU: Tensor) -> tuple[float, float]:
-        """How much counts of right answers vary over the tracks of a label, and how much they would if images were independent."""
-        images_L = self.by_label(self.images_U[None].float())[0]
-        tracks_L = self.label_U.bincount(minlength=self.labels)
-        share_TL = self.by_label(right_TU) / images_L.clamp_min(1)
-        stray_TU = right_TU - share_TL[:, self.label_U] * self.images_U
-        known = tracks_L > 1
-        seen_TL = self.by_label(stray_TU**2)[:, known] * (tracks_L / (tracks_L - 1))[known]
-        independent_TL = (share_TL * (1 - share_TL))[:, known] * (images_L**2 / (images_L - 1))[known]
-        return float(seen_TL.sum()), float(independent_TL.sum())
 
 
 def _channels_last(x_NCHW: Tensor) -> Tensor:

@@ -133,9 +133,9 @@ def _fit_and_teach(
     changed_NCHW = recipe.augmentation.change(torch.from_numpy(known.x_NCHW).float() / 255, changes_NR)
     for_fit, for_check = split_by_group(held_out, held_out=1 / 3, seed=recipe.seed)
     images = {
-        "": (torch.from_numpy(for_fit.x_NCHW).float() / 255, for_fit),
-        ", check": (torch.from_numpy(for_check.x_NCHW).float() / 255, for_check),
-        ", changed": (changed_NCHW, known),
+        "": (torch.from_numpy(for_fit.x_NCHW).float() / 255, torch.from_numpy(for_fit.y_N)),
+        ", check": (torch.from_numpy(for_check.x_NCHW).float() / 255, torch.from_numpy(for_check.y_N)),
+        ", changed": (changed_NCHW, torch.from_numpy(known.y_N)),
     }
     tasks = sample_tasks(curriculum, seed=recipe.seed)
     with torch.random.fork_rng():
@@ -144,16 +144,8 @@ def _fit_and_teach(
 
     def measured(genes: tuple[tuple[int, ...], ...], stage: str) -> list[Measurements]:
         return [
-            measure(
-                supernet,
-                genes,
-                tasks,
-                x_NCHW,
-                torch.from_numpy(shown.y_N),
-                torch.from_numpy(shown.units),
-                _stage(report, f"{stage}{name}"),
-            )
-            for name, (x_NCHW, shown) in images.items()
+            measure(supernet, genes, tasks, x_NCHW, y_N, _stage(report, f"{stage}{name}"))
+            for name, (x_NCHW, y_N) in images.items()
         ]
 
     def lessons(predictor: AccuracyPredictor, number: int, seed: int, stage: str) -> tuple[Lesson, ...]:
