@@ -15,6 +15,7 @@ from full_accuracy import full_accuracy
 from harness import Bar, Table, bars, open_model, options_of, publish
 from judge import Judge
 
+from edgekit.assembler.training.curve import CURVE
 from edgekit.supernet.storage import SupernetFolder
 
 FULL_BAR = 0.55
@@ -55,7 +56,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the smallest image size alone; writes no record")
     options = parser.parse_args()
     folder = open_model(options, needs_data=True)
-    path = options.curve or folder.path / "curve.jsonl"
+    path = options.curve or folder.path / CURVE
     curve = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     judge = Judge(folder, options.data)
     sizes = range(1 if options.quick else len(judge.spec.image_sizes))

@@ -52,6 +52,7 @@ class Course:
     learning_rate: float
     weight_decay: float
     label_smoothing: float
+    bfloat16: bool
     augmentation: Augmentation
 
     @classmethod
@@ -61,6 +62,7 @@ class Course:
             learning_rate=learning_rate,
             weight_decay=recipe.weight_decay,
             label_smoothing=recipe.label_smoothing,
+            bfloat16=recipe.bfloat16,
             augmentation=recipe.augmentation,
         )
 
@@ -92,6 +94,7 @@ class Training:
                 {"params": [other for other in parameters if other.ndim <= 2], "weight_decay": 0.0},
             ],
             betas=(0.9, 0.99),
+            fused=True,
         )
 
     def run(self, done: Done, *, image_size: int) -> int:
@@ -112,7 +115,9 @@ class Training:
         x_NCHW = course.augmentation.change(x_NCHW, course.augmentation.draw(course.batch, self.drawn))
         mixing = tuple(self.mixed.random(4).tolist()) if self.mixed.random() < course.augmentation.mix else None
         x_NCHW, mixture = (x_NCHW, Mixture()) if mixing is None else mix(x_NCHW, mixing)
-        z_NK = self.answer(resized(x_NCHW, image_size).contiguous(memory_format=torch.channels_last))
+        x_NCHW = resized(x_NCHW, image_size).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=course.bfloat16):
+            z_NK = self.answer(x_NCHW).float()
         y_N = self.images.y_N[chosen]
         loss = mixture.share * self._cross_entropy(z_NK, y_N)
         if mixture.share < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,10 +148,6 @@ def train(
     from edgekit.assembler.training.recipe import Recipe
     from edgekit.assembler.training.run import train_supernet
 
-    def remark(found: DataReport) -> None:
-        for text in (*(f"left out: {fault}" for fault in found.faults if skip_bad), *found.remarks):
-            click.echo(f"edgekit: {text}", err=True)
-
     output = output or Path(Recipe.load(recipe).name)
     with steps(console) as report:
         train_supernet(
@@ -161,12 +158,34 @@ def train(
             overwrite=overwrite,
             report=report,
             skip_bad=skip_bad,
-            checked=remark,
+            checked=partial(_remark, skip_bad=skip_bad),
         )
-    if console.as_json:
-        console.json({"folder": str(output)})
-    else:
-        console.line(f"{output} is a supernet: edgekit models show {output}")
+    _tell_written(console, output)
+
+
+@models.command()
+@click.argument("name")
+@data_option
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Folder to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an older folder.")
+@skip_bad_option
+@output_options
+def refit(*, console: Console, name: str, data: Path, output: Path, overwrite: bool, skip_bad: bool) -> None:
+    """Copy the supernet NAME, its accuracy predictor and its generator fitted anew to images; see docs/training.md."""
+    from edgekit.assembler.training.run import refit_supernet
+    from edgekit.supernet.storage import open_supernet
+
+    with steps(console) as report:
+        refit_supernet(
+            open_supernet(name),
+            data,
+            output,
+            overwrite=overwrite,
+            report=report,
+            skip_bad=skip_bad,
+            checked=partial(_remark, skip_bad=skip_bad),
+        )
+    _tell_written(console, output)
 
 
 @models.command()
@@ -213,6 +232,18 @@ def check_data(*, console: Console, recipe: Path, data: Path, skip_bad: bool) ->
     for remark in found.remarks:
         console.line(remark)
     found.check(skip_bad=skip_bad)
+
+
+def _remark(found: DataReport, *, skip_bad: bool) -> None:
+    for text in (*(f"left out: {fault}" for fault in found.faults if skip_bad), *found.remarks):
+        click.echo(f"edgekit: {text}", err=True)
+
+
+def _tell_written(console: Console, output: Path) -> None:
+    if console.as_json:
+        console.json({"folder": str(output)})
+    else:
+        console.line(f"{output} is a supernet: edgekit models show {output}")
 
 
 def _record(folder: SupernetFolder) -> dict[str, Any]:

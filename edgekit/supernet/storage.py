@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from edgekit.supernet.supernet import Supernet
 
 CARD_SCHEMA = 1
-WEIGHTS, CALIBRATION, VOCABULARY, CARD = (
+WEIGHTS, CALIBRATION, VOCABULARY, RECIPE, CARD = (
     "weights.safetensors",
     "calibration.safetensors",
     "vocabulary.json",
+    "recipe.toml",
     "card.json",
 )
 
@@ -66,6 +67,20 @@ class SupernetFolder:
         supernet = Supernet(self.spec)
         load_part(supernet, "supernet", tensors, self.path / WEIGHTS)
         return supernet.eval().requires_grad_(False)
+
+
+def supernet_tensors(supernet: Supernet) -> dict[str, Tensor]:
+    """What `SupernetFolder.load` reads: weights of convolutions in float16, the rest as it is."""
+    return {
+        f"supernet.{key}": (value.half() if value.ndim == 4 else value).contiguous()
+        for key, value in supernet.state_dict().items()
+    }
+
+
+def with_weights_as_stored(supernet: Supernet) -> Supernet:
+    """Rounded in place to what `supernet_tensors` keeps, so that what is measured is what is shipped."""
+    load_part(supernet, "supernet", supernet_tensors(supernet), Path(WEIGHTS))
+    return supernet
 
 
 def load_part(module: Any, part: str, tensors: Mapping[str, Tensor], path: Path) -> None:

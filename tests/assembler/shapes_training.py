@@ -31,6 +31,7 @@ steps = {steps}
 warmup_steps = {warmup_steps}
 batch = 24
 accumulate = {accumulate}
+bfloat16 = {bfloat16}
 held_out = 0.25
 warmup_learning_rate = 1e-2
 learning_rate = 3e-3
@@ -67,8 +68,8 @@ FEWER: dict[str, int] = {
     "calibration.BATCH": 12,
     "calibration.STEPS": 4,
     "fitting.PREDICTOR_STEPS": 40,
-    "run.LESSONS": 6,
-    "run.SEARCHED": 4,
+    "finishing.LESSONS": 6,
+    "finishing.SEARCHED": 4,
     "teaching.LESSON_STEPS": 10,
     "trainer.CHECKPOINT_EVERY": 5,
     "trainer.REPORT_EVERY": 1,
@@ -132,6 +133,7 @@ def write_recipe(
     seed: int = 1,
     stem_channels: int = 8,
     accumulate: int = 1,
+    bfloat16: bool = False,
     kind: str = "inverted",
 ) -> Path:
     """A recipe.toml with its vocabulary beside it; `kind` is that of all blocks but the first."""
@@ -143,7 +145,8 @@ def write_recipe(
     Vocabulary(labels).save(folder / "vocabulary.json")
     path = folder / "recipe.toml"
     numbers = {"steps": steps, "warmup_steps": warmup_steps, "seed": seed, "accumulate": accumulate}
-    path.write_text(RECIPE.format(**numbers, stem_channels=stem_channels, kind=kind))
+    bfloat16_in_toml = str(bfloat16).lower()
+    path.write_text(RECIPE.format(**numbers, bfloat16=bfloat16_in_toml, stem_channels=stem_channels, kind=kind))
     return path
 
 

@@ -21,9 +21,10 @@ from torch import nn
 from edgekit.assembler.assembler import Assembler
 from edgekit.assembler.elites import ARCHIVE
 from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint
+from edgekit.assembler.training.curve import CURVE
 from edgekit.assembler.training.data import read_parquet, split_by_group
 from edgekit.assembler.training.recipe import Recipe
-from edgekit.assembler.training.run import train_supernet
+from edgekit.assembler.training.run import refit_supernet, train_supernet
 from edgekit.assembler.training.trainer import Trainer
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.pipeline.build import build
@@ -72,7 +73,7 @@ def work_of(folder: Path) -> Path:
 
 
 def curve_of(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (work_of(folder) / "curve.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (work_of(folder) / CURVE).read_text().splitlines()]
 
 
 def assert_same_tensors(mine: Path, theirs: Path) -> None:
@@ -145,7 +146,9 @@ def test_the_folder_opens_and_assembles(trained: Training) -> None:
         CARD,
         "vocabulary.json",
         "recipe.toml",
+        CURVE,
     }
+    assert (trained.folder / CURVE).read_bytes() == (work_of(trained.folder) / CURVE).read_bytes()
     assert (trained.folder / "recipe.toml").read_bytes() == trained.recipe.read_bytes()
 
 
@@ -216,7 +219,7 @@ def test_an_interrupted_training_goes_on_as_if_it_never_stopped(brief: Training,
 def test_a_training_from_the_start_begins_a_new_curve(brief: Training, data: Path, tmp_path: Path) -> None:
     work = work_of(tmp_path / "shapes")
     work.mkdir()
-    (work / "curve.jsonl").write_text('{"step": 5, "seconds": 1.0}\n{"step": 10, "sec')
+    (work / CURVE).write_text('{"step": 5, "seconds": 1.0}\n{"step": 10, "sec')
     with pytest.raises(KeyboardInterrupt):
         train(write_recipe(tmp_path / "recipe"), data, tmp_path / "shapes", stop=5)
     assert [record["full"] for record in curve_of(tmp_path / "shapes")] == [curve_of(brief.folder)[0]["full"]]
@@ -271,6 +274,35 @@ def test_parts_of_a_batch_train_as_the_whole_does(data: Path, tmp_path: Path) ->
     for name in weights:
         for end in ends[1:]:
             torch.testing.assert_close(end[name], ends[0][name], rtol=0, atol=2e-5, msg=name)
+
+
+def test_fitting_anew_to_the_same_pictures_changes_nothing(brief: Training, data: Path, tmp_path: Path) -> None:
+    refitted = refit_supernet(
+        open_supernet(brief.folder), data, tmp_path / "again", overwrite=False, report=lambda *_: None
+    )
+    files = {path.name for path in brief.folder.iterdir()}
+    assert {path.name for path in refitted.iterdir()} == files
+    for file in files:
+        assert (refitted / file).read_bytes() == (brief.folder / file).read_bytes(), file
+
+
+def test_fitting_to_other_pictures_keeps_the_weights_alone(brief: Training, tmp_path: Path) -> None:
+    write_split(tmp_path / "data" / "train.parquet", tracks=6, seed=7)
+    folder = open_supernet(brief.folder)
+    refitted = refit_supernet(folder, tmp_path / "data", tmp_path / "new", overwrite=False, report=lambda *_: None)
+    mine, theirs = load_file(refitted / WEIGHTS), load_file(brief.folder / WEIGHTS)
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine if key.startswith("supernet."))
+    assert not torch.equal(mine["predictor.base"], theirs["predictor.base"])
+    with pytest.raises(UsageError, match="exists"):
+        refit_supernet(folder, tmp_path / "data", refitted, overwrite=False, report=lambda *_: pytest.fail("read"))
+
+
+def test_bfloat16_learns_as_float32_does_but_for_its_rounding(brief: Training, data: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe", bfloat16=True)
+    train(recipe, data, tmp_path / "shapes")
+    for rounded, exact in zip(curve_of(tmp_path / "shapes"), curve_of(brief.folder), strict=True):
+        assert rounded["full"] != exact["full"]
+        assert rounded["full"] == pytest.approx(exact["full"], rel=0.1)
 
 
 def test_another_seed_trains_another_supernet(brief: Training, data: Path, tmp_path: Path) -> None:

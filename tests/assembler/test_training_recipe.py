@@ -68,6 +68,7 @@ def test_a_missing_key_is_named(recipe: Path) -> None:
         ("batch = 24", "batch = true"),
         ('name = "shapes"', "name = 3"),
         ("learning_rate = 3e-3", 'learning_rate = "fast"'),
+        ("bfloat16 = false", "bfloat16 = 1"),
         ("size_shares = [0.4, 0.6]", "size_shares = 1.0"),
         ("[augmentation]", "[[augmentation]]"),
         ("[supernet]", "[[supernet]]"),
@@ -76,7 +77,9 @@ def test_a_missing_key_is_named(recipe: Path) -> None:
 def test_a_value_of_another_type_is_refused(recipe: Path, old: str, new: str) -> None:
     change(recipe, f"\n{old}", f"\n{new}")
     key = old.strip("[]").split()[0]
-    with pytest.raises(BadInputError, match=rf'"{key}" = .* must be (text|a whole number|a number|a list|a table)$'):
+    with pytest.raises(
+        BadInputError, match=rf'"{key}" = .* must be (text|a whole number|a number|true or false|a list|a table)$'
+    ):
         Recipe.load(recipe)
 
 

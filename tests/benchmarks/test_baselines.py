@@ -44,6 +44,7 @@ RECIPE = Recipe(
     warmup_steps=5,
     batch=16,
     accumulate=1,
+    bfloat16=False,
     held_out=0.1,
     warmup_learning_rate=4e-3,
     learning_rate=2e-3,

@@ -25,6 +25,7 @@ COMMANDS = (
     ("models", "show"),
     ("models", "eval"),
     ("models", "train"),
+    ("models", "refit"),
     ("models", "archive"),
     ("models", "check-data"),
     ("devices", "list"),

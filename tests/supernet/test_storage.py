@@ -15,7 +15,16 @@ from edgekit.assembler.assembler import Assembler
 from edgekit.core.errors import BadInputError, ExitCode, UsageError
 from edgekit.core.records import sha256_of
 from edgekit.supernet import storage
-from edgekit.supernet.storage import CALIBRATION, CARD, VOCABULARY, WEIGHTS, open_supernet
+from edgekit.supernet.storage import (
+    CALIBRATION,
+    CARD,
+    VOCABULARY,
+    WEIGHTS,
+    open_supernet,
+    supernet_tensors,
+    with_weights_as_stored,
+)
+from edgekit.supernet.supernet import Supernet
 
 
 @pytest.fixture
@@ -38,6 +47,26 @@ def test_a_whole_folder_opens(folder: Path) -> None:
     assert assembler.supernet(x_NCHW, opened.spec.full).shape == (2, 6)
     assert not any(module.training for module in assembler.supernet.modules())
     assert opened.read_tensors(CALIBRATION)["x_NHWC"].dtype is torch.uint8
+
+
+def test_what_is_stored_is_what_was_measured(folder: Path) -> None:
+    """Weights of convolutions in float16, and nothing else rounded; rounding again changes nothing."""
+    opened = open_supernet(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        exact = Supernet(opened.spec)
+    before = {key: value.clone() for key, value in exact.state_dict().items()}
+    measured = with_weights_as_stored(exact)
+    stored = supernet_tensors(measured)
+    read = opened.load(stored).state_dict()
+    for key, value in measured.state_dict().items():
+        assert torch.equal(read[key], value), key
+        assert read[key].dtype is torch.float32
+        if value.ndim == 4:
+            assert stored[f"supernet.{key}"].dtype is torch.float16
+            torch.testing.assert_close(value, before[key], rtol=2**-11, atol=1e-7)
+        else:
+            assert torch.equal(value, before[key]), key
 
 
 def test_a_text_names_a_folder_too(folder: Path) -> None:

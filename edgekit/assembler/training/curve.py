@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgekit.core.records import write_bytes, writing_to
+
+CURVE: Final = "curve.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,7 @@ from edgekit.core.budget import Cost
 from edgekit.core.operators import Operator
 from edgekit.core.records import sha256_of, write_json
 from edgekit.supernet.spec import SupernetSpec
-from edgekit.supernet.storage import CARD, SupernetFolder
+from edgekit.supernet.storage import CARD, RECIPE, SupernetFolder
 from edgekit.tasks.task import Task
 
 FAMILIES: Final = 6
@@ -78,7 +78,7 @@ def add_archive(folder: SupernetFolder, *, report: Callable[[int, int], None]) -
     """
     others = {file: sha256 for file, sha256 in folder.card["sha256"].items() if file != ARCHIVE}
     without = replace(folder, card={**folder.card, "sha256": others})
-    recipe = Recipe.load(folder.path / "recipe.toml")
+    recipe = Recipe.load(folder.path / RECIPE)
     tasks = sample_tasks(Curriculum.of(folder.vocabulary, seed=recipe.seed), seed=recipe.seed)
     path = folder.path / ARCHIVE
     illuminate(Assembler.load(without).searcher, tasks, seed=recipe.seed, report=report).save(path)

@@ -140,5 +140,8 @@ def _channels_last(x_NCHW: Tensor) -> Tensor:
 def right_answers(z_NL: Tensor, y_N: Tensor, task: Task) -> Tensor:
     """Which images of labels that the task knows are answered rightly from logits over the whole vocabulary."""
     answers_L, _ = answers_of(task, z_NL.shape[1])
-    right: Tensor = answers_L[y_N] == task_probabilities(z_NL, task).argmax(1)
-    return right
+    answers_N = answers_L[y_N]
+    known = answers_N >= 0
+    right_N = torch.zeros_like(known)
+    right_N[known] = task_probabilities(z_NL[known], task).argmax(1) == answers_N[known]
+    return right_N

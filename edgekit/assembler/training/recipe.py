@@ -17,6 +17,7 @@ _TOML_TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "str": ("text", (str,)),
     "int": ("a whole number", (int,)),
     "float": ("a number", (int, float)),
+    "bool": ("true or false", (bool,)),
     "tuple[float, ...]": ("a list", (list,)),
     "Augmentation": ("a table", (dict,)),
     "dict[str, Any]": ("a table", (dict,)),
@@ -28,7 +29,8 @@ class Recipe:
     """How to train a supernet; docs/training.md tells what each key means.
 
     `supernet` is the table that `SupernetSpec.from_json` reads once the number of labels is known; `size_shares` says for which
-    share of the steps the full network is trained at each image size.
+    share of the steps the full network is trained at each image size. With `bfloat16` networks are computed in it under autocast;
+    weights, losses and moments of normalisation stay float32.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Recipe:
     warmup_steps: int
     batch: int
     accumulate: int
+    bfloat16: bool
     held_out: float
     warmup_learning_rate: float
     learning_rate: float
@@ -107,7 +110,7 @@ class Recipe:
             if key not in record:
                 raise BadInputError(f'{path}: key "{key}" is missing', hint="see models/signs43/recipe.toml")
             called, accepted = _TOML_TYPES[expected]
-            if not isinstance(record[key], accepted) or isinstance(record[key], bool):
+            if not isinstance(record[key], accepted) or isinstance(record[key], bool) != (accepted == (bool,)):
                 raise BadInputError(
                     f'{path}: "{key}" = {record[key]!r} must be {called}', hint="see models/signs43/recipe.toml"
                 )

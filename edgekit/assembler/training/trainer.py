@@ -20,7 +20,7 @@ from edgekit.assembler.generator import BrickMacs, open_within
 from edgekit.assembler.training.augmentation import Mixture, mix
 from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from edgekit.assembler.training.curriculum import Curriculum
-from edgekit.assembler.training.curve import Curve
+from edgekit.assembler.training.curve import CURVE, Curve
 from edgekit.assembler.training.data import Dataset
 from edgekit.assembler.training.front import LIMITS, FrontPoint, best_sizes, early_front
 from edgekit.assembler.training.recipe import Recipe
@@ -64,7 +64,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, train: Dataset, held_out: Dataset, folder: Path) -> None:
         self.recipe, self.vocabulary = recipe, vocabulary
-        self.checkpoint, self.curve = folder / "checkpoint-0.safetensors", Curve(path=folder / "curve.jsonl")
+        self.checkpoint, self.curve = folder / "checkpoint-0.safetensors", Curve(path=folder / CURVE)
         self.rank = int(os.environ.get("RANK", "0"))
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         gpu = torch.cuda.is_available()
@@ -220,9 +220,9 @@ class Trainer:
         return torch.stack([loss_full.detach(), loss_small])
 
     def _answer(self, batch: Batch, genotype: Genotype) -> Tensor:
-        """Logits `z_NK` in float32; computed in bfloat16 on a GPU, whose range is float32's, so that no loss need be scaled."""
+        """Logits `z_NK` in float32. The range of bfloat16 is float32's, so that no loss need be scaled."""
         x_NCHW = resized(batch.x_NCHW, self.spec.image_size_of(genotype)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             z_NK: Tensor = self.supernet(x_NCHW, genotype)
         return z_NK.float()
 
@@ -292,7 +292,7 @@ class Trainer:
             {"params": [weight for weight in parameters if weight.ndim > 2], "weight_decay": self.recipe.weight_decay},
             {"params": [other for other in parameters if other.ndim <= 2], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.99))
+        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.99), fused=True)
 
     @torch.no_grad()
     def _move_average(self, decay: float) -> None:
