@@ -13,15 +13,21 @@ from edgekit.tasks.task import Task
 
 TRAITS = 12
 PAIRS_AT_ONCE = 160_000
+LOG_ALPHA = (-3.0, 7.0)
 
 
 class AccuracyPredictor(nn.Module):
     """Rates at which a genotype takes label i for label j, and from them its accuracy on any task.
 
     The rate is exp(b_ij + (c + d_ij) . traits(genotype)), traits by a small network of the genes; `common` is c, what a
-    trait does to all pairs, and `deviation` d_ij, what it does to this pair besides. Taking the confusions of an image for
-    independent, label i is recognised with probability exp(-sum of the rates to all labels that the task answers
-    differently), so one table serves every task: classes, `other`, presence.
+    trait does to all pairs, and `deviation` d_ij, what it does to this pair besides. One table serves every task (classes,
+    `other`, presence): for an image of label i all rates to labels that the task answers differently add up, to s.
+
+    Images differ in difficulty: those that are taken for one wrong label are taken for others too, so that twenty labels cost
+    less than five times what four do. All rates of an image are multiplied by a difficulty of its own, Gamma distributed with
+    mean 1 and shape alpha ("frailty": Vaupel, Manton and Stallard, Demography 16, 1979). Label i is then recognised with
+    probability (1 + s / alpha)^-alpha; as alpha grows confusions become independent, exp(-s). `shape` is the logarithm of
+    alpha, with a part for each label and one for each trait.
 
     Shapes: P genotypes, G genes, L labels, K outputs.
     """
@@ -40,6 +46,9 @@ class AccuracyPredictor(nn.Module):
         self.base = nn.Parameter(torch.full((spec.labels, spec.labels), -6.0))
         self.common = nn.Parameter(torch.randn(TRAITS) * 0.3)
         self.deviation = nn.Parameter(torch.zeros(spec.labels, spec.labels, TRAITS))
+        self.shape = nn.Parameter(torch.ones(()))
+        self.shape_of_label = nn.Parameter(torch.zeros(spec.labels))
+        self.shape_of_trait = nn.Parameter(torch.zeros(TRAITS))
 
     def recalls(self, genes_PG: Tensor, answers_L: Tensor, asked: Tensor) -> Tensor:
         """`r_PA`: the share of images of each asked label that get the task's right answer.
@@ -64,6 +73,7 @@ class AccuracyPredictor(nn.Module):
         slope_RCT = self.common + self.deviation[mine][:, theirs]
         return Pairs(
             rows=rows,
+            shape_R=self.shape + self.shape_of_label[mine],
             base_Q=self.base[mine][:, theirs].masked_fill(mine[:, None] == theirs, -torch.inf).flatten(),
             slope_TQ=slope_RCT.flatten(0, 1).T.contiguous(),
         )
@@ -73,8 +83,10 @@ class AccuracyPredictor(nn.Module):
         thermometer = (genes_PG[:, self.steps[:, 0]] > self.steps[:, 1]).float()
         traits_PT = self.traits(thermometer)
         rates_PA = torch.cat([pairs.rates(traits_PT) for pairs in blocks], dim=1)
+        shape_A = torch.cat([pairs.shape_R for pairs in blocks])
+        alpha_PA = (shape_A + (traits_PT @ self.shape_of_trait)[:, None]).clamp(*LOG_ALPHA).exp()
         rows = torch.cat([pairs.rows for pairs in blocks])
-        return (-rates_PA[:, rows.argsort()]).exp()
+        return torch.exp(-alpha_PA * torch.log1p(rates_PA / alpha_PA))[:, rows.argsort()]
 
     def forward(self, genes_PG: Tensor, task: Task) -> Tensor:
         """`a_P`: accuracy with every output, and inside an output every label, counting alike."""
@@ -86,10 +98,12 @@ class AccuracyPredictor(nn.Module):
 class Pairs:
     """Q = R x C pairs of labels: those at `rows` of the asked ones, and what they may be taken for.
 
-    The rate's logarithm is `base_Q + traits @ slope_TQ`, the base -inf where a label would be taken for itself.
+    The rate's logarithm is `base_Q + traits @ slope_TQ`, the base -inf where a label would be taken for itself; `shape_R` is the
+    labels' part of the logarithm of alpha.
     """
 
     rows: Tensor
+    shape_R: Tensor
     base_Q: Tensor
     slope_TQ: Tensor
 
@@ -99,7 +113,7 @@ class Pairs:
         at_once = max(1, PAIRS_AT_ONCE // max(1, len(self.base_Q)))
         sums = [
             torch.addmm(self.base_Q, some_PT, self.slope_TQ)
-            .clamp_max(4.0)
+            .clamp_max(6.0)
             .exp()
             .view(len(some_PT), len(self.rows), -1)
             .sum(2)

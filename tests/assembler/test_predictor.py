@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,22 @@ def test_a_further_label_never_helps_to_recognise_another(predictor, of_genotype
     before = recalls_of(predictor, of_genotype, Task(indices=tuple(sorted(asked)), text=""))
     after = recalls_of(predictor, of_genotype, Task(indices=tuple(sorted({*asked, further})), text=""))
     assert all(after[label] <= before[label] + 1e-6 for label in asked)
+
+
+@settings(deadline=None)
+@given(predictors, genes, st.permutations(range(LABELS)), st.integers(1, LABELS - 2), st.floats(-2, 6))
+def test_hard_images_are_hard_for_every_label(predictor, of_genotype, labels, number, shape):
+    """Two halves of a task together are recognised at least as often as if their confusions were independent."""
+    predictor = copy.deepcopy(predictor)
+    predictor.shape.fill_(shape)
+    label, first, second = labels[0], labels[1 : 1 + number], labels[1 + number :]
+    apart = [
+        recalls_of(predictor, of_genotype, Task(indices=tuple(sorted([label, *part])), text=""))[label]
+        for part in (first, second)
+    ]
+    together = recalls_of(predictor, of_genotype, Task(indices=tuple(range(LABELS)), text=""))[label]
+    assert together >= np.prod(apart) - 1e-6
+    assert together <= min(apart) + 1e-6
 
 
 @settings(deadline=None)

@@ -64,7 +64,9 @@ def finish(
 ) -> None:
     """Writes the folder `output` whole."""
     recipe = finished.recipe
-    supernet = with_weights_as_stored(finished.supernet.requires_grad_(False))
+    # torch's type stubs do not know `memory_format`. Trained or read from a folder, it must compute the same.
+    supernet = finished.supernet.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    supernet = with_weights_as_stored(supernet)
     curriculum = Curriculum.of(finished.vocabulary, seed=recipe.seed)
     searcher, quality = _fit_and_teach(recipe, curriculum, supernet, train, held_out, report)
     statistics = normalisation_statistics(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
