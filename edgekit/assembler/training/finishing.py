@@ -16,7 +16,7 @@ from edgekit.assembler.elites import ARCHIVE, Elites
 from edgekit.assembler.generator import Generator
 from edgekit.assembler.predictor import AccuracyPredictor
 from edgekit.assembler.searcher import Searcher
-from edgekit.assembler.training.calibration import Moments, normalisation_statistics, synthesise
+from edgekit.assembler.training.calibration import moments_of_images, synthesise
 from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.assembler.training.curve import CURVE
 from edgekit.assembler.training.data import Dataset, split_by_group
@@ -69,10 +69,8 @@ def finish(
     supernet = with_weights_as_stored(supernet)
     curriculum = Curriculum.of(finished.vocabulary, seed=recipe.seed)
     searcher, quality = _fit_and_teach(recipe, curriculum, supernet, train, held_out, report)
-    statistics = normalisation_statistics(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
-    pictures = synthesise(
-        supernet, statistics, _pixel_moments(train), seed=recipe.seed, report=stage_of(report, "synthesise")
-    )
+    wanted = moments_of_images(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
+    pictures = synthesise(supernet, wanted, seed=recipe.seed, report=stage_of(report, "synthesise"))
 
     with whole_folder(output, overwrite=overwrite, marker=CARD) as folder:
         parts = {"generator": searcher.generator, "predictor": searcher.predictor}
@@ -209,13 +207,3 @@ def _some(dataset: Dataset, seed: int) -> NDArray[np.uint8]:
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:5000]
     picked: NDArray[np.uint8] = dataset.x_NCHW[chosen]
     return picked
-
-
-def _pixel_moments(dataset: Dataset) -> Moments:
-    mean_C, square_C = torch.zeros(3), torch.zeros(3)
-    for part in torch.split(torch.from_numpy(dataset.x_NCHW), 2000):
-        share = len(part) / len(dataset)
-        x_NCHW = part.float() / 255
-        mean_C += share * x_NCHW.mean((0, 2, 3))
-        square_C += share * x_NCHW.square().mean((0, 2, 3))
-    return Moments(mean_C=mean_C, var_C=square_C - mean_C**2)
