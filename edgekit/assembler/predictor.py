@@ -19,15 +19,19 @@ LOG_ALPHA = (-3.0, 7.0)
 class AccuracyPredictor(nn.Module):
     """Rates at which a genotype takes label i for label j, and from them its accuracy on any task.
 
-    The rate is exp(b_ij + (c + d_ij) . traits(genotype)), traits by a small network of the genes; `common` is c, what a
-    trait does to all pairs, and `deviation` d_ij, what it does to this pair besides. One table serves every task (classes,
-    `other`, presence): for an image of label i all rates to labels that the task answers differently add up, to s.
+    The rate is exp(level + mistaken_i + answered_j + b_ij + (c + d_ij) . traits(genotype)), traits by a small network of the
+    genes; `common` is c, what a trait does to all pairs, and `deviation` d_ij, what it does to this pair besides. One table
+    serves every task (classes, `other`, presence): for an image of label i all rates to labels that the task answers
+    differently add up, to s.
 
     Images differ in difficulty: those that are taken for one wrong label are taken for others too, so that twenty labels cost
     less than five times what four do. All rates of an image are multiplied by a difficulty of its own, Gamma distributed with
     mean 1 and shape alpha ("frailty": Vaupel, Manton and Stallard, Demography 16, 1979). Label i is then recognised with
     probability (1 + s / alpha)^-alpha; as alpha grows confusions become independent, exp(-s). `shape` is the logarithm of
     alpha, with a part for each label and one for each trait.
+
+    Outputs of several labels (`other`, present, absent) win by the sum of their probabilities: `majority` tilts a rate by the
+    logarithm of how many labels more the other output has, and `summed` and `shape_of_summed` are for tasks with such outputs.
 
     Shapes: P genotypes, G genes, L labels, K outputs.
     """
@@ -43,10 +47,16 @@ class AccuracyPredictor(nn.Module):
         self.traits = nn.Sequential(
             nn.Linear(sum(most), 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, TRAITS)
         )
-        self.base = nn.Parameter(torch.full((spec.labels, spec.labels), -6.0))
+        self.level = nn.Parameter(torch.tensor(-3.0))
+        self.mistaken = nn.Parameter(torch.zeros(spec.labels))
+        self.answered = nn.Parameter(torch.zeros(spec.labels))
+        self.majority = nn.Parameter(torch.zeros(()))
+        self.summed = nn.Parameter(torch.zeros(()))
+        self.shape_of_summed = nn.Parameter(torch.zeros(()))
+        self.base = nn.Parameter(torch.zeros(spec.labels, spec.labels))
         self.common = nn.Parameter(torch.randn(TRAITS) * 0.3)
         self.deviation = nn.Parameter(torch.zeros(spec.labels, spec.labels, TRAITS))
-        self.shape = nn.Parameter(torch.ones(()))
+        self.shape = nn.Parameter(torch.tensor(-0.7))
         self.shape_of_label = nn.Parameter(torch.zeros(spec.labels))
         self.shape_of_trait = nn.Parameter(torch.zeros(TRAITS))
 
@@ -65,18 +75,29 @@ class AccuracyPredictor(nn.Module):
         blocks = [(alone, torch.ones_like(alone))]
         blocks += [(outputs_A == output, outputs_A != output) for output in torch.nonzero(labels > 1).flatten()]
         return tuple(
-            self._block(torch.nonzero(rows).flatten(), columns, asked) for rows, columns in blocks if rows.any()
+            self._block(torch.nonzero(rows).flatten(), columns, asked, labels[outputs_A].float().log())
+            for rows, columns in blocks
+            if rows.any()
         )
 
-    def _block(self, rows: Tensor, columns: Tensor, asked: Tensor) -> Pairs:
+    def _block(self, rows: Tensor, columns: Tensor, asked: Tensor, log_size_A: Tensor) -> Pairs:
         mine, theirs = asked[rows], asked[columns]
+        larger = log_size_A[columns] - log_size_A[rows][:, None]
+        summed = (log_size_A > 0).any().float()
         slope_RCT = self.common + self.deviation[mine][:, theirs]
         return Pairs(
             rows=rows,
-            shape_R=self.shape + self.shape_of_label[mine],
-            base_Q=self.base[mine][:, theirs].masked_fill(mine[:, None] == theirs, -torch.inf).flatten(),
+            shape_R=self.shape + self.shape_of_label[mine] + self.shape_of_summed * summed,
+            base_Q=(self._base(mine, theirs) + self.majority * larger + self.summed * summed)
+            .masked_fill(mine[:, None] == theirs, -torch.inf)
+            .flatten(),
             slope_TQ=slope_RCT.flatten(0, 1).T.contiguous(),
         )
+
+    def _base(self, mine: Tensor, theirs: Tensor) -> Tensor:
+        of_labels = self.level + self.mistaken[mine][:, None] + self.answered[theirs]
+        base: Tensor = of_labels + self.base[mine][:, theirs]
+        return base
 
     def recalls_of_pairs(self, genes_PG: Tensor, blocks: Sequence[Pairs]) -> Tensor:
         """`recalls` where many genotypes are judged for one task, one batch after the other."""

@@ -150,6 +150,8 @@ def large_searcher() -> Searcher:
     predictor = AccuracyPredictor(spec).eval().requires_grad_(False)
     for parameter in predictor.traits.parameters():
         parameter.copy_(torch.rand(parameter.shape, generator=draw) * 0.04)
+    predictor.level.zero_()
+    predictor.shape.fill_(1.0)
     predictor.base.copy_(torch.randn(200, 200, generator=draw) - 5)
     predictor.common.fill_(-0.1)
     predictor.deviation.copy_(-0.05 * torch.rand(200, 200, 12, generator=draw))

@@ -30,6 +30,8 @@ def choosy(tiny_supernet, tmp_path_factory):
     for name in tensors:
         if name.startswith("predictor.traits"):
             tensors[name] = tensors[name].abs() * (tensors[name].ndim > 1)
+    tensors["predictor.level"].zero_()
+    tensors["predictor.shape"].fill_(1.0)
     tensors["predictor.base"][:] = -1.0
     tensors["predictor.common"][:] = -0.05
     save_file(tensors, folder / WEIGHTS)
