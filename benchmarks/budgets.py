@@ -32,7 +32,6 @@ from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.tasks.sampling import compositions
 from edgekit.tasks.task import Task
-from edgekit.tasks.vocabulary import Vocabulary
 
 LIMITS = tuple(field.name for field in fields(Cost))
 # Sums of the same terms in another order.
@@ -46,15 +45,11 @@ class Recount:
 
     spec: SupernetSpec
     task: Task
-    outputs: int
     cost_of: CostOf
 
-    @classmethod
-    def of(cls, spec: SupernetSpec, task: Task, vocabulary: Vocabulary, cost_of: CostOf) -> Recount:
-        return cls(spec=spec, task=task, outputs=len(task.outputs(vocabulary)), cost_of=cost_of)
-
     def cost(self, genotype: Genotype) -> Cost:
-        return self.cost_of(describe(self.spec, genotype, outputs=self.outputs, grouped=self.task.needs_all_labels))
+        rows = len(self.task.head_rows(self.spec.labels))
+        return self.cost_of(describe(self.spec, genotype, rows=rows, sums=self.task.sums))
 
     def broken(self, genotype: Genotype, budget: Budget) -> tuple[str, ...]:
         cost, full = self.cost(genotype), self.cost(self.spec.full)
@@ -142,7 +137,7 @@ def main() -> None:
     times_s, broken = [], []
     for _ in range(options.pairs):
         task = any_task(rng, model.vocabulary, composed)
-        recount = Recount.of(model.spec, task, model.vocabulary, cost_of)
+        recount = Recount(spec=model.spec, task=task, cost_of=cost_of)
         budget, seed = random_budget(rng, recount), int(rng.integers(2**31))
         started = time.perf_counter()
         tables = assembler.tables(task, cost_of)

@@ -105,7 +105,7 @@ class Judge:
             module=slice_subnet(self.assembler.supernet, genotype, task),
             labels=task.outputs(self.folder.vocabulary),
             preprocessing=preprocessing,
-            operators=describe(self.spec, genotype, outputs=len(task.indices), grouped=False),
+            operators=describe(self.spec, genotype, rows=len(task.indices), sums=None),
         )
         shipped_NHWC = self.folder.read_tensors(CALIBRATION)["x_NHWC"].numpy()
         calibration_NCHW = torch.from_numpy(to_float(shipped_NHWC, preprocessing)).permute(0, 3, 1, 2)

@@ -44,7 +44,7 @@ def compared(supernet: Supernet, genotype: Genotype, task: Task, x_NCHW: torch.T
     subnet = slice_subnet(supernet, genotype, task)
     x_NCHW = resized(x_NCHW, supernet.spec.image_size_of(genotype))
     gated_NL = supernet.forward_gated(x_NCHW, genotype)
-    rows_NR = gated_NL if task.needs_all_labels else gated_NL[:, list(task.indices)]
+    rows_NR = gated_NL[:, list(task.head_rows(supernet.spec.labels))]
     probabilities = (subnet(x_NCHW) - task_probabilities(gated_NL, task)).abs().max()
     return float(probabilities), float((subnet.logits(x_NCHW) - rows_NR).abs().max())
 

@@ -133,7 +133,7 @@ def point(judge: Judge, path: Path, eighths: int) -> Point:
         metadata, keys = file.metadata(), [key for key in file.keys() if key.startswith("network.")]  # noqa: SIM118
         network.load_state_dict({key.removeprefix("network."): file.get_tensor(key) for key in keys})
     spec, everything = network.spec, all_of(network.spec)
-    cost = judge.cost_of(describe(spec, spec.full, outputs=spec.labels, grouped=False))
+    cost = judge.cost_of(describe(spec, spec.full, rows=spec.labels, sums=None))
     tables = judge.assembler.tables(everything, judge.cost_of)
     budget = Budget(latency_ms=cost.latency_ms)
     found = judge.assembler.searcher.search(everything, budget, tables, seed=0)

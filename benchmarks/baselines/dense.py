@@ -30,7 +30,7 @@ def hidden_of(spec: SupernetSpec, genotype: Genotype) -> list[int]:
 
 def macs_of(spec: SupernetSpec) -> int:
     """Of the whole network, with a head of all its labels."""
-    return sum(operator.macs for operator in describe(spec, spec.full, outputs=spec.labels, grouped=False))
+    return sum(operator.macs for operator in describe(spec, spec.full, rows=spec.labels, sums=None))
 
 
 def all_of(spec: SupernetSpec) -> Task:

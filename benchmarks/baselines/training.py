@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from edgekit.assembler.training.augmentation import Augmentation, Mixture, mix
 from edgekit.assembler.training.data import Dataset
+from edgekit.assembler.training.optimizers import OptimizerKind, Optimizers
 from edgekit.assembler.training.recipe import Recipe
 from edgekit.supernet.resizing import resized
 from edgekit.supernet.subnet import Subnet
@@ -46,13 +47,14 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Course:
-    """How a network learns: AdamW with one cosine of peak `learning_rate`, and the supernet's changes of images."""
+    """How a network learns: with one cosine of peak `learning_rate`, and as the supernet else."""
 
     batch: int
     learning_rate: float
     weight_decay: float
     label_smoothing: float
     bfloat16: bool
+    optimizer: OptimizerKind
     augmentation: Augmentation
 
     @classmethod
@@ -63,6 +65,7 @@ class Course:
             weight_decay=recipe.weight_decay,
             label_smoothing=recipe.label_smoothing,
             bfloat16=recipe.bfloat16,
+            optimizer=recipe.optimizer,
             augmentation=recipe.augmentation,
         )
 
@@ -87,15 +90,7 @@ class Training:
         self.drawn = torch.Generator().manual_seed(seed)
         self.mixed = np.random.default_rng(seed)
         self.weight_N = torch.bincount(images.y_N).float().clamp_min(1).rsqrt()[images.y_N]
-        parameters = list(network.parameters())
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [weight for weight in parameters if weight.ndim > 2], "weight_decay": course.weight_decay},
-                {"params": [other for other in parameters if other.ndim <= 2], "weight_decay": 0.0},
-            ],
-            betas=(0.9, 0.99),
-            fused=True,
-        )
+        self.optimizers = Optimizers(network.parameters(), course.optimizer, weight_decay=course.weight_decay)
 
     def run(self, done: Done, *, image_size: int) -> int:
         """Trains until it is done; the number of steps."""
@@ -108,8 +103,6 @@ class Training:
     def step(self, done: float, *, image_size: int) -> float:
         """One batch at a place of the training from 0 to 1; its loss."""
         course = self.course
-        for group in self.optimizer.param_groups:
-            group["lr"] = course.learning_rate * min(1.0, (done + 1e-3) / RISE) * 0.5 * (1 + math.cos(math.pi * done))
         chosen = torch.multinomial(self.weight_N, course.batch, True, generator=self.drawn)
         x_NCHW = self.images.x_NCHW[chosen].float() / 255
         x_NCHW = course.augmentation.change(x_NCHW, course.augmentation.draw(course.batch, self.drawn))
@@ -122,10 +115,10 @@ class Training:
         loss = mixture.share * self._cross_entropy(z_NK, y_N)
         if mixture.share < 1:
             loss = loss + (1 - mixture.share) * self._cross_entropy(z_NK, Mixture.neighbours(y_N))
-        self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
-        self.optimizer.step()
+        rise = min(1.0, (done + 1e-3) / RISE)
+        self.optimizers.step(learning_rate=course.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done)))
         return float(loss.detach())
 
     def _cross_entropy(self, z_NK: Tensor, y_N: Tensor) -> Tensor:

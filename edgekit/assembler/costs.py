@@ -38,8 +38,7 @@ class CostTables:
     @classmethod
     def of(cls, spec: SupernetSpec, task: Task, cost_of: CostOf) -> CostTables:
         """`cost_of` prices a list of operators on the target; it must be additive but for memory, which must be a peak."""
-        outputs = len(task.grouping(spec.labels))
-        grouped = task.needs_all_labels
+        rows = len(task.head_rows(spec.labels))
         empty = cost_of([])
         bricks = max(block.bricks for block in spec.blocks)
         tables = {field.name: np.zeros((len(spec.image_sizes), len(spec.blocks), bricks + 1)) for field in fields(Cost)}
@@ -55,9 +54,9 @@ class CostTables:
                             table[image_size_index, index, count] = getattr(cost, name) - constant
                 size //= spec.blocks[position[0]].stride
             y = Tensor(name="y", elements=spec.features * size**2)
-            head = head_operators(spec, y, outputs=outputs, grouped=grouped)
+            head = head_operators(spec, y, rows=rows, sums=task.sums)
             fixed.append(_total([cost_of([stem_operator(spec, image_size)]), cost_of(head)], empty))
-        full = cost_of(describe(spec, spec.full, outputs=outputs, grouped=grouped))
+        full = cost_of(describe(spec, spec.full, rows=rows, sums=task.sums))
         return cls(fixed=tuple(fixed), full=full, **tables)
 
     def of_genes(self, genes_PG: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:

@@ -66,7 +66,7 @@ class BrickMacs:
 
 
 def _macs(spec: SupernetSpec, genes: Sequence[int]) -> int:
-    return sum(operator.macs for operator in describe(spec, spec.genotype(genes), outputs=spec.labels, grouped=False))
+    return sum(operator.macs for operator in describe(spec, spec.genotype(genes), rows=spec.labels, sums=None))
 
 
 def open_within(z_BM: NDArray[np.floating], spec: SupernetSpec, macs: BrickMacs, limit: float) -> tuple[int, ...]:

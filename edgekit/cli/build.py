@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="The board.")
 @click.option("--presence", is_flag=True, help="Ask whether any of the labels is in the picture: yes or no.")
+@click.option("--grouped", is_flag=True, help="One output for each term between commas, whatever it selects.")
 @click.option("--other", is_flag=True, help='Add a class "other" for all labels that the task leaves out.')
 @click.option("--model", default="signs43", show_default=True, help="A supernet, by name or folder.")
 @budget_options

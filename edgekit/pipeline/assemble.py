@@ -93,6 +93,7 @@ def assemble(
     budget: Budget | None = None,
     model: str | Path = "signs43",
     presence: bool = False,
+    grouped: bool = False,
     other: bool = False,
     seed: int = 0,
 ) -> Assembled:
@@ -100,7 +101,8 @@ def assemble(
 
     Raises UsageError, BadInputError, and InfeasibleError with the nearest feasible points.
     """
-    desk = _Desk.of(task=task, target=target, budget=budget, model=model, presence=presence, other=other, seed=seed)
+    asked = {"presence": presence, "grouped": grouped, "other": other}
+    desk = _Desk.of(task=task, target=target, budget=budget, model=model, seed=seed, **asked)
     planned, searcher = desk.plan, desk.assembler.searcher
     started = perf_counter()
     at_once = searcher.at_once(desk.task, planned.budget, desk.tables)
@@ -122,13 +124,15 @@ def front(
     budget: Budget | None = None,
     model: str | Path = "signs43",
     presence: bool = False,
+    grouped: bool = False,
     other: bool = False,
     seed: int = 0,
 ) -> Front:
     """The networks inside the budget that none beats in accuracy, latency, size and memory at once. Raises as `assemble` does."""
     from edgekit.assembler.front import find_front, spread
 
-    desk = _Desk.of(task=task, target=target, budget=budget, model=model, presence=presence, other=other, seed=seed)
+    asked = {"presence": presence, "grouped": grouped, "other": other}
+    desk = _Desk.of(task=task, target=target, budget=budget, model=model, seed=seed, **asked)
     planned = desk.plan
     started = perf_counter()
     found = find_front(desk.assembler.searcher, desk.task, planned.budget, desk.tables, seed=planned.seed)
@@ -178,9 +182,8 @@ class _Desk:
     def point(self, assembly: Assembly) -> Point:
         from edgekit.supernet.description import describe
 
-        outputs = len(self.task.outputs(self.plan.model.vocabulary))
-        grouped = self.task.needs_all_labels
-        operators = describe(self.plan.model.spec, assembly.genotype, outputs=outputs, grouped=grouped)
+        spec = self.plan.model.spec
+        operators = describe(spec, assembly.genotype, rows=len(self.task.head_rows(spec.labels)), sums=self.task.sums)
         cost = assembly.cost
         quantities = {
             "accuracy": predicted_accuracy(self.plan, assembly),
@@ -194,8 +197,9 @@ class _Desk:
 
     def _command(self, assembly: Assembly) -> str:
         presence = ["--presence"] if self.task.kind is TaskKind.PRESENCE else []
+        grouped = ["--grouped"] if self.task.kind is TaskKind.GROUPED else []
         other = ["--other"] if self.task.other else []
-        words = ["edgekit", "build", "--model", self.model, "--task", self.task.text, *presence, *other]
+        words = ["edgekit", "build", "--model", self.model, "--task", self.task.text, *presence, *grouped, *other]
         words += ["--target", str(self.plan.target), "--genotype", str(assembly.genotype), "-o", "out"]
         return shlex.join(words)
 

@@ -75,6 +75,7 @@ def build(
     genotype: str | None = None,
     model: str | Path = "signs43",
     presence: bool = False,
+    grouped: bool = False,
     other: bool = False,
     data: Path | str | None = None,
     overwrite: bool = False,
@@ -99,6 +100,7 @@ def build(
             genotype=genotype,
             model=model,
             presence=presence,
+            grouped=grouped,
             other=other,
             data=data,
             seed=seed,
@@ -266,7 +268,9 @@ def _model(planned: BuildPlan, genotype: Genotype, subnet: Subnet) -> Model:
         module=subnet,
         labels=labels,
         preprocessing=_preprocessing(spec.image_size_of(genotype)),
-        operators=describe(spec, genotype, outputs=len(labels), grouped=subnet.grouping is not None),
+        operators=describe(
+            spec, genotype, rows=subnet.head.out_features, sums=None if subnet.grouping is None else len(labels)
+        ),
         provenance={
             "supernet": planned.model.name,
             "supernet_sha256": planned.model.card["sha256"]["weights.safetensors"],

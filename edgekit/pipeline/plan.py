@@ -73,6 +73,7 @@ def plan(
     genotype: str | None = None,
     model: str | Path = "signs43",
     presence: bool = False,
+    grouped: bool = False,
     other: bool = False,
     data: Path | str | None = None,
     seed: int = 0,
@@ -82,9 +83,9 @@ def plan(
     budget = budget or Budget()
     asked: Task | Examples
     if examples is None and task is not None:
-        asked = parse_task(task, folder.vocabulary, presence=presence, other=other)
+        asked = parse_task(task, folder.vocabulary, presence=presence, grouped=grouped, other=other)
     elif examples is not None and task is None:
-        _check_own_classes(budget, presence=presence, other=other)
+        _check_own_classes(budget, of_labels=presence or grouped or other)
         asked = read_examples(Path(examples), size=folder.spec.image_size, most_classes=len(folder.vocabulary))
     else:
         raise UsageError(
@@ -117,10 +118,10 @@ def _genotype(text: str, budget: Budget, folder: SupernetFolder) -> Genotype:
     return genotype
 
 
-def _check_own_classes(budget: Budget, *, presence: bool, other: bool) -> None:
-    if presence or other:
+def _check_own_classes(budget: Budget, *, of_labels: bool) -> None:
+    if of_labels:
         raise UsageError(
-            "--presence and --other ask about labels of the supernet, not about own classes",
+            "--presence, --grouped and --other ask about labels of the supernet, not about own classes",
             hint="give a folder of pictures of what is none of them, as one class more",
         )
     if budget.min_accuracy is not None:

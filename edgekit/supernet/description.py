@@ -9,10 +9,10 @@ from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import ECA_KERNEL, Attention, BlockKind, BlockSpec, SupernetSpec, Window
 
 
-def describe(spec: SupernetSpec, genotype: Genotype, *, outputs: int, grouped: bool) -> tuple[Operator, ...]:
-    """Operators at batch 1 of the subnet with `outputs` outputs.
+def describe(spec: SupernetSpec, genotype: Genotype, *, rows: int, sums: int | None) -> tuple[Operator, ...]:
+    """Operators at batch 1 of the subnet whose head has `rows` rows.
 
-    `grouped`: the head keeps all labels and a 0/1 matrix sums their probabilities into the outputs.
+    `sums` is the number of outputs into which a 0/1 matrix sums the probabilities of the rows; None: each row is an output.
     """
     image_size = spec.image_size_of(genotype)
     size = image_size // 2
@@ -20,7 +20,7 @@ def describe(spec: SupernetSpec, genotype: Genotype, *, outputs: int, grouped: b
     for position in spec.positions:
         operators += position_operators(spec, position, genotype.counts, operators[-1].output, size)
         size //= spec.blocks[position[0]].stride
-    return (*operators, *head_operators(spec, operators[-1].output, outputs=outputs, grouped=grouped))
+    return (*operators, *head_operators(spec, operators[-1].output, rows=rows, sums=sums))
 
 
 def stem_operator(spec: SupernetSpec, image_size: int) -> Operator:
@@ -29,12 +29,12 @@ def stem_operator(spec: SupernetSpec, image_size: int) -> Operator:
     return _conv("stem", x, channels_in=3, channels_out=spec.stem_channels, window=window, size_in=image_size)
 
 
-def head_operators(spec: SupernetSpec, x: Tensor, *, outputs: int, grouped: bool) -> list[Operator]:
-    """From the last block's output to the probabilities; `outputs` and `grouped` as in `describe`."""
+def head_operators(spec: SupernetSpec, x: Tensor, *, rows: int, sums: int | None) -> list[Operator]:
+    """From the last block's output to the probabilities; `rows` and `sums` as in `describe`."""
     pool = _pool("mean", x, spec.features)
-    dense = _dense("head", pool.output, spec.labels if grouped else outputs, biased=True)
+    dense = _dense("head", pool.output, rows, biased=True)
     softmax = _plain("softmax", (dense.output,), elements=dense.output.elements)
-    grouping = [_dense("grouping", softmax.output, outputs, biased=False)] if grouped else []
+    grouping = [] if sums is None else [_dense("grouping", softmax.output, sums, biased=False)]
     return [pool, dense, softmax, *grouping]
 
 

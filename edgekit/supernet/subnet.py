@@ -49,7 +49,7 @@ class Subnet(nn.Module):
         self.trunk, self.head, self.grouping = trunk, head, grouping
 
     def logits(self, x_NCHW: Tensor) -> Tensor:
-        """`z_NR` of the head's rows: the task's labels, or the whole vocabulary where outputs are grouped."""
+        """`z_NR` of the head's rows: the task's labels, or the whole vocabulary where an output sums those left out."""
         z_NR: Tensor = self.head(self.trunk(x_NCHW).mean((2, 3)))
         return z_NR
 
@@ -75,12 +75,12 @@ def slice_subnet(supernet: Supernet, genotype: Genotype, task: Task) -> Subnet:
         if branches:
             layers.append(SubnetBlock(branches, shortcut=spec.blocks[position[0]].has_shortcut))
     head, grouping = supernet.head, None
-    rows = torch.arange(spec.labels) if task.needs_all_labels else torch.tensor(task.indices)
+    rows = list(task.head_rows(spec.labels))
     sliced_head = nn.Linear(head.in_features, len(rows))
     sliced_head.weight.copy_(head.weight[rows])
     sliced_head.bias.copy_(head.bias[rows])
-    if task.needs_all_labels:
-        matrix = torch.from_numpy(task.grouping(spec.labels))
+    if task.sums is not None:
+        matrix = torch.from_numpy(task.grouping(spec.labels))[:, rows]
         grouping = nn.Linear(matrix.shape[1], matrix.shape[0], bias=False)
         grouping.weight.copy_(matrix)
     return Subnet(nn.Sequential(*layers), sliced_head, grouping).eval().requires_grad_(False)
@@ -88,9 +88,11 @@ def slice_subnet(supernet: Supernet, genotype: Genotype, task: Task) -> Subnet:
 
 def task_probabilities(z_NL: Tensor, task: Task) -> Tensor:
     """`p_NK` of a task's outputs from logits over the whole vocabulary: the definition that a subnet's head must equal."""
-    if not task.needs_all_labels:
-        return z_NL[:, list(task.indices)].softmax(1)
-    return z_NL.softmax(1) @ torch.from_numpy(task.grouping(z_NL.shape[1])).T.to(z_NL.device)
+    rows = list(task.head_rows(z_NL.shape[1]))
+    p_NR = z_NL[:, rows].softmax(1)
+    if task.sums is None:
+        return p_NR
+    return p_NR @ torch.from_numpy(task.grouping(z_NL.shape[1]))[:, rows].T.to(z_NL.device)
 
 
 def _branch(block: nn.Module, bricks: tuple[int, ...], size: int) -> nn.Sequential:

@@ -13,31 +13,53 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
-from edgekit.tasks.task import Task, TaskKind
+from edgekit.tasks.task import Group, Task, TaskKind
 from edgekit.tasks.vocabulary import OTHER, Vocabulary, normal
 
 _QUOTED_OR_CHARACTER = re.compile(r'"[^"]*"|[^"]')
 _QUOTED_OR_COMMENT = re.compile(r'("[^"]*")|(?:^|\s)#.*')
 
 
-def parse_task(text: str, vocabulary: Vocabulary, *, presence: bool = False, other: bool = False) -> Task:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Union:
+    """What each term selects, by the term's text, and whether the class other is asked for."""
+
+    terms: dict[str, set[int]]
+    other: bool
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return tuple(sorted(set().union(*self.terms.values())))
+
+
+def parse_task(
+    text: str, vocabulary: Vocabulary, *, presence: bool = False, grouped: bool = False, other: bool = False
+) -> Task:
     """The task that a text, or a file of selectors (`@labels.txt`, or the name of an existing .txt file), describes.
 
-    `other` adds the class other, as the term does; a single label always gets it.
-    Raises UsageError for a text that selects nothing or everything, or that names what the vocabulary does not know,
-    BadInputError for a file that cannot be read or understood.
+    `grouped` gives each term one output, whatever it selects. `other` adds the class other, as the term does; a single class
+    always gets it.
+    Raises UsageError for a text that selects nothing or everything, that names what the vocabulary does not know, or whose
+    groups overlap, BadInputError for a file that cannot be read or understood.
     """
     text = text.strip()
-    indices, other_named = _read_file(text, vocabulary) if _is_file(text) else _union(text, vocabulary)
+    union = _read_file(text, vocabulary) if _is_file(text) else _union(text, vocabulary)
+    indices = union.indices
     if not indices:
         raise UsageError(
             f'"{text}" names no label', hint=f"{_known(vocabulary)}; {OTHER} is all that a task leaves out"
         )
-    other = other or other_named
+    other = other or union.other
+    if presence and grouped:
+        raise UsageError(
+            "a presence task has one group, all its labels",
+            hint="ask for presence, or for one output per term, not for both",
+        )
     if presence:
         if other:
             raise UsageError(
@@ -48,14 +70,35 @@ def parse_task(text: str, vocabulary: Vocabulary, *, presence: bool = False, oth
             raise UsageError(
                 f'"{text}" covers all {len(vocabulary)} labels: none is left to be absent', hint="name fewer labels"
             )
-        return Task(kind=TaskKind.PRESENCE, indices=tuple(sorted(indices)), text=text)
-    other = other or len(indices) == 1
+        return Task(kind=TaskKind.PRESENCE, indices=indices, text=text)
+    groups = _groups(union.terms, vocabulary) if grouped else ()
+    other = other or len(groups or indices) == 1
     if other and len(indices) == len(vocabulary):
         raise UsageError(
             f'"{text}" covers all {len(vocabulary)} labels: none is left for the class "{OTHER}"',
             hint="name fewer labels",
         )
-    return Task(indices=tuple(sorted(indices)), other=other, text=text)
+    if len(groups) < len(indices) and groups:
+        return Task(kind=TaskKind.GROUPED, indices=indices, groups=groups, other=other, text=text)
+    return Task(indices=indices, other=other, text=text)
+
+
+def _groups(terms: dict[str, set[int]], vocabulary: Vocabulary) -> tuple[Group, ...]:
+    """One for each set of labels, named as it is first put. Raises UsageError where two of them overlap."""
+    names: dict[tuple[int, ...], str] = {}
+    of_label: dict[int, str] = {}
+    for name, selected in terms.items():
+        if (labels := tuple(sorted(selected))) in names:
+            continue
+        names[labels] = name
+        for index in labels:
+            if index in of_label:
+                raise UsageError(
+                    f'"{vocabulary.labels[index].name}" belongs to "{of_label[index]}" and to "{name}"',
+                    hint="where each term is one output, no two may share a label: drop or narrow one of them",
+                )
+            of_label[index] = name
+    return tuple(Group(name=names[labels], indices=labels) for labels in sorted(names))
 
 
 def canonical_text(indices: Iterable[int], vocabulary: Vocabulary, *, other: bool = False) -> str:
@@ -70,20 +113,25 @@ def quoted(word: str) -> str:
     return word if plain else f'"{word}"'
 
 
-def _union(text: str, vocabulary: Vocabulary) -> tuple[set[int], bool]:
-    """The selected indices, and whether the class other is asked for."""
+def _union(text: str, vocabulary: Vocabulary) -> _Union:
     if not text:
         raise UsageError("the task is empty", hint=_known(vocabulary))
     if text.count('"') % 2:
         raise UsageError(f"a quote is left open in {text}", hint='close it with "')
-    indices: set[int] = set()
+    terms = {}
     other = False
     for term in _split(text, ","):
         if normal(term) == OTHER:
             other = True
         else:
-            indices |= _intersection(term, vocabulary)
-    return indices, other
+            terms[_name(term)] = _intersection(term, vocabulary)
+    return _Union(terms=terms, other=other)
+
+
+def _name(term: str) -> str:
+    """A term as an output is called: on one line of evenly spaced words, and unquoted where it is a single name."""
+    name = " ".join(term.split())
+    return name[1:-1] if re.fullmatch(r'"[^"]*"', name) else name
 
 
 def _intersection(term: str, vocabulary: Vocabulary) -> set[int]:
@@ -182,7 +230,7 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _read_file(text: str, vocabulary: Vocabulary) -> tuple[set[int], bool]:
+def _read_file(text: str, vocabulary: Vocabulary) -> _Union:
     path = text.removeprefix("@")
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -191,16 +239,16 @@ def _read_file(text: str, vocabulary: Vocabulary) -> tuple[set[int], bool]:
         raise BadInputError(
             f"cannot read {path}: {reason}", hint="name a text file with one selector a line"
         ) from error
-    indices: set[int] = set()
+    terms: dict[str, set[int]] = {}
     other = False
     for number, line in enumerate(lines, start=1):
         selector = _QUOTED_OR_COMMENT.sub(lambda match: match[1] or "", line).strip()
         if not selector:
             continue
         try:
-            selected, other_named = _union(selector, vocabulary)
+            union = _union(selector, vocabulary)
         except UsageError as error:
             raise BadInputError(f"{path}, line {number}: {error.message}", hint=error.hint) from error
-        indices |= selected
-        other = other or other_named
-    return indices, other
+        terms |= union.terms
+        other = other or union.other
+    return _Union(terms=terms, other=other)

@@ -32,6 +32,7 @@ warmup_steps = {warmup_steps}
 batch = 24
 accumulate = {accumulate}
 bfloat16 = {bfloat16}
+optimizer = "{optimizer}"
 held_out = 0.25
 warmup_learning_rate = 1e-2
 learning_rate = 3e-3
@@ -134,6 +135,7 @@ def write_recipe(
     stem_channels: int = 8,
     accumulate: int = 1,
     bfloat16: bool = False,
+    optimizer: str = "adamw",
     kind: str = "inverted",
 ) -> Path:
     """A recipe.toml with its vocabulary beside it; `kind` is that of all blocks but the first."""
@@ -145,8 +147,8 @@ def write_recipe(
     Vocabulary(labels).save(folder / "vocabulary.json")
     path = folder / "recipe.toml"
     numbers = {"steps": steps, "warmup_steps": warmup_steps, "seed": seed, "accumulate": accumulate}
-    bfloat16_in_toml = str(bfloat16).lower()
-    path.write_text(RECIPE.format(**numbers, bfloat16=bfloat16_in_toml, stem_channels=stem_channels, kind=kind))
+    texts = {"bfloat16": str(bfloat16).lower(), "optimizer": optimizer, "kind": kind}
+    path.write_text(RECIPE.format(**numbers, **texts, stem_channels=stem_channels))
     return path
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from random_tasks import any_task
 
 from edgekit.assembler.costs import CostOf, CostTables
 from edgekit.assembler.elites import Elites
@@ -25,7 +26,7 @@ from edgekit.devices.target import parse_target
 from edgekit.pipeline.build import price
 from edgekit.supernet.description import describe
 from edgekit.supernet.spec import BlockKind, BlockSpec, SupernetSpec
-from edgekit.tasks.task import Task, TaskKind
+from edgekit.tasks.task import Task
 
 LABELS = 6
 
@@ -65,13 +66,8 @@ def all_genes(spec: SupernetSpec = SPEC) -> NDArray[np.int64]:
     return np.array(list(product(*ranges)))
 
 
-@st.composite
-def tasks(draw: st.DrawFn) -> Task:
-    kind = draw(st.sampled_from(TaskKind))
-    other = kind is TaskKind.CLASSIFY and draw(st.booleans())
-    fewest = 2 if kind is TaskKind.CLASSIFY and not other else 1
-    indices = draw(st.sets(st.integers(0, LABELS - 1), min_size=fewest, max_size=LABELS - 1))
-    return Task(kind=kind, indices=tuple(sorted(indices)), other=other, text="drawn")
+def tasks() -> st.SearchStrategy[Task]:
+    return any_task(LABELS)
 
 
 def cost_of(target: str = "rpi4:tflite-int8") -> CostOf:
@@ -81,13 +77,13 @@ def cost_of(target: str = "rpi4:tflite-int8") -> CostOf:
 
 def direct_cost(of_genotype: Sequence[int], task: Task, pricing: CostOf) -> Cost:
     """Of the whole list of operators at once, without tables."""
-    return _direct_cost(tuple(of_genotype), len(task.grouping(LABELS)), task.needs_all_labels, pricing)
+    return _direct_cost(tuple(of_genotype), len(task.head_rows(LABELS)), task.sums, pricing)
 
 
 @cache
-def _direct_cost(of_genotype: tuple[int, ...], outputs: int, grouped: bool, pricing: CostOf) -> Cost:
+def _direct_cost(of_genotype: tuple[int, ...], rows: int, sums: int | None, pricing: CostOf) -> Cost:
     """Tasks with equal heads cost the same."""
-    return pricing(describe(SPEC, SPEC.genotype(of_genotype), outputs=outputs, grouped=grouped))
+    return pricing(describe(SPEC, SPEC.genotype(of_genotype), rows=rows, sums=sums))
 
 
 def random_predictor(seed: int, *, monotone: bool) -> AccuracyPredictor:

@@ -59,9 +59,8 @@ genes = st.tuples(*(st.integers(least, most) for least, most in zip(SPEC.least_g
 @settings(deadline=None, max_examples=150)
 @given(genes, tasks())
 def test_tables_price_blocks_beside_each_other(of_genotype, task):
-    outputs = len(task.grouping(LABELS))
     genotype = SPEC.genotype(of_genotype)
-    direct = PRICE(describe(SPEC, genotype, outputs=outputs, grouped=task.needs_all_labels))
+    direct = PRICE(describe(SPEC, genotype, rows=len(task.head_rows(SPEC.labels)), sums=task.sums))
     cost = CostTables.of(SPEC, task, PRICE).cost(of_genotype)
     assert cost.macs == direct.macs
     assert cost.size_bytes == direct.size_bytes

@@ -21,7 +21,7 @@ limits = st.floats(0.001, 1.2)
 
 
 def macs_of(genotype: Genotype) -> int:
-    return sum(operator.macs for operator in describe(SPEC, genotype, outputs=LABELS, grouped=False))
+    return sum(operator.macs for operator in describe(SPEC, genotype, rows=LABELS, sums=None))
 
 
 @settings(deadline=None)

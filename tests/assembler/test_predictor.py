@@ -73,13 +73,13 @@ def test_joining_answers_never_harms(predictor, of_genotype, task):
 @given(tasks())
 def test_every_label_belongs_to_the_output_that_its_task_gives_it(task):
     answers_L, asked = answers_of(task, LABELS)
+    listed = [group.indices for group in task.groups] or [(label,) for label in task.indices]
+    outputs = [task.indices] if task.kind is TaskKind.PRESENCE else listed
     for label in range(LABELS):
-        if task.kind is TaskKind.PRESENCE:
-            expected = 0 if label in task.indices else 1
-        elif label in task.indices:
-            expected = task.indices.index(label)
+        if label in task.indices:
+            (expected,) = (output for output, labels in enumerate(outputs) if label in labels)
         else:
-            expected = len(task.indices) if task.other else -1
+            expected = len(outputs) if task.sums and task.head_rows(LABELS) != task.indices else -1
         assert answers_L[label] == expected
         assert (label in asked.tolist()) == (expected >= 0)
 

@@ -58,7 +58,7 @@ from edgekit.assembler.training.checkpoint import TrainingState, save_checkpoint
 network = nn.Linear(1000, 1000)
 state = TrainingState(
     modules={"network": network},
-    optimizer=torch.optim.AdamW(network.parameters()),
+    optimizers=[torch.optim.AdamW(network.parameters())],
     images=torch.Generator(),
     tasks=np.random.default_rng(),
 )
@@ -191,9 +191,13 @@ def test_a_trained_supernet_builds(trained: Training, tmp_path: Path) -> None:
     assert verify(tmp_path / "out").checks
 
 
-def test_an_interrupted_training_goes_on_as_if_it_never_stopped(brief: Training, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_an_interrupted_training_goes_on_as_if_it_never_stopped(
+    optimizer: str, brief: Training, data: Path, tmp_path: Path
+) -> None:
     """Twice, and the second time from an older checkpoint than the last."""
-    recipe, output = write_recipe(tmp_path / "recipe"), tmp_path / "shapes"
+    recipe, output = write_recipe(tmp_path / "recipe", optimizer=optimizer), tmp_path / "parts" / "shapes"
+    uninterrupted = brief if optimizer == "adamw" else train(recipe, data, tmp_path / "whole" / "shapes")
     checkpoint = work_of(output) / "checkpoint-0.safetensors"
     with pytest.raises(KeyboardInterrupt):
         train(recipe, data, output, stop=8)
@@ -201,18 +205,20 @@ def test_an_interrupted_training_goes_on_as_if_it_never_stopped(brief: Training,
     with pytest.raises(KeyboardInterrupt):
         train(recipe, data, output, resume=True, stop=11)
     assert not output.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"recipe", "shapes.training"}
+    assert {path.name for path in output.parent.iterdir()} == {"shapes.training"}
     assert [record["step"] for record in curve_of(output)] == [5, 10]
     checkpoint.write_bytes(after_5)
     resumed = train(recipe, data, output, resume=True)
     assert [done for stage, done, _ in resumed.reports if stage == "train"] == list(range(6, 13))
     for mine, theirs in (
-        (resumed.folder / WEIGHTS, brief.folder / WEIGHTS),
-        (checkpoint, work_of(brief.folder) / checkpoint.name),
+        (resumed.folder / WEIGHTS, uninterrupted.folder / WEIGHTS),
+        (checkpoint, work_of(uninterrupted.folder) / checkpoint.name),
     ):
         assert_same_tensors(mine, theirs)
-    assert (resumed.folder / CALIBRATION).read_bytes() == (brief.folder / CALIBRATION).read_bytes()
-    timeless = [[{**record, "seconds": 0} for record in curve_of(folder)] for folder in (resumed.folder, brief.folder)]
+    assert (resumed.folder / CALIBRATION).read_bytes() == (uninterrupted.folder / CALIBRATION).read_bytes()
+    timeless = [
+        [{**record, "seconds": 0} for record in curve_of(folder)] for folder in (resumed.folder, uninterrupted.folder)
+    ]
     assert timeless[0] == timeless[1]
 
 
@@ -236,7 +242,7 @@ def test_a_process_killed_while_it_writes_leaves_the_older_checkpoint(tmp_path: 
     network = nn.Linear(1000, 1000)
     state = TrainingState(
         modules={"network": network},
-        optimizer=torch.optim.AdamW(network.parameters()),
+        optimizers=[torch.optim.AdamW(network.parameters())],
         images=torch.Generator(),
         tasks=np.random.default_rng(),
     )

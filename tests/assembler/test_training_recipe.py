@@ -69,6 +69,7 @@ def test_a_missing_key_is_named(recipe: Path) -> None:
         ('name = "shapes"', "name = 3"),
         ("learning_rate = 3e-3", 'learning_rate = "fast"'),
         ("bfloat16 = false", "bfloat16 = 1"),
+        ('optimizer = "adamw"', "optimizer = 1"),
         ("size_shares = [0.4, 0.6]", "size_shares = 1.0"),
         ("[augmentation]", "[[augmentation]]"),
         ("[supernet]", "[[supernet]]"),

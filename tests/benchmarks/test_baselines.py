@@ -23,6 +23,7 @@ from tiny_supernet import LABELS, SPEC, draw_all
 
 from edgekit.assembler.costs import CostTables
 from edgekit.assembler.training.augmentation import Augmentation
+from edgekit.assembler.training.optimizers import OptimizerKind
 from edgekit.assembler.training.recipe import Recipe
 from edgekit.core.budget import Budget, Cost
 from edgekit.core.operators import Operator
@@ -45,6 +46,7 @@ RECIPE = Recipe(
     batch=16,
     accumulate=1,
     bfloat16=False,
+    optimizer=OptimizerKind.ADAMW,
     held_out=0.1,
     warmup_learning_rate=4e-3,
     learning_rate=2e-3,
@@ -85,7 +87,7 @@ METHODS: list[Method] = [
 def test_every_choice_keeps_the_budget(method: Method, share: float, seed: int) -> None:
     asked = problem(share, seed)
     genotype = SIZES.check(method.choose(asked))
-    macs = sum(operator.macs for operator in describe(SIZES, genotype, outputs=len(TASK.indices), grouped=False))
+    macs = sum(operator.macs for operator in describe(SIZES, genotype, rows=len(TASK.indices), sums=None))
     assert macs <= asked.budget.macs * (1 + 1e-9)  # type: ignore[operator]
     assert method.choose(asked) == genotype
 
@@ -158,7 +160,7 @@ def test_pruning_keeps_the_limit_and_the_channels_of_largest_weight() -> None:
 def test_the_dense_network_of_a_genotype_costs_what_the_genotype_costs(counts: tuple[int, ...]) -> None:
     genotype = SPEC.genotype((0, *counts))
     dense = dense_spec(SPEC, hidden_of(SPEC, genotype), image_size=SPEC.image_size, outputs=3)
-    macs = sum(operator.macs for operator in describe(SPEC, genotype, outputs=3, grouped=False))
+    macs = sum(operator.macs for operator in describe(SPEC, genotype, rows=3, sums=None))
     assert macs_of(dense) == macs
     assert fresh(SPEC, genotype, outputs=3, seed=0).spec == dense
 

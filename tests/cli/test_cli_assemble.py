@@ -70,9 +70,9 @@ def test_the_same_is_printed_in_words(asked):
     assert any("edgekit build" in line and "--genotype" in line for line in lines)
 
 
-def test_presence_and_other_reach_the_command_that_builds(tiny_supernet):
-    for flag in ("--presence", "--other"):
-        answer = edgekit_json("assemble", "--model", tiny_supernet, "--task", "red rows", flag)
+def test_what_is_asked_reaches_the_command_that_builds(tiny_supernet):
+    for flag in ("--presence", "--grouped", "--other"):
+        answer = edgekit_json("assemble", "--model", tiny_supernet, "--task", "colour=red", flag)
         assert flag in shlex.split(answer["command"])
 
 

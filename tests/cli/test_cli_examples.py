@@ -48,6 +48,7 @@ def test_a_dry_run_reads_the_examples(parts, tiny_supernet, tmp_path):
     [
         (("--task", "red rows"), ("--task", "both")),
         (("--presence",), ("--presence",)),
+        (("--grouped",), ("--grouped",)),
         (("--min-accuracy", "0.9"), ("--min-accuracy", "--latency-ms")),
     ],
     ids=lambda value: value[0],

@@ -75,7 +75,7 @@ def model_of(blocks: tuple[BlockSpec, ...]) -> Model:
         module=slice_subnet(supernet, genotype, Task(indices=tuple(range(LABELS)), text="all")),
         labels=tuple("abcde"),
         preprocessing=Preprocessing(height=SIZE, width=SIZE),
-        operators=describe(spec, genotype, outputs=LABELS, grouped=False),
+        operators=describe(spec, genotype, rows=LABELS, sums=None),
     )
 
 

@@ -104,7 +104,7 @@ def test_sizes_and_macs_are_those_of_the_file(built: BuildResult, tiny_supernet:
     assert built.figure("size").value == size_bytes
     assert built.figure("size predicted").value == pytest.approx(size_bytes, rel=0.1)
     spec = open_supernet(tiny_supernet).spec
-    operators = describe(spec, Genotype.parse(built.genotype), outputs=3, grouped=False)
+    operators = describe(spec, Genotype.parse(built.genotype), rows=3, sums=None)
     assert built.figure("MACs").value == sum(operator.macs for operator in operators)
     assert built.figure("parameters").value == sum(operator.weights + operator.biases for operator in operators)
     assert built.figure("peak RAM predicted").value == pytest.approx(built.figure("peak RAM").value, rel=0.1)
@@ -154,6 +154,15 @@ def test_presence_is_a_yes_or_a_no(presence_build: BuildResult, stripes: dict[st
     answers = {found.file: found.label for found in predict(presence_build.folder, list(stripes.values()))}
     expected = {str(path): "present" if name.startswith("red") else "absent" for name, path in stripes.items()}
     assert answers == expected
+
+
+def test_a_term_is_one_output(tiny_supernet: Path, stripes: dict[str, Path], tmp_path: Path) -> None:
+    """Labels that the task leaves out have no row: it answers one of its two colours whatever it sees."""
+    red_or_blue = build(task="colour=red, colour=blue", grouped=True, model=tiny_supernet, output=tmp_path / "out")
+    assert set(red_or_blue.labels) == {"colour=red", "colour=blue"}
+    shown = {str(path): name.split()[0] for name, path in stripes.items() if name.split()[0] in ("red", "blue")}
+    answers = {found.file: found.label for found in predict(red_or_blue.folder, list(map(Path, shown)))}
+    assert answers == {file: f"colour={colour}" for file, colour in shown.items()}
 
 
 def test_all_limits_are_kept_by_the_real_file(tiny_supernet: Path, tmp_path: Path) -> None:

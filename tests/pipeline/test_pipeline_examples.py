@@ -177,6 +177,7 @@ def test_contradictions_are_refused(parts: Path, tiny_supernet: Path) -> None:
     for wrong, word in (
         ({"task": "red rows, blue rows"}, "both"),
         ({"presence": True}, "--presence"),
+        ({"grouped": True}, "--grouped"),
         ({"other": True}, "--other"),
         ({"budget": Budget(min_accuracy=0.9)}, "--min-accuracy"),
     ):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from hypothesis import strategies as st
+from random_tasks import any_task
 
 from edgekit.supernet.attention import SqueezeAndExcitation
 from edgekit.supernet.blocks import ChannelNorm, CountNorm
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import Attention, BlockKind, BlockSpec, SupernetSpec
 from edgekit.supernet.supernet import Supernet
-from edgekit.tasks.task import Task, TaskKind
+from edgekit.tasks.task import Task
 
 LABELS = 7
 
@@ -134,10 +135,5 @@ def images(spec: SupernetSpec, genotype: Genotype, seed: int, count: int = 2) ->
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-@st.composite
-def tasks(draw: st.DrawFn, labels: int = LABELS) -> Task:
-    kind = draw(st.sampled_from(TaskKind))
-    other = kind is TaskKind.CLASSIFY and draw(st.booleans())
-    fewest = 2 if kind is TaskKind.CLASSIFY and not other else 1
-    indices = draw(st.sets(st.integers(0, labels - 1), min_size=fewest, max_size=labels - 1))
-    return Task(kind=kind, indices=tuple(sorted(indices)), other=other, text="drawn")
+def tasks(labels: int = LABELS) -> st.SearchStrategy[Task]:
+    return any_task(labels)

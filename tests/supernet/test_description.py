@@ -19,8 +19,7 @@ SUBNETS = st.one_of(genotypes().map(lambda genotype: (random_supernet(0), genoty
 
 
 def described(spec, genotype, task):
-    outputs = len(task.grouping(spec.labels))
-    return describe(spec, genotype, outputs=outputs, grouped=task.needs_all_labels)
+    return describe(spec, genotype, rows=len(task.head_rows(spec.labels)), sums=task.sums)
 
 
 def executed(subnet: Subnet, x_NCHW: torch.Tensor) -> list[tuple[str, int, int, int]]:

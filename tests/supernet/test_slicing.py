@@ -68,7 +68,8 @@ def test_a_task_asks_for_sums_of_probabilities(task, seed):
         weight = {label: z_L[label].exp().item() for label in range(SPEC.labels)}
         asked = [weight[label] for label in task.indices]
         rest = sum(weight.values()) - sum(asked)
-        classes = [*asked, rest] if task.other else asked
+        groups = [sum(weight[label] for label in group.indices) for group in task.groups] or asked
+        classes = [*groups, rest] if task.other else groups
         outputs = [sum(asked), rest] if task.kind is TaskKind.PRESENCE else classes
         expected = torch.tensor(outputs) / sum(outputs)
         torch.testing.assert_close(p_K, expected, rtol=1e-4, atol=1e-6)

@@ -87,6 +87,30 @@ def test_presence_asks_whether_any_label_is_there() -> None:
     assert task.outputs(SIGNS) == ("present", "absent")
 
 
+@pytest.mark.parametrize(
+    ("text", "outputs"),
+    [
+        ("kind=priority, kind=danger", ("kind=priority", "kind=danger")),
+        (' kind=danger   & colour=red,"stop", OTHER', ("stop", "kind=danger & colour=red", "other")),
+        ("kind=danger", ("kind=danger", "other")),
+        ("shape=octagon, kind=danger, stop", ("shape=octagon", "kind=danger")),
+        ("stop, yield, stop", ("yield", "stop")),
+    ],
+)
+def test_each_term_can_be_one_output(text: str, outputs: tuple[str, ...]) -> None:
+    task, apart = parse_task(text, SIGNS, grouped=True), parse_task(text, SIGNS)
+    assert task.outputs(SIGNS) == outputs
+    assert task.indices == apart.indices
+    assert (task == apart) == (len(task.indices) + task.other == len(outputs))
+
+
+def test_terms_of_a_file_are_outputs_too(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("kind=danger # beware\nstop, other\n")
+    expected = parse_task("kind=danger, stop, other", SIGNS, grouped=True)
+    assert parse_task(f"@{file}", SIGNS, grouped=True) == expected
+
+
 EVERYTHING = "shape=circle, shape=triangle, shape=diamond, shape=inverted triangle, shape=octagon"
 
 
@@ -118,6 +142,14 @@ def test_all_labels_can_be_told_apart_but_nothing_is_left_out() -> None:
         ("stop & other", {}, "on its own", "commas"),
         ("stop, other", {"presence": True}, "no class", "absent"),
         ("stop", {"presence": True, "other": True}, "no class", "absent"),
+        ("stop", {"presence": True, "grouped": True}, "one group", "not for both"),
+        (
+            "kind=danger, colour=red",
+            {"grouped": True},
+            '"general caution" belongs to "kind=danger" and to "colour=red"',
+            "narrow",
+        ),
+        (EVERYTHING, {"grouped": True, "other": True}, "covers all 43 labels", "fewer"),
         (EVERYTHING, {"presence": True}, "covers all 43 labels", "fewer"),
         (EVERYTHING, {"other": True}, "covers all 43 labels", "fewer"),
         ("missing.txt", {}, 'unknown label "missing.txt"', "no such file"),
@@ -203,15 +235,16 @@ pieces = st.sampled_from(
 @given(
     text=st.one_of(st.text(), st.lists(pieces).map("".join), st.text(alphabet="@.tx/\0", max_size=6)),
     presence=st.booleans(),
+    grouped=st.booleans(),
     other=st.booleans(),
 )
-def test_any_text_is_a_task_or_an_error_of_the_user(text: str, presence: bool, other: bool) -> None:
+def test_any_text_is_a_task_or_an_error_of_the_user(text: str, presence: bool, grouped: bool, other: bool) -> None:
     try:
-        task = parse_task(text, SIGNS, presence=presence, other=other)
+        task = parse_task(text, SIGNS, presence=presence, grouped=grouped, other=other)
     except (UsageError, BadInputError) as error:
         refusal = error
     else:
-        assert parse_task(task.text, SIGNS, presence=presence, other=other) == task
+        assert parse_task(task.text, SIGNS, presence=presence, grouped=grouped, other=other) == task
         return
     assert refusal.message
     assert refusal.hint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class TrainingState:
     """What changes from step to step: weights, and the generators that draw images and tasks."""
 
     modules: Mapping[str, nn.Module]
-    optimizer: torch.optim.Optimizer
+    optimizers: Sequence[torch.optim.Optimizer]
     images: torch.Generator
     tasks: np.random.Generator
 
@@ -32,8 +32,9 @@ def save_checkpoint(path: Path, state: TrainingState, *, step: int, seconds: flo
     tensors = {
         f"{name}.{key}": value for name, module in state.modules.items() for key, value in module.state_dict().items()
     }
-    for index, entries in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in entries.items()}
+    for number, optimizer in enumerate(state.optimizers):
+        for index, entries in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{index}.{key}": torch.as_tensor(value) for key, value in entries.items()}
     tensors["images"] = state.images.get_state()
     metadata = {"step": str(step), "seconds": str(seconds), "tasks": json.dumps(state.tasks.bit_generator.state)}
     write_bytes(path, save({key: value.contiguous() for key, value in tensors.items()}, metadata=metadata))
@@ -50,17 +51,8 @@ def load_checkpoint(path: Path, state: TrainingState) -> tuple[int, float]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         for name, module in state.modules.items():
             module.load_state_dict(_under(tensors, name))
-        optimizer = state.optimizer
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, "optimizer").items():
-            index, entry = key.split(".", 1)
-            parameter = parameters[int(index)]
-            if value.shape == parameter.shape:
-                # In the parameter's own memory layout: the update is several times slower across layouts.
-                value = torch.empty_like(parameter.detach()).copy_(value)
-            moments.setdefault(int(index), {})[entry] = value
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        for number, optimizer in enumerate(state.optimizers):
+            _load_moments(optimizer, _under(tensors, f"optimizer.{number}"))
         state.images.set_state(tensors["images"])
         state.tasks.bit_generator.state = json.loads(metadata["tasks"])
         return int(metadata["step"]), float(metadata["seconds"])
@@ -69,6 +61,19 @@ def load_checkpoint(path: Path, state: TrainingState) -> tuple[int, float]:
             f"{path} is not a checkpoint of this recipe: {str(error).splitlines()[0]}",
             hint="remove it to train from the start",
         ) from error
+
+
+def _load_moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, entry = key.split(".", 1)
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # In the parameter's own memory layout: the update is several times slower across layouts.
+            value = torch.empty_like(parameter.detach()).copy_(value)
+        moments.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _under(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

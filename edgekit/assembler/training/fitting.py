@@ -16,7 +16,7 @@ from edgekit.assembler.training.measurements import Measurements
 from edgekit.assembler.uncertainty import Margin
 from edgekit.supernet.spec import SupernetSpec
 
-PREDICTOR_STEPS = 6000
+PREDICTOR_STEPS, LEARNING_RATE = 3000, 1.5e-2
 # Of pairs: keeps what few images say of a pair from standing in for what holds for all.
 SHRINKAGE_OF_PAIRS = 0.001
 # Chosen on held-out tracks: weaker, and tasks chase noise; stronger, and all tasks get the same genotype.
@@ -78,13 +78,13 @@ def fit_predictor(spec: SupernetSpec, clean: Measurements, augmented: Measuremen
         torch.manual_seed(seed)
         predictor = AccuracyPredictor(spec)
     shift = torch.zeros((), requires_grad=True)
-    optimizer = torch.optim.AdamW([*predictor.parameters(), shift], lr=4e-3, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW([*predictor.parameters(), shift], lr=LEARNING_RATE, weight_decay=1e-3)
     rng = np.random.default_rng(seed)
     genes_PG = genes_tensor(clean.genes)
     asked_of = [answers_of(task, spec.labels) for task in clean.tasks]
     for step in range(PREDICTOR_STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = 4e-3 * 0.5 * (1 + math.cos(math.pi * step / PREDICTOR_STEPS))
+            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / PREDICTOR_STEPS))
         task = int(rng.integers(len(clean.tasks)))
         batch = torch.from_numpy(rng.choice(len(genes_PG), min(48, len(genes_PG)), replace=False))
         answers_L, asked = asked_of[task]

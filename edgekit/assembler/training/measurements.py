@@ -17,7 +17,7 @@ from edgekit.supernet.resizing import resized
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.supernet.subnet import task_probabilities
 from edgekit.supernet.supernet import Supernet
-from edgekit.tasks.task import Task, TaskKind
+from edgekit.tasks.task import Group, Task, TaskKind
 
 GENOTYPES, TASKS = 420, 320
 
@@ -83,13 +83,25 @@ def sample_genes(spec: SupernetSpec, *, smallest: float, seed: int) -> tuple[tup
 
 
 def sample_tasks(curriculum: Curriculum, *, seed: int) -> tuple[Task, ...]:
-    """Tasks of the curriculum, a third of them asked as presence or with `other`, and the one of all labels."""
+    """Tasks of the curriculum, half of them asked as presence, in groups or with `other`, and the one of all labels."""
     rng = np.random.default_rng(seed)
     tasks = []
     for number in range(TASKS):
-        kind = TaskKind.PRESENCE if number % 6 == 4 else TaskKind.CLASSIFY
-        tasks.append(Task(kind=kind, indices=curriculum.draw(rng), other=number % 6 == 5, text=""))
+        indices, asked = curriculum.draw(rng), number % 6
+        if asked == 3 and len(indices) > 2:
+            groups = _groups(indices, rng)
+            tasks.append(Task(kind=TaskKind.GROUPED, indices=indices, groups=groups, other=rng.random() < 0.5, text=""))
+        else:
+            kind = TaskKind.PRESENCE if asked == 4 else TaskKind.CLASSIFY
+            tasks.append(Task(kind=kind, indices=indices, other=asked == 5, text=""))
     return (*tasks, Task(indices=tuple(range(len(curriculum.vocabulary))), text=""))
+
+
+def _groups(indices: tuple[int, ...], rng: np.random.Generator) -> tuple[Group, ...]:
+    """Two to five runs of neighbours: vocabularies tend to list like beside like."""
+    number = int(rng.integers(2, min(5, len(indices)) + 1))
+    cuts = np.sort(rng.choice(np.arange(1, len(indices)), number - 1, replace=False))
+    return tuple(Group(name="", indices=tuple(run.tolist())) for run in np.split(np.array(indices), cuts))
 
 
 @torch.no_grad()

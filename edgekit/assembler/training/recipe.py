@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgekit.assembler.training.augmentation import Augmentation
+from edgekit.assembler.training.optimizers import OptimizerKind
 from edgekit.core.errors import BadInputError
 from edgekit.core.names import did_you_mean
 from edgekit.supernet.spec import SupernetSpec
@@ -19,6 +20,7 @@ _TOML_TYPES: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "float": ("a number", (int, float)),
     "bool": ("true or false", (bool,)),
     "tuple[float, ...]": ("a list", (list,)),
+    "OptimizerKind": ("text", (str,)),
     "Augmentation": ("a table", (dict,)),
     "dict[str, Any]": ("a table", (dict,)),
 }
@@ -42,6 +44,7 @@ class Recipe:
     batch: int
     accumulate: int
     bfloat16: bool
+    optimizer: OptimizerKind
     held_out: float
     warmup_learning_rate: float
     learning_rate: float
@@ -114,6 +117,12 @@ class Recipe:
                 raise BadInputError(
                     f'{path}: "{key}" = {record[key]!r} must be {called}', hint="see models/signs43/recipe.toml"
                 )
+        if record["optimizer"] not in list(OptimizerKind):
+            raise BadInputError(
+                f'{path}: unknown optimizer "{record["optimizer"]}"',
+                hint=did_you_mean(record["optimizer"], OptimizerKind),
+            )
+        record["optimizer"] = OptimizerKind(record["optimizer"])
         record["size_shares"] = tuple(record["size_shares"])
         record["augmentation"] = Augmentation.from_toml(record["augmentation"])
         return cls(**record)

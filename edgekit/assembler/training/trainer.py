@@ -23,6 +23,7 @@ from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.assembler.training.curve import CURVE, Curve
 from edgekit.assembler.training.data import Dataset
 from edgekit.assembler.training.front import LIMITS, FrontPoint, best_sizes, early_front
+from edgekit.assembler.training.optimizers import Optimizers
 from edgekit.assembler.training.recipe import Recipe
 from edgekit.assembler.training.statistics import settle_statistics
 from edgekit.core.errors import BadInputError
@@ -34,7 +35,8 @@ from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.vocabulary import Vocabulary
 
 CHECKPOINT_EVERY, REPORT_EVERY = 500, 50
-AVERAGE_DECAY = 0.9995
+# The average of weights looks back over this share of the joint training, however long that is.
+AVERAGED_SHARE = 0.1
 SMALL_NETWORKS = 2
 
 Progress = Callable[[str, int, dict[str, float]], None]
@@ -58,8 +60,8 @@ class Trainer:
     Warm-up: the full network alone, with batch statistics, on all labels, growing through the image sizes. Then its hidden
     channels are sorted by importance, as in once-for-all networks (arXiv 1908.09791), and the normalisation is frozen: it is a
     fixed affine map in training as in use, so every subnet is right without an image at hand. From there on each step draws a
-    task and trains the full network and two smaller ones of random genotypes at random image sizes, which distil from the
-    full one (sandwich rule, arXiv 1903.05134).
+    task and trains the full network and two smaller ones of random genotypes, all at random image sizes; the smaller ones
+    distil from the full one (sandwich rule, arXiv 1903.05134).
     """
 
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, train: Dataset, held_out: Dataset, folder: Path) -> None:
@@ -86,7 +88,7 @@ class Trainer:
             # torch's type stubs do not know `memory_format`.
             self.supernet: Supernet = Supernet(self.spec).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: Supernet = copy.deepcopy(self.supernet)
-        self.optimizer = self._fresh_optimizer()
+        self.optimizers = self._fresh_optimizers()
         self.images = torch.Generator().manual_seed(recipe.seed * 1000)
         self.tasks = np.random.default_rng(recipe.seed)
 
@@ -165,12 +167,9 @@ class Trainer:
         if step == recipe.warmup_steps:
             self._end_warmup()
         self.supernet.train(warming_up)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(step)
-
         indices = self.curriculum.draw(self.tasks, all_labels=1.0 if warming_up else recipe.all_labels)
-        largest = self._largest_size(step)
-        full = self.spec.genotype((largest, *self.spec.most_genes[1:]))
+        size = self._largest_size(step) if warming_up else self._random_size_of_full()
+        full = self.spec.genotype((size, *self.spec.most_genes[1:]))
         small = [] if warming_up else [self._random_genotype() for _ in range(SMALL_NETWORKS)]
         drawn_N, changes_NR = self._draw(indices)
         mixing = tuple(self.tasks.random(4).tolist()) if self.tasks.random() < recipe.augmentation.mix else None
@@ -178,13 +177,12 @@ class Trainer:
         for part in range(recipe.accumulate):
             chosen = self._slice(part, of=recipe.accumulate)
             loss_2 += self._learn(self._batch(drawn_N[chosen], changes_NR[chosen], mixing), indices, full, small)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        parameters = self.optimizers.parameters
         # A brick may be closed, but then on every process: they draw alike.
         self._share([parameter.grad for parameter in parameters if parameter.grad is not None])
         nn.utils.clip_grad_norm_(parameters, 5.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self._move_average(0.0 if warming_up else AVERAGE_DECAY)
+        self.optimizers.step(learning_rate=self._learning_rate(step))
+        self._move_average(1.0 if warming_up else max(1.0, AVERAGED_SHARE * (recipe.steps - recipe.warmup_steps)))
         return loss_2 / recipe.accumulate
 
     def _end_warmup(self) -> None:
@@ -198,7 +196,7 @@ class Trainer:
         settle_statistics(self.supernet, draw)
         self.average.load_state_dict(self.supernet.state_dict())
         # The moments of the old one belong to channels in another order.
-        self.optimizer = self._fresh_optimizer()
+        self.optimizers = self._fresh_optimizers()
 
     def _slice(self, part: int, *, of: int) -> slice:
         """Of a drawn batch, one part of what this process learns from."""
@@ -263,6 +261,11 @@ class Trainer:
         ends = np.cumsum(self.recipe.size_shares) * self.recipe.steps
         return min(int(np.searchsorted(ends, step, side="right")), len(ends) - 1)
 
+    def _random_size_of_full(self) -> int:
+        """The largest image size in every other step, or any: it is the teacher, and is used at all of them."""
+        sizes = len(self.spec.image_sizes)
+        return sizes - 1 if self.tasks.random() < 0.5 else int(self.tasks.integers(sizes))
+
     def _random_genotype(self) -> Genotype:
         """Random numbers of bricks inside a random limit at a random image size."""
         size = int(self.tasks.integers(len(self.spec.image_sizes)))
@@ -286,19 +289,16 @@ class Trainer:
             done = (step - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps)
         return peak * min(1.0, (done + 1e-3) / start) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
-    def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        parameters = list(self.supernet.parameters())
-        groups: list[dict[str, object]] = [
-            {"params": [weight for weight in parameters if weight.ndim > 2], "weight_decay": self.recipe.weight_decay},
-            {"params": [other for other in parameters if other.ndim <= 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.99), fused=True)
+    def _fresh_optimizers(self) -> Optimizers:
+        recipe = self.recipe
+        return Optimizers(self.supernet.parameters(), recipe.optimizer, weight_decay=recipe.weight_decay)
 
     @torch.no_grad()
-    def _move_average(self, decay: float) -> None:
+    def _move_average(self, steps: float) -> None:
+        """Towards the current weights, as if over the last so many steps; after one they are equal."""
         current: list[Tensor] = list(self.supernet.parameters())
-        torch._foreach_lerp_(list(self.average.parameters()), current, 1 - decay)
-        if decay == 0.0:
+        torch._foreach_lerp_(list(self.average.parameters()), current, 1 / steps)
+        if steps == 1.0:
             for mine, theirs in zip(self.average.buffers(), self.supernet.buffers(), strict=True):
                 mine.copy_(theirs)
 
@@ -319,4 +319,4 @@ class Trainer:
 
     def _state(self) -> TrainingState:
         modules = {"supernet": self.supernet, "average": self.average}
-        return TrainingState(modules=modules, optimizer=self.optimizer, images=self.images, tasks=self.tasks)
+        return TrainingState(modules=modules, optimizers=self.optimizers.each, images=self.images, tasks=self.tasks)
