@@ -109,7 +109,10 @@ class PlainTraining:
     def _state(self) -> TrainingState:
         training = self.training
         return TrainingState(
-            modules={"network": self.network}, optimizer=training.optimizer, images=training.drawn, tasks=training.mixed
+            modules={"network": self.network},
+            optimizers=training.optimizers.each,
+            images=training.drawn,
+            tasks=training.mixed,
         )
 
 
