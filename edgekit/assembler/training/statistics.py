@@ -1,8 +1,9 @@
-"""The statistics of normalisation, taken anew before they are frozen."""
+"""The statistics of normalisation: whose they are in training, and how they are taken anew before they are frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,6 +15,17 @@ from edgekit.supernet.supernet import Supernet
 BATCHES = 8
 
 
+@contextmanager
+def statistics_held(supernet: Supernet) -> Iterator[None]:
+    """Networks that train in here normalise by their batch and leave the running statistics as they are."""
+    norms = _norms(supernet)
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm in norms:
+        norm.momentum = MOMENTUM
+
+
 @torch.no_grad()
 def settle_statistics(supernet: Supernet, draw: Callable[[], Tensor]) -> None:
     """Averages the moments of BATCHES batches for every image size, in place; `draw` gives `x_NCHW` float32 in [0, 1].
@@ -22,7 +34,7 @@ def settle_statistics(supernet: Supernet, draw: Callable[[], Tensor]) -> None:
     bricks of every block.
     """
     spec = supernet.spec
-    norms = [module for module in supernet.modules() if isinstance(module, (ChannelNorm, CountNorm))]
+    norms = _norms(supernet)
     for size, pixels in enumerate(spec.image_sizes):
         for count in range(max(block.bricks for block in spec.blocks), 0, -1):
             genes = (size, *(max(block.fewest_bricks, min(count, block.bricks)) for block in spec.blocks))
@@ -36,3 +48,7 @@ def settle_statistics(supernet: Supernet, draw: Callable[[], Tensor]) -> None:
     for norm in norms:
         norm.momentum = MOMENTUM
     supernet.eval()
+
+
+def _norms(supernet: Supernet) -> list[ChannelNorm | CountNorm]:
+    return [module for module in supernet.modules() if isinstance(module, (ChannelNorm, CountNorm))]

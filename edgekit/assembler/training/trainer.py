@@ -25,11 +25,10 @@ from edgekit.assembler.training.data import Dataset
 from edgekit.assembler.training.front import LIMITS, FrontPoint, best_sizes, early_front
 from edgekit.assembler.training.optimizers import Optimizers
 from edgekit.assembler.training.recipe import Recipe
-from edgekit.assembler.training.statistics import settle_statistics
+from edgekit.assembler.training.statistics import settle_statistics, statistics_held
 from edgekit.core.errors import BadInputError
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.resizing import resized
-from edgekit.supernet.sorting import sort_channels
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.vocabulary import Vocabulary
@@ -37,7 +36,7 @@ from edgekit.tasks.vocabulary import Vocabulary
 CHECKPOINT_EVERY, REPORT_EVERY = 500, 50
 # The average of weights looks back over this share of the joint training, however long that is.
 AVERAGED_SHARE = 0.1
-SMALL_NETWORKS = 2
+SMALL_NETWORKS_WARMING_UP, SMALL_NETWORKS = 1, 2
 
 Progress = Callable[[str, int, dict[str, float]], None]
 
@@ -57,11 +56,13 @@ class Trainer:
     Several processes (`torchrun`) share each batch: they draw alike, and each learns from its slice. The first one alone
     measures and writes.
 
-    Warm-up: the full network alone, with batch statistics, on all labels, growing through the image sizes. Then its hidden
-    channels are sorted by importance, as in once-for-all networks (arXiv 1908.09791), and the normalisation is frozen: it is a
+    Each step trains the full network and smaller ones of random genotypes, which distil from it (sandwich rule, arXiv
+    1903.05134). A smaller one opens the first bricks of each block, so that bricks become sorted by what they are worth as they
+    are trained (SortedNet, arXiv 2309.00255).
+
+    Warm-up: with batch statistics, on all labels, growing through the image sizes. Then the normalisation is frozen: it is a
     fixed affine map in training as in use, so every subnet is right without an image at hand. From there on each step draws a
-    task and trains the full network and two smaller ones of random genotypes, all at random image sizes; the smaller ones
-    distil from the full one (sandwich rule, arXiv 1903.05134).
+    task, and the full network too is trained at random image sizes.
     """
 
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, train: Dataset, held_out: Dataset, folder: Path) -> None:
@@ -168,9 +169,11 @@ class Trainer:
             self._end_warmup()
         self.supernet.train(warming_up)
         indices = self.curriculum.draw(self.tasks, all_labels=1.0 if warming_up else recipe.all_labels)
-        size = self._largest_size(step) if warming_up else self._random_size_of_full()
+        largest = self._largest_size(step)
+        size = largest if warming_up else self._random_size_of_full()
         full = self.spec.genotype((size, *self.spec.most_genes[1:]))
-        small = [] if warming_up else [self._random_genotype() for _ in range(SMALL_NETWORKS)]
+        networks = SMALL_NETWORKS_WARMING_UP if warming_up else SMALL_NETWORKS
+        small = [self._random_genotype(largest) for _ in range(networks)]
         drawn_N, changes_NR = self._draw(indices)
         mixing = tuple(self.tasks.random(4).tolist()) if self.tasks.random() < recipe.augmentation.mix else None
         loss_2 = torch.zeros(2, device=self.device)
@@ -186,8 +189,6 @@ class Trainer:
         return loss_2 / recipe.accumulate
 
     def _end_warmup(self) -> None:
-        sort_channels(self.supernet)
-
         def draw() -> Tensor:
             drawn_N, changes_NR = self._draw(tuple(range(len(self.vocabulary))))
             chosen = self._slice(0, of=1)
@@ -195,7 +196,7 @@ class Trainer:
 
         settle_statistics(self.supernet, draw)
         self.average.load_state_dict(self.supernet.state_dict())
-        # The moments of the old one belong to channels in another order.
+        # The moments of the old one belong to other networks: those that normalise by their batch.
         self.optimizers = self._fresh_optimizers()
 
     def _slice(self, part: int, *, of: int) -> slice:
@@ -211,10 +212,11 @@ class Trainer:
         torch.autograd.backward(loss_full / self.recipe.accumulate)
         teacher_NK = teacher_NK.detach()
         loss_small = torch.zeros((), device=self.device)
-        for genotype in small:
-            loss = self._distilled(self._answer(batch, genotype), teacher_NK, batch, indices) / len(small)
-            torch.autograd.backward(loss / self.recipe.accumulate)
-            loss_small += loss.detach()
+        with statistics_held(self.supernet):
+            for genotype in small:
+                loss = self._distilled(self._answer(batch, genotype), teacher_NK, batch, indices) / len(small)
+                torch.autograd.backward(loss / self.recipe.accumulate)
+                loss_small += loss.detach()
         return torch.stack([loss_full.detach(), loss_small])
 
     def _answer(self, batch: Batch, genotype: Genotype) -> Tensor:
@@ -266,9 +268,9 @@ class Trainer:
         sizes = len(self.spec.image_sizes)
         return sizes - 1 if self.tasks.random() < 0.5 else int(self.tasks.integers(sizes))
 
-    def _random_genotype(self) -> Genotype:
-        """Random numbers of bricks inside a random limit at a random image size."""
-        size = int(self.tasks.integers(len(self.spec.image_sizes)))
+    def _random_genotype(self, largest: int) -> Genotype:
+        """Random numbers of bricks inside a random limit at a random image size up to that of index `largest`."""
+        size = int(self.tasks.integers(largest + 1))
         bricks = max(block.bricks for block in self.spec.blocks)
         falling = np.sort(self.tasks.random((len(self.spec.blocks), bricks)))[:, ::-1]
         favoured = falling + self.tasks.normal(0, 0.3, (len(self.spec.blocks), 1))
