@@ -129,9 +129,10 @@ def _union(text: str, vocabulary: Vocabulary) -> _Union:
 
 
 def _name(term: str) -> str:
-    """A term as an output is called: on one line of evenly spaced words, and unquoted where it is a single name."""
+    """A term as an output is called: evenly spaced, and without quotes that it does not need, so that no two are called alike."""
     name = " ".join(term.split())
-    return name[1:-1] if re.fullmatch(r'"[^"]*"', name) else name
+    bare = name.strip('"')
+    return bare if name == f'"{bare}"' and quoted(bare) == bare else name
 
 
 def _intersection(term: str, vocabulary: Vocabulary) -> set[int]:

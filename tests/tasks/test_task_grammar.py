@@ -104,6 +104,14 @@ def test_each_term_can_be_one_output(text: str, outputs: tuple[str, ...]) -> Non
     assert (task == apart) == (len(task.indices) + task.other == len(outputs))
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_quoted_name_is_no_intersection(grouped: bool) -> None:
+    labels = Label(name="a & b", index=0), Label(name="c", index=1, ancestors=("a", "b")), Label(name="d", index=2)
+    task = parse_task('"a & b", a & b', Vocabulary(labels), grouped=grouped)
+    assert task.indices == (0, 1)
+    assert task.outputs(Vocabulary(labels)) == ("a & b", "c")
+
+
 def test_terms_of_a_file_are_outputs_too(tmp_path: Path) -> None:
     file = tmp_path / "labels.txt"
     file.write_text("kind=danger # beware\nstop, other\n")
