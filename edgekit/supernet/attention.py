@@ -33,11 +33,11 @@ class EfficientChannelAttention(nn.Module):
         self.w = nn.Parameter(torch.empty(1, 1, 1, ECA_KERNEL))
         nn.init.kaiming_normal_(self.w, nonlinearity="sigmoid")
 
-    def forward(self, y_NCHW: Tensor, _channels: Tensor) -> Tensor:
+    def forward(self, y_NCHW: Tensor, _channels: Tensor | slice) -> Tensor:
         gate_N1RC = F.conv2d(_means_in_runs(y_NCHW, self.run), self.w, padding=(0, ECA_KERNEL // 2)).sigmoid()
         return y_NCHW * gate_N1RC.reshape(len(y_NCHW), -1, 1, 1)
 
-    def sliced(self, _channels: Tensor) -> nn.Module:
+    def sliced(self, _channels: Tensor | slice) -> nn.Module:
         neighbours = nn.Conv2d(1, 1, (1, ECA_KERNEL), padding=(0, ECA_KERNEL // 2), bias=False)
         neighbours.weight.copy_(self.w)
         return NeighbourGate(neighbours, self.run)
@@ -62,12 +62,12 @@ class SqueezeAndExcitation(nn.Module):
         self.w_expand = nn.Parameter(kaiming(hidden, squeezed, 1))
         self.b_expand = nn.Parameter(torch.zeros(hidden))
 
-    def forward(self, y_NCHW: Tensor, channels: Tensor) -> Tensor:
+    def forward(self, y_NCHW: Tensor, channels: Tensor | slice) -> Tensor:
         mean_NC11 = y_NCHW.mean((2, 3), keepdim=True)
         z_NS11 = F.relu(F.conv2d(mean_NC11, self.w_reduce[:, channels], self.b_reduce))
         return y_NCHW * F.hardsigmoid(F.conv2d(z_NS11, self.w_expand[channels], self.b_expand[channels]))
 
-    def sliced(self, channels: Tensor) -> nn.Module:
+    def sliced(self, channels: Tensor | slice) -> nn.Module:
         reduce = _pointwise(self.w_reduce[:, channels], self.b_reduce)
         return SixfoldGate(reduce, _pointwise(self.w_expand[channels], self.b_expand[channels] + 3))
 

@@ -16,6 +16,9 @@ from edgekit.supernet.spec import BlockKind, BlockSpec
 
 MOMENTUM = 0.05
 
+Chosen = Tensor | slice
+"""Indices of channels; those of first bricks as a slice, which copies no weights and keeps no device waiting."""
+
 
 class ChannelNorm(nn.Module):
     """Batch normalisation of a chosen subset of channels, one entry a channel, with statistics for each image size.
@@ -36,15 +39,15 @@ class ChannelNorm(nn.Module):
         self.register_buffer("mean", torch.zeros(sizes, channels))
         self.register_buffer("var", torch.ones(sizes, channels))
 
-    def forward(self, x_NCHW: Tensor, chosen: Tensor, size: int = -1) -> Tensor:
+    def forward(self, x_NCHW: Tensor, chosen: Chosen, size: int = -1) -> Tensor:
         mean, var = self.mean[size, chosen], self.var[size, chosen]
         gamma, beta = self.gamma[chosen], self.beta[chosen]
         y_NCHW = batch_norm(x_NCHW, mean, var, gamma, beta, self.training, self.momentum)
-        if self.training:
+        if self.training and isinstance(chosen, Tensor):  # these were copies
             self.mean[size, chosen], self.var[size, chosen] = mean, var
         return y_NCHW
 
-    def affine(self, chosen: Tensor, size: int = -1) -> tuple[Tensor, Tensor]:
+    def affine(self, chosen: Chosen, size: int = -1) -> tuple[Tensor, Tensor]:
         """(scale, shift) in float64 of the map that eval mode applies."""
         scale = self.gamma[chosen].double() * (self.var[size, chosen].double() + 1e-5).rsqrt()
         return scale, self.beta[chosen].double() - scale * self.mean[size, chosen].double()
@@ -82,6 +85,8 @@ class CountNorm(nn.Module):
 class Block(nn.Module):
     """Bricks with their weights, and the shortcut around them, for `sizes` image sizes; see BlockSpec."""
 
+    hidden: Tensor
+
     def __init__(self, spec: BlockSpec, sizes: int) -> None:
         super().__init__()
         self.spec = spec
@@ -96,17 +101,22 @@ class Block(nn.Module):
         self.w_project = nn.Parameter(kaiming(spec.out_channels, spec.hidden_channels, 1))
         self.norm_project = CountNorm(spec.out_channels, spec.bricks, sizes)
         self.attention = attention_of(spec)
+        self.register_buffer("hidden", torch.arange(spec.hidden_channels), persistent=False)
 
-    def filters_of(self, bricks: tuple[int, ...]) -> Tensor:
-        """Indices of the first convolution's filters that belong to these bricks, in order."""
+    def filters_of(self, bricks: tuple[int, ...]) -> Chosen:
+        """Which of the first convolution's filters belong to these bricks, in order."""
         size = self.spec.brick_filters
-        starts = torch.tensor(bricks, device=self.w_first.device) * size
-        return (starts[:, None] + torch.arange(size, device=self.w_first.device)).flatten()
+        if bricks == tuple(range(len(bricks))):
+            return slice(0, len(bricks) * size)
+        return self.hidden.view(-1, size)[list(bricks)].flatten()
 
-    def channels_of(self, bricks: tuple[int, ...]) -> Tensor:
-        """Indices of the hidden channels of these bricks, in order; the second halves of ghost bricks follow all first ones."""
+    def channels_of(self, bricks: tuple[int, ...]) -> Chosen:
+        """Which hidden channels are these bricks', in order; the second halves of ghost bricks follow all first ones."""
         filters = self.filters_of(bricks)
-        return torch.cat([filters, filters + len(self.w_first)]) if self.spec.kind is BlockKind.GHOST else filters
+        if self.spec.kind is not BlockKind.GHOST:
+            return filters
+        first_halves = self.hidden[: len(self.w_first)][filters]
+        return torch.cat([first_halves, first_halves + len(self.w_first)])
 
     def forward(self, x_NCHW: Tensor, bricks: tuple[int, ...], size: int = -1, *, gated: bool = False) -> Tensor:
         """The open bricks' output, or `x_NCHW` where there are none, for the image size of index `size`.
@@ -120,7 +130,7 @@ class Block(nn.Module):
         channels = self.channels_of(computed)
         y_NCHW = self._hidden(x_NCHW, computed, size)
         if gated:
-            y_NCHW = y_NCHW * torch.isin(channels, self.channels_of(bricks))[:, None, None]
+            y_NCHW = y_NCHW * torch.isin(self.hidden, self.hidden[self.channels_of(bricks)])[:, None, None]
         if self.attention is not None:
             y_NCHW = self.attention(y_NCHW, channels)
         sum_NCHW: Tensor = self.norm_project(F.conv2d(y_NCHW, self.w_project[:, channels]), len(bricks), size)
@@ -133,7 +143,7 @@ class Block(nn.Module):
         if spec.depthwise is None:
             return first_NCHW
         stride = spec.depthwise.stride
-        y_NCHW = convolve(first_NCHW, self.w_depthwise[chosen], stride, groups=len(chosen))
+        y_NCHW = convolve(first_NCHW, self.w_depthwise[chosen], stride, groups=first_NCHW.shape[1])
         y_NCHW = self.norm_depthwise(y_NCHW, chosen, size)
         if spec.kind is BlockKind.REPGHOST:
             y_NCHW = y_NCHW + self.norm_identity(first_NCHW[:, :, ::stride, ::stride], chosen, size)

@@ -64,7 +64,7 @@ def slice_subnet(supernet: Supernet, genotype: Genotype, task: Task) -> Subnet:
     spec = supernet.spec
     spec.check(genotype)
     size = spec.genes(genotype)[0]
-    stem = _convolution(supernet.w_stem, *supernet.norm_stem.affine(supernet.stem_channels, size), stride=2)
+    stem = _convolution(supernet.w_stem, *supernet.norm_stem.affine(slice(None), size), stride=2)
     layers: list[nn.Module] = [*stem, nn.ReLU()]
     for position in spec.positions:
         branches = [
@@ -99,15 +99,16 @@ def _branch(block: nn.Module, bricks: tuple[int, ...], size: int) -> nn.Sequenti
     assert isinstance(block, Block)  # noqa: S101
     spec = block.spec
     filters, channels = block.filters_of(bricks), block.channels_of(bricks)
+    w_first = block.w_first[filters]
     layers = [
-        *_convolution(block.w_first[filters], *block.norm_first.affine(filters, size), stride=spec.first.stride),
+        *_convolution(w_first, *block.norm_first.affine(filters, size), stride=spec.first.stride),
         nn.ReLU(),
     ]
     if spec.depthwise is not None:
         weights = block.w_depthwise[filters], *block.norm_depthwise.affine(filters, size)
         if spec.kind is BlockKind.REPGHOST:
             weights = _merged(*weights, *block.norm_identity.affine(filters, size), stride=spec.depthwise.stride)
-        depthwise = [*_convolution(*weights, stride=spec.depthwise.stride, groups=len(filters)), nn.ReLU()]
+        depthwise = [*_convolution(*weights, stride=spec.depthwise.stride, groups=len(w_first)), nn.ReLU()]
         layers += [WithCheapFeatures(depthwise)] if spec.kind is BlockKind.GHOST else depthwise
     scale, shift = block.norm_project.affine(len(bricks), size)
     w_project = block.w_project[:, channels].double()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -15,14 +14,11 @@ from edgekit.supernet.spec import SupernetSpec
 class Supernet(nn.Module):
     """All bricks with their weights. `x_NCHW` float32 in [0, 1] -> logits `z_NK` over the whole vocabulary."""
 
-    stem_channels: Tensor
-
     def __init__(self, spec: SupernetSpec) -> None:
         super().__init__()
         self.spec = spec
         self.w_stem = nn.Parameter(kaiming(spec.stem_channels, 3, 3))
         self.norm_stem = ChannelNorm(spec.stem_channels, len(spec.image_sizes))
-        self.register_buffer("stem_channels", torch.arange(spec.stem_channels), persistent=False)
         self.blocks = nn.ModuleList(Block(block, len(spec.image_sizes)) for block in spec.blocks)
         self.head = nn.Linear(spec.features, spec.labels)
 
@@ -48,7 +44,7 @@ class Supernet(nn.Module):
 
     def _stem(self, x_NCHW: Tensor, size: int) -> Tensor:
         y_NCHW = convolve(x_NCHW, self.w_stem, 2)
-        return F.relu(self.norm_stem(y_NCHW, self.stem_channels, size))
+        return F.relu(self.norm_stem(y_NCHW, slice(None), size))
 
     def _head(self, y_NCHW: Tensor) -> Tensor:
         logits: Tensor = self.head(y_NCHW.mean((2, 3)))

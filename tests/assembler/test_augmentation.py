@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -51,6 +51,15 @@ def test_images_stay_images(augmentation: Augmentation, seed: int) -> None:
 def test_without_augmentation_images_stay_as_they_are(seed: int) -> None:
     none, x_NCHW = Augmentation(), images(3, seed=seed)
     assert torch.equal(none.change(x_NCHW, none.draw(3, torch.Generator().manual_seed(seed))), x_NCHW)
+
+
+@given(augmentation=augmentations, seed=st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_in_place_every_object_keeps_its_size_and_place(augmentation: Augmentation, seed: int) -> None:
+    in_place = replace(augmentation.in_place, mirror=False, noise=0.0, light=0.0, contrast=0.0, saturation=0.0)
+    x_NCHW = images(3, seed=seed)
+    assert torch.equal(in_place.change(x_NCHW, in_place.draw(3, torch.Generator().manual_seed(seed))), x_NCHW)
+    assert augmentation.in_place.mix == augmentation.mix
 
 
 @given(augmentation=augmentations, seed=st.integers(0, 2**31), first=st.integers(1, 5))

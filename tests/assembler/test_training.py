@@ -30,6 +30,7 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.pipeline.build import build
 from edgekit.pipeline.check import verify
 from edgekit.pipeline.evaluate import evaluate
+from edgekit.supernet.convolution import convolve
 from edgekit.supernet.storage import CALIBRATION, CARD, WEIGHTS, open_supernet
 from edgekit.tasks.grammar import parse_task
 from edgekit.tasks.vocabulary import Vocabulary
@@ -282,6 +283,26 @@ def test_parts_of_a_batch_train_as_the_whole_does(data: Path, tmp_path: Path) ->
             torch.testing.assert_close(end[name], ends[0][name], rtol=0, atol=2e-5, msg=name)
 
 
+def test_frozen_statistics_are_those_of_pictures_as_they_come(data: Path, tmp_path: Path) -> None:
+    """Not of brightened cut-outs: those have other moments, and whole pictures would be read through them."""
+    recipe = write_recipe(tmp_path / "recipe", steps=6, warmup_steps=5)
+    recipe.write_text(
+        recipe.read_text().replace("scale = [0.9, 1.1]", "scale = [0.2, 0.3]").replace("light = 0.2", "light = 2.0")
+    )
+    dataset = read_parquet(data, "train", image_size=SIZE, labels=len(LABELS))
+    train_side, held_out = split_by_group(dataset, held_out=0.25, seed=1)
+    vocabulary = Vocabulary.load(recipe.with_name("vocabulary.json"))
+    trainer = Trainer(Recipe.load(recipe), vocabulary, train_side, held_out, tmp_path)
+    trainer.run(lambda *_: None, resume=False)
+
+    stem = trainer.supernet.norm_stem
+    pictures_NCHW = torch.from_numpy(train_side.x_NCHW).float() / 255
+    with torch.no_grad():
+        # The one step since has moved the stem by a thousandth.
+        y_NCHW = convolve(pictures_NCHW, trainer.supernet.w_stem, 2)
+    assert ((stem.mean[-1] - y_NCHW.mean((0, 2, 3))).abs() < 0.15 * y_NCHW.std((0, 2, 3))).all()
+
+
 def test_fitting_anew_to_the_same_pictures_changes_nothing(brief: Training, data: Path, tmp_path: Path) -> None:
     refitted = refit_supernet(
         open_supernet(brief.folder), data, tmp_path / "again", overwrite=False, report=lambda *_: None
@@ -290,6 +311,36 @@ def test_fitting_anew_to_the_same_pictures_changes_nothing(brief: Training, data
     assert {path.name for path in refitted.iterdir()} == files
     for file in files:
         assert (refitted / file).read_bytes() == (brief.folder / file).read_bytes(), file
+
+
+def test_what_was_measured_before_a_stop_is_not_measured_again(brief: Training, data: Path, tmp_path: Path) -> None:
+    folder, output = open_supernet(brief.folder), tmp_path / "again"
+    measured: list[tuple[str, int]] = []
+
+    def refit(data: Path, *, stop_at: str | None = None) -> None:
+        measured.clear()
+
+        def report(stage: str, done: int, _of: int, _figures: dict[str, float]) -> None:
+            if stage == stop_at:
+                raise KeyboardInterrupt
+            if stage.startswith("measure"):
+                measured.append((stage, done))
+
+        refit_supernet(folder, data, output, overwrite=True, report=report)
+
+    with pytest.raises(KeyboardInterrupt):
+        refit(data, stop_at="measure, changed")
+    stages = {stage for stage, _ in measured}
+    each = len(measured) // len(stages)
+    assert each > 1
+    refit(data)
+    assert {stage: sum(told == stage for told, _ in measured) for stage in stages} == dict.fromkeys(stages, 1)
+    for file in (WEIGHTS, CARD):
+        assert (output / file).read_bytes() == (brief.folder / file).read_bytes(), file
+
+    write_split(tmp_path / "data" / "train.parquet", tracks=6, seed=7)
+    refit(tmp_path / "data")
+    assert all(sum(told == stage for told, _ in measured) == each for stage in stages), "other pictures, an old answer"
 
 
 def test_fitting_to_other_pictures_keeps_the_weights_alone(brief: Training, tmp_path: Path) -> None:

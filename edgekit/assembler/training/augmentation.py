@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import torch
@@ -63,29 +63,35 @@ class Augmentation:
         values: dict[str, Any] = {key: tuple(value) if key == "scale" else value for key, value in table.items()}
         return cls(**values)
 
+    @property
+    def in_place(self) -> Augmentation:
+        """Without the changes that show objects larger, smaller or softer than pictures do in use."""
+        return replace(self, scale=(1.0, 1.0), stretch=0.0, shift=0.0, tilt=0.0, shear=0.0, blur=0.0)
+
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Uniform numbers in [0, 1) that `change` turns into n images' changes: shape (n, CHOICES)."""
         return torch.rand(n, CHOICES, generator=generator)
 
     def change(self, x_NCHW: Tensor, drawn_NR: Tensor) -> Tensor:
         """float32 in [0, 1] -> the same. What becomes of an image depends on its own row of the draw alone."""
-        x_NCHW = self._moved(x_NCHW, drawn_NR.to(x_NCHW.device))
+        drawn_NR = drawn_NR.to(x_NCHW.device, non_blocking=True)
+        x_NCHW = self._moved(x_NCHW, drawn_NR)
         if self.blur:
             blurred = F.avg_pool2d(F.pad(x_NCHW, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
             # Most images stay sharp.
             weight = self.blur * ((drawn_NR[:, 7] - 0.625) / 0.375).clamp_min(0)
-            x_NCHW = torch.lerp(x_NCHW, blurred, _per_image(weight, x_NCHW))
+            x_NCHW = torch.lerp(x_NCHW, blurred, _per_image(weight))
         if self.saturation:
             grey = x_NCHW.mean(1, keepdim=True)
-            x_NCHW = torch.lerp(grey, x_NCHW, _per_image(1 + _between(drawn_NR[:, 8], self.saturation), x_NCHW))
+            x_NCHW = torch.lerp(grey, x_NCHW, _per_image(1 + _between(drawn_NR[:, 8], self.saturation)))
         mean = x_NCHW.mean((1, 2, 3), keepdim=True)
         if self.contrast:
-            x_NCHW = (x_NCHW - mean) * _per_image(1 + _between(drawn_NR[:, 10], self.contrast), x_NCHW) + mean
-        light = _per_image(_between(drawn_NR[:, 9], self.light).exp(), x_NCHW)
+            x_NCHW = (x_NCHW - mean) * _per_image(1 + _between(drawn_NR[:, 10], self.contrast)) + mean
+        light = _per_image(_between(drawn_NR[:, 9], self.light).exp())
         x_NCHW = x_NCHW * light
         if self.noise:
             # In proportion to the light: a fixed amount would drown the many dark pictures.
-            amount = mean * light * _per_image(self.noise * drawn_NR[:, 11], x_NCHW)
+            amount = mean * light * _per_image(self.noise * drawn_NR[:, 11])
             x_NCHW = x_NCHW + _noise(x_NCHW, drawn_NR[:, 11]) * amount
         return x_NCHW.clamp(0, 1)
 
@@ -157,5 +163,5 @@ def _between(drawn_N: Tensor, most: float) -> Tensor:
     return (2 * drawn_N - 1) * most
 
 
-def _per_image(values_N: Tensor, x_NCHW: Tensor) -> Tensor:
-    return values_N.to(x_NCHW.device)[:, None, None, None]
+def _per_image(values_N: Tensor) -> Tensor:
+    return values_N[:, None, None, None]

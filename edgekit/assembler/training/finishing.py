@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,8 @@ from edgekit.assembler.training.curve import CURVE
 from edgekit.assembler.training.data import Dataset, split_by_group
 from edgekit.assembler.training.fitting import PredictorQuality, assess_predictor, fit_predictor
 from edgekit.assembler.training.illumination import illuminate
-from edgekit.assembler.training.measurements import Measurements, measure, sample_genes, sample_tasks
+from edgekit.assembler.training.measured import MeasurementStore, Pictures
+from edgekit.assembler.training.measurements import Measurements, sample_genes, sample_tasks
 from edgekit.assembler.training.recipe import Recipe
 from edgekit.assembler.training.teaching import Lesson, collect_lessons, teach
 from edgekit.assembler.uncertainty import Margin, Uncertainty
@@ -60,7 +62,14 @@ class Finished:
 
 
 def finish(
-    finished: Finished, train: Dataset, held_out: Dataset, output: Path, *, overwrite: bool, report: Report
+    finished: Finished,
+    train: Dataset,
+    held_out: Dataset,
+    output: Path,
+    *,
+    store: MeasurementStore,
+    overwrite: bool,
+    report: Report,
 ) -> None:
     """Writes the folder `output` whole."""
     recipe = finished.recipe
@@ -68,7 +77,7 @@ def finish(
     supernet = finished.supernet.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     supernet = with_weights_as_stored(supernet)
     curriculum = Curriculum.of(finished.vocabulary, seed=recipe.seed)
-    searcher, quality = _fit_and_teach(recipe, curriculum, supernet, train, held_out, report)
+    searcher, quality = _fit_and_teach(recipe, curriculum, supernet, train, held_out, store, report)
     wanted = moments_of_images(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
     pictures = synthesise(supernet, wanted, seed=recipe.seed, report=stage_of(report, "synthesise"))
 
@@ -108,6 +117,7 @@ def _fit_and_teach(
     supernet: Supernet,
     train: Dataset,
     held_out: Dataset,
+    store: MeasurementStore,
     report: Report,
 ) -> tuple[Searcher, PredictorQuality]:
     """The supernet's searcher, its accuracy predictor fitted twice: what it made the searcher choose is measured, and corrects it.
@@ -121,9 +131,9 @@ def _fit_and_teach(
     changed_NCHW = recipe.augmentation.change(torch.from_numpy(known.x_NCHW).float() / 255, changes_NR)
     for_fit, for_check = split_by_group(held_out, held_out=1 / 3, seed=recipe.seed)
     images = {
-        "": (torch.from_numpy(for_fit.x_NCHW).float() / 255, torch.from_numpy(for_fit.y_N)),
-        ", check": (torch.from_numpy(for_check.x_NCHW).float() / 255, torch.from_numpy(for_check.y_N)),
-        ", changed": (changed_NCHW, torch.from_numpy(known.y_N)),
+        "": _pictures(for_fit),
+        ", check": _pictures(for_check),
+        ", changed": replace(_pictures(known, how=f"{recipe.augmentation} {recipe.seed}"), x_NCHW=changed_NCHW),
     }
     tasks = sample_tasks(curriculum, seed=recipe.seed)
     with torch.random.fork_rng():
@@ -132,8 +142,15 @@ def _fit_and_teach(
 
     def measured(genes: tuple[tuple[int, ...], ...], stage: str) -> list[Measurements]:
         return [
-            measure(supernet, genes, tasks, x_NCHW, y_N, stage_of(report, f"{stage}{name}"))
-            for name, (x_NCHW, y_N) in images.items()
+            store.measured(
+                f"{stage}{name}".replace(", ", "-").replace(" ", "-"),
+                supernet,
+                genes,
+                tasks,
+                pictures,
+                stage_of(report, f"{stage}{name}"),
+            )
+            for name, pictures in images.items()
         ]
 
     def lessons(predictor: AccuracyPredictor, number: int, seed: int, stage: str) -> tuple[Lesson, ...]:
@@ -180,6 +197,13 @@ def _searcher(spec: SupernetSpec, generator: Generator, predictor: AccuracyPredi
         predictor=predictor,
         uncertainty=Uncertainty(accuracy=sure, share=sure),
         elites=Elites.none(spec),
+    )
+
+
+def _pictures(dataset: Dataset, *, how: str = "") -> Pictures:
+    origin = hashlib.sha256(dataset.x_NCHW.tobytes()).hexdigest() + how
+    return Pictures(
+        x_NCHW=torch.from_numpy(dataset.x_NCHW).float() / 255, y_N=torch.from_numpy(dataset.y_N), origin=origin
     )
 
 

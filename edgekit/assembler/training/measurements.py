@@ -112,20 +112,31 @@ def measure(
     x_NCHW: Tensor,
     y_N: Tensor,
     report: Callable[[int, int], None],
+    *,
+    bfloat16: bool,
 ) -> Measurements:
-    """Runs every genotype once over the images, at its image size; all tasks are answered from the same logits."""
+    """Runs every genotype once over the images, at its image size; all tasks are answered from the same logits.
+
+    Computed on the supernet's device, networks in bfloat16 where asked; returned on the CPU.
+    """
     spec = supernet.spec
-    at_size = [_channels_last(resized(x_NCHW, size)) for size in spec.image_sizes]
+    device = supernet.w_stem.device
+    at_size = [_channels_last(resized(x_NCHW.to(device), size)) for size in spec.image_sizes]
+    labels_N = y_N.to(device)
+    questions = [_Question.of(task, labels_N, spec.labels) for task in tasks]
 
     def right_of(genes_of_one: tuple[int, ...]) -> Tensor:
         genotype = spec.genotype(genes_of_one)
-        z_NL = torch.cat([supernet(batch, genotype) for batch in torch.split(at_size[genes_of_one[0]], 500)]).float()
-        return torch.stack([right_answers(z_NL, y_N, task) for task in tasks])
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            z_NL = torch.cat([supernet(batch, genotype) for batch in torch.split(at_size[genes_of_one[0]], 500)])
+        z_NL = z_NL.float()
+        return torch.stack([question.right(z_NL) for question in questions])
 
     whole = torch.int16 if len(y_N) < 2**15 else torch.int32  # hundreds of genotypes x tasks x labels
 
     def by_label(right_TN: Tensor) -> Tensor:
-        return torch.zeros(len(tasks), spec.labels, dtype=whole).index_add(1, y_N, right_TN.to(whole))
+        counts_TL = torch.zeros(len(tasks), spec.labels, dtype=whole, device=device)
+        return counts_TL.index_add(1, labels_N, right_TN.to(whole)).cpu()
 
     full_right_TN = right_of(spec.most_genes)
     counts = []
@@ -149,11 +160,23 @@ def _channels_last(x_NCHW: Tensor) -> Tensor:
     return x_NCHW.contiguous(memory_format=torch.channels_last)
 
 
-def right_answers(z_NL: Tensor, y_N: Tensor, task: Task) -> Tensor:
-    """Which images of labels that the task knows are answered rightly from logits over the whole vocabulary."""
-    answers_L, _ = answers_of(task, z_NL.shape[1])
-    answers_N = answers_L[y_N]
-    known = answers_N >= 0
-    right_N = torch.zeros_like(known)
-    right_N[known] = task_probabilities(z_NL[known], task).argmax(1) == answers_N[known]
-    return right_N
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Question:
+    """A task asked of images: which of them it knows, by index, and the outputs that are right for those."""
+
+    task: Task
+    known_K: Tensor
+    answers_K: Tensor
+    images: int
+
+    @classmethod
+    def of(cls, task: Task, y_N: Tensor, labels: int) -> _Question:
+        answers_L, _ = answers_of(task, labels)
+        answers_N = answers_L.to(y_N.device)[y_N]
+        known_K = torch.nonzero(answers_N >= 0).flatten()
+        return cls(task=task, known_K=known_K, answers_K=answers_N[known_K], images=len(y_N))
+
+    def right(self, z_NL: Tensor) -> Tensor:
+        """Which of all images are answered rightly from logits over the whole vocabulary; none that the task does not know."""
+        right_K = task_probabilities(z_NL[self.known_K], self.task).argmax(1) == self.answers_K
+        return torch.zeros(self.images, dtype=torch.bool, device=z_NL.device).index_put((self.known_K,), right_K)

@@ -12,6 +12,7 @@ from edgekit.assembler.training.data import split_by_group
 from edgekit.assembler.training.data.checks import DataReport
 from edgekit.assembler.training.data.reading import TrainingData, read_training_data
 from edgekit.assembler.training.finishing import Finished, Report, finish, stage_of
+from edgekit.assembler.training.measured import MeasurementStore
 from edgekit.assembler.training.trainer import Trainer
 from edgekit.core.records import check_replaceable, writing_to
 from edgekit.supernet.storage import CARD, RECIPE, WEIGHTS, SupernetFolder
@@ -41,10 +42,9 @@ def train_supernet(
     train, held_out = split_by_group(found.dataset, held_out=recipe.held_out, seed=recipe.seed)
     del found  # its images are copied in both sides
 
-    work = output.with_name(output.name + ".training")
-    with writing_to(work):
-        work.mkdir(parents=True, exist_ok=True)
+    work = _work_folder(output)
     trainer = Trainer(recipe, vocabulary, train, held_out, work)
+    store = MeasurementStore(folder=work, bfloat16=recipe.bfloat16, device=trainer.device)
     trained = trainer.run(lambda stage, step, figures: report(stage, step, recipe.steps, figures), resume=resume)
     if trainer.rank != 0:
         return output
@@ -64,7 +64,7 @@ def train_supernet(
         },
         curve=trainer.curve.path.read_bytes(),
     )
-    finish(finished, train, held_out, output, overwrite=overwrite, report=report)
+    finish(finished, train, held_out, output, store=store, overwrite=overwrite, report=report)
     return output
 
 
@@ -87,6 +87,8 @@ def refit_supernet(
     supernet, curve = folder.load(folder.read_tensors(WEIGHTS)), folder.path / CURVE
     recipe_path = folder.path / RECIPE
     found = _read(recipe_path, data, report, skip_bad, checked)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    store = MeasurementStore(folder=_work_folder(output), bfloat16=found.recipe.bfloat16, device=device)
     train, held_out = split_by_group(found.dataset, held_out=found.recipe.held_out, seed=found.recipe.seed)
     finished = Finished(
         recipe_path=recipe_path,
@@ -96,8 +98,15 @@ def refit_supernet(
         facts=folder.card["training"],
         curve=curve.read_bytes() if curve.exists() else b"",
     )
-    finish(finished, train, held_out, output, overwrite=overwrite, report=report)
+    finish(finished, train, held_out, output, store=store, overwrite=overwrite, report=report)
     return output
+
+
+def _work_folder(output: Path) -> Path:
+    work = output.with_name(output.name + ".training")
+    with writing_to(work):
+        work.mkdir(parents=True, exist_ok=True)
+    return work
 
 
 def _read(

@@ -6,7 +6,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from edgekit.assembler.generator import BrickMacs, open_within
-from edgekit.assembler.training.augmentation import Mixture, mix
+from edgekit.assembler.training.augmentation import Augmentation, Mixture, mix
 from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.assembler.training.curve import CURVE, Curve
@@ -61,8 +61,9 @@ class Trainer:
     are trained (SortedNet, arXiv 2309.00255).
 
     Warm-up: with batch statistics, on all labels, growing through the image sizes. Then the normalisation is frozen: it is a
-    fixed affine map in training as in use, so every subnet is right without an image at hand. From there on each step draws a
-    task, and the full network too is trained at random image sizes.
+    fixed affine map in training as in use, so every subnet is right without an image at hand. Its statistics are those of
+    pictures as they come: cut-outs show objects larger than they are met in use (FixRes, arXiv 1906.06423), and from here on
+    none are trained with. Each step draws a task, and the full network too is trained at random image sizes.
     """
 
     def __init__(self, recipe: Recipe, vocabulary: Vocabulary, train: Dataset, held_out: Dataset, folder: Path) -> None:
@@ -175,11 +176,14 @@ class Trainer:
         networks = SMALL_NETWORKS_WARMING_UP if warming_up else SMALL_NETWORKS
         small = [self._random_genotype(largest) for _ in range(networks)]
         drawn_N, changes_NR = self._draw(indices)
+        augmentation = recipe.augmentation if warming_up else recipe.augmentation.in_place
         mixing = tuple(self.tasks.random(4).tolist()) if self.tasks.random() < recipe.augmentation.mix else None
+        rows_R = self._sent(torch.tensor(indices))
         loss_2 = torch.zeros(2, device=self.device)
         for part in range(recipe.accumulate):
             chosen = self._slice(part, of=recipe.accumulate)
-            loss_2 += self._learn(self._batch(drawn_N[chosen], changes_NR[chosen], mixing), indices, full, small)
+            batch = self._batch(drawn_N[chosen], changes_NR[chosen], augmentation, mixing)
+            loss_2 += self._learn(batch, rows_R, full, small)
         parameters = self.optimizers.parameters
         # A brick may be closed, but then on every process: they draw alike.
         self._share([parameter.grad for parameter in parameters if parameter.grad is not None])
@@ -190,9 +194,8 @@ class Trainer:
 
     def _end_warmup(self) -> None:
         def draw() -> Tensor:
-            drawn_N, changes_NR = self._draw(tuple(range(len(self.vocabulary))))
-            chosen = self._slice(0, of=1)
-            return self._batch(drawn_N[chosen], changes_NR[chosen], None).x_NCHW
+            drawn_N, _ = self._draw(tuple(range(len(self.vocabulary))))
+            return self._images(drawn_N[self._slice(0, of=1)])
 
         settle_statistics(self.supernet, draw)
         self.average.load_state_dict(self.supernet.state_dict())
@@ -205,16 +208,16 @@ class Trainer:
         first = (self.rank * of + part) * share
         return slice(first, first + share)
 
-    def _learn(self, batch: Batch, indices: tuple[int, ...], full: Genotype, small: list[Genotype]) -> Tensor:
+    def _learn(self, batch: Batch, rows_R: Tensor, full: Genotype, small: list[Genotype]) -> Tensor:
         """Adds the gradients of one part of a step's batch and returns its `loss_2`."""
         teacher_NK = self._answer(batch, full)
-        loss_full = self._cross_entropy(teacher_NK, batch, range(len(self.vocabulary)))
+        loss_full = self._cross_entropy(teacher_NK, batch, torch.arange(len(self.vocabulary), device=self.device))
         torch.autograd.backward(loss_full / self.recipe.accumulate)
         teacher_NK = teacher_NK.detach()
         loss_small = torch.zeros((), device=self.device)
         with statistics_held(self.supernet):
             for genotype in small:
-                loss = self._distilled(self._answer(batch, genotype), teacher_NK, batch, indices) / len(small)
+                loss = self._distilled(self._answer(batch, genotype), teacher_NK, batch, rows_R) / len(small)
                 torch.autograd.backward(loss / self.recipe.accumulate)
                 loss_small += loss.detach()
         return torch.stack([loss_full.detach(), loss_small])
@@ -226,16 +229,15 @@ class Trainer:
             z_NK: Tensor = self.supernet(x_NCHW, genotype)
         return z_NK.float()
 
-    def _distilled(self, z_NK: Tensor, teacher_NK: Tensor, batch: Batch, indices: tuple[int, ...]) -> Tensor:
+    def _distilled(self, z_NK: Tensor, teacher_NK: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
         """Half the task alone (its rows, its labels), half the teacher's answer over the whole vocabulary."""
-        task_loss = self._cross_entropy(z_NK, batch, indices)
+        task_loss = self._cross_entropy(z_NK, batch, rows_R)
         imitation = F.kl_div(z_NK.log_softmax(1), teacher_NK.log_softmax(1), reduction="batchmean", log_target=True)
         return 0.5 * task_loss + imitation
 
-    def _cross_entropy(self, z_NK: Tensor, batch: Batch, indices: Sequence[int]) -> Tensor:
+    def _cross_entropy(self, z_NK: Tensor, batch: Batch, rows_R: Tensor) -> Tensor:
         """Over the given rows of the head; each image weighs its own label and its neighbour's."""
-        rows = torch.tensor(indices, device=self.device)
-        z_NR, y_N = z_NK[:, rows], torch.searchsorted(rows, batch.y_N)
+        z_NR, y_N = z_NK[:, rows_R], torch.searchsorted(rows_R, batch.y_N)
         smoothing, share = self.recipe.label_smoothing, batch.mixture.share
         own = F.cross_entropy(z_NR, y_N, label_smoothing=smoothing)
         if share == 1.0:
@@ -252,11 +254,23 @@ class Trainer:
         drawn_N = torch.multinomial(self.weight_N * asked[self.y_N], self.recipe.batch, True, generator=self.images)
         return drawn_N, self.recipe.augmentation.draw(self.recipe.batch, self.images)
 
-    def _batch(self, drawn_N: Tensor, changes_NR: Tensor, mixing: tuple[float, float, float, float] | None) -> Batch:
-        x_NCHW = self.x_NCHW[drawn_N.to(self.device)].float() / 255
-        x_NCHW = self.recipe.augmentation.change(x_NCHW, changes_NR)
+    def _batch(
+        self,
+        drawn_N: Tensor,
+        changes_NR: Tensor,
+        augmentation: Augmentation,
+        mixing: tuple[float, float, float, float] | None,
+    ) -> Batch:
+        x_NCHW = augmentation.change(self._images(drawn_N), changes_NR)
         x_NCHW, mixture = (x_NCHW, Mixture()) if mixing is None else mix(x_NCHW, mixing)
-        return Batch(x_NCHW=x_NCHW, y_N=self.y_N[drawn_N].to(self.device), mixture=mixture)
+        return Batch(x_NCHW=x_NCHW, y_N=self._sent(self.y_N[drawn_N]), mixture=mixture)
+
+    def _images(self, drawn_N: Tensor) -> Tensor:
+        return self.x_NCHW[self._sent(drawn_N)].float() / 255
+
+    def _sent(self, drawn: Tensor) -> Tensor:
+        """On the device, which is not waited for."""
+        return drawn.to(self.device, non_blocking=True)
 
     def _largest_size(self, step: int) -> int:
         """Index of the image size that the full network is trained at."""
