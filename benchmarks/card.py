@@ -25,7 +25,8 @@ def main() -> int:
     options = parser.parse_args()
     folder = open_model(options)
     accuracy = _figures(options.results / f"{folder.name}_accuracy.json")
-    tasks = _figures(options.results / f"{folder.name}_tasks.json")
+    measured = options.results / f"{folder.name}_tasks.json"
+    tasks = _tasks(folder, _figures(measured)) if measured.exists() else []
     write_bytes(options.output or folder.path / "card.md", _card(folder, accuracy, tasks).encode())
     return 0
 
@@ -35,7 +36,7 @@ def _figures(path: Path) -> dict[str, Any]:
     return figures
 
 
-def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any]) -> str:
+def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: list[str]) -> str:
     card, training, predictor = folder.card, folder.card["training"], folder.card["predictor"]
     spec, kept_out = folder.spec, card["kept_out_compositions"]
     sizes = ", ".join(f"{size}x{size}" for size in reversed(spec.image_sizes))
@@ -43,10 +44,6 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
         f"| {index} | {block.kind} {block.kernel}x{block.kernel} | {block.in_channels} -> {block.out_channels} | "
         f"{block.hidden_channels} | {block.stride} | {block.bricks} x {block.brick_channels} | {block.fewest_bricks} |"
         for index, block in enumerate(spec.blocks)
-    ]
-    rows = [
-        f"| {name} | {values['assembler']['mean']:.2%} +- {values['assembler']['se']:.2%} | {_int8(values)} |"
-        for name, values in tasks["accuracy"].items()
     ]
     return "\n".join(
         [
@@ -81,12 +78,7 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
                 for size in accuracy["sizes"]
             ),
             "",
-            f"Assembled networks, without training (`python benchmarks/{folder.name}_tasks.py`):",
-            "",
-            "| tasks, MACs of the full supernet | mean top-1, fp32 | int8 file |",
-            "|---|---|---|",
-            *rows,
-            "",
+            *tasks,
             "## Accuracy predictor",
             f"On genotypes kept out of its fit, over tasks: mean absolute error {predictor['mean_absolute_error']:.2%}, 90 % of "
             f"errors within {predictor['p90_absolute_error']:.2%}, rank correlation {_rank(predictor)} (held-out "
@@ -99,6 +91,21 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: dict[str, Any
             "",
         ]
     )
+
+
+def _tasks(folder: SupernetFolder, tasks: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {name} | {values['assembler']['mean']:.2%} +- {values['assembler']['se']:.2%} | {_int8(values)} |"
+        for name, values in tasks["accuracy"].items()
+    ]
+    return [
+        f"Assembled networks, without training (`python benchmarks/{folder.name}_tasks.py`):",
+        "",
+        "| tasks, MACs of the full supernet | mean top-1, fp32 | int8 file |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _rank(predictor: dict[str, Any]) -> str:

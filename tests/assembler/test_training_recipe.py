@@ -35,7 +35,7 @@ def test_a_recipe_reads_as_written(recipe: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "labels", "image_size"),
-    [("signs43/recipe.toml", 43, 32), ("things200/recipe.toml", 200, 64), ("things200/recipe-gpu.toml", 200, 64)],
+    [("signs43/recipe.toml", 43, 32), ("things200/recipe.toml", 200, 64), ("things200/recipe-cpu.toml", 200, 64)],
 )
 def test_the_shipped_recipes_are_sound(path: str, labels: int, image_size: int) -> None:
     read = Recipe.load(data_folder("models") / path)
