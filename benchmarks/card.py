@@ -63,7 +63,7 @@ def _card(folder: SupernetFolder, accuracy: dict[str, Any], tasks: list[str]) ->
             f"`edgekit models train models/{folder.name}/recipe.toml --data DIR -o DIR`: {training['steps']:,} steps of "
             f"{training['batch']} images, {training['seconds'] / 60:.0f} minutes on {training['device']} (torch "
             f"{training['torch']}); {training['train_images']:,} images to train with, {training['held_out_images']:,} of "
-            "other tracks held out for choices and for the accuracy predictor. The minutes hold the stages after training.",
+            "other tracks held out for choices and for the accuracy predictor.",
             "",
             *([notes.read_text()] if (notes := folder.path / NOTES).exists() else []),
             "## Measured accuracy",
