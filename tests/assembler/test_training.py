@@ -338,6 +338,11 @@ def test_what_was_measured_before_a_stop_is_not_measured_again(brief: Training, 
     for file in (WEIGHTS, CARD):
         assert (output / file).read_bytes() == (brief.folder / file).read_bytes(), file
 
+    for table in work_of(output).glob("measured-*"):
+        table.write_bytes(table.read_bytes()[:100])
+    refit(data)
+    assert all(sum(told == stage for told, _ in measured) == each for stage in stages), "a damaged table was used"
+
     write_split(tmp_path / "data" / "train.parquet", tracks=6, seed=7)
     refit(tmp_path / "data")
     assert all(sum(told == stage for told, _ in measured) == each for stage in stages), "other pictures, an old answer"
