@@ -8,8 +8,9 @@ importance  no training beyond the control's: the Taylor importance of each bric
             summed over the task's labels, fills the budget
 
 Each is judged on held-out images, at equal MACs and image size, against the first bricks of all blocks (SortedNet, arXiv
-2309.00255) and against its own choice for all labels; the spread of its genotypes is their entropy in bits a block. The
-supernet is continued for --steps with a falling learning rate, and judged four times on the way.
+2309.00255), against its own choice for all labels, and against the control; the spread of its genotypes is their entropy in
+bits a block. The supernet is continued for --steps of --batch images with a falling learning rate, and judged four times on
+the way.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import math
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -47,7 +49,7 @@ LEARNING_RATE = 5e-4
 INFORMATION = 0.5
 JUDGED = 4
 
-Choice = Callable[[tuple[int, ...], float], Genotype]
+CONTROL, FIRST, ONE = "sorted", "first k", "one for all"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,18 @@ class Question:
 
     indices: tuple[int, ...]
     images: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A design after so many steps; accuracies are those of each question, of `others` on the design's own weights."""
+
+    design: str
+    step: int
+    limit: float
+    bits_per_block: float
+    accuracy: list[float]
+    others: dict[str, list[float]]
 
 
 class Sorted(Trainer):
@@ -82,10 +96,10 @@ class Sorted(Trainer):
             indices = self.drawn_task()
             limit = float(self.rng.choice(list(LIMITS)))
             drawn_N, changes_NR = self._draw(indices)
-            batch = self._batch(drawn_N, changes_NR, None)
+            batch = self._batch(drawn_N, changes_NR, self.recipe.augmentation.in_place, None)
             full = self.spec.genotype((LIMITS[limit], *self.spec.most_genes[1:]))
             teacher_NK = self._answer(batch, full)
-            torch.autograd.backward(self._cross_entropy(teacher_NK, batch, range(self.spec.labels)))
+            torch.autograd.backward(self._cross_entropy(teacher_NK, batch, torch.arange(self.spec.labels)))
             torch.autograd.backward(self.small_loss(batch, teacher_NK.detach(), indices, limit))
             torch.nn.utils.clip_grad_norm_(self.trained(), 5.0)
             self.optimizer.step()
@@ -98,7 +112,7 @@ class Sorted(Trainer):
         return self.of(self.random_prefix(limit), batch, teacher_NK, indices)
 
     def of(self, genotype: Genotype, batch: Batch, teacher_NK: Tensor, indices: tuple[int, ...]) -> Tensor:
-        return self._distilled(self._answer(batch, genotype), teacher_NK, batch, indices)
+        return self._distilled(self._answer(batch, genotype), teacher_NK, batch, torch.tensor(indices))
 
     def random_prefix(self, limit: float) -> Genotype:
         falling = np.sort(self.rng.random(self.shape))[:, ::-1] + self.rng.normal(0, 0.3, (self.shape[0], 1))
@@ -118,15 +132,20 @@ class Sorted(Trainer):
     def choose(self, _indices: tuple[int, ...], limit: float) -> Genotype:
         return self.first_bricks(limit)
 
-    def gated(self, x_NCHW: Tensor, genotype: Genotype, gates_BM: Tensor) -> Tensor:
-        """Logits with every brick's projection weighted by its gate."""
-        weights = {
+    def logits_of(self, x_NCHW: Tensor, genotype: Genotype, gates_BM: Tensor | None = None) -> Tensor:
+        """`z_NL`, float32; gates weigh each brick's projection."""
+        x_NCHW = resized(x_NCHW, self.spec.image_size_of(genotype)).contiguous(memory_format=torch.channels_last)
+        weights = {} if gates_BM is None else self.gated(gates_BM)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+            z_NL: Tensor = functional_call(self.supernet, weights, (x_NCHW, genotype))
+        return z_NL.float()
+
+    def gated(self, gates_BM: Tensor) -> dict[str, Tensor]:
+        return {
             f"blocks.{index}.w_project": block.w_project
             * gates_BM[index, : block.spec.bricks].repeat_interleave(block.spec.brick_channels)[None, :, None, None]
             for index, block in enumerate(self.supernet.blocks)
         }
-        z_NK: Tensor = functional_call(self.supernet, weights, (x_NCHW, genotype))
-        return z_NK
 
 
 class Joint(Sorted):
@@ -145,8 +164,8 @@ class Joint(Sorted):
         genotype = self.prefix(z_TBM[0].detach().numpy() + noise, limit)
         soft_BM = torch.sigmoid(z_TBM[0])
         straight_BM = 1 + soft_BM - soft_BM.detach()
-        x_NCHW = resized(batch.x_NCHW, self.spec.image_size_of(genotype)).contiguous(memory_format=torch.channels_last)
-        chosen = self._distilled(self.gated(x_NCHW, genotype, straight_BM), teacher_NK, batch, indices)
+        z_NL = self.logits_of(batch.x_NCHW, genotype, straight_BM)
+        chosen = self._distilled(z_NL, teacher_NK, batch, torch.tensor(indices))
         p_TBM = torch.sigmoid(z_TBM)
         information = _entropy_of(p_TBM.mean(0)).mean() - _entropy_of(p_TBM).mean()
         macs = self.macs[LIMITS[limit]]
@@ -173,8 +192,9 @@ class Owned(Sorted):
 
     @torch.no_grad()
     def prepare(self) -> None:
-        x_NCHW = torch.cat([resized(part.float() / 255, 48) for part in torch.split(self.held_x_NCHW, 500)])
-        p_NL = torch.cat([self.supernet(part, self.spec.full).softmax(1) for part in torch.split(x_NCHW, 500)])
+        genotype = self.spec.genotype((1, *self.spec.most_genes[1:]))
+        parts = torch.split(self.held_x_NCHW, 250)
+        p_NL = torch.cat([self.logits_of(part.float() / 255, genotype).softmax(1) for part in parts])
         mean_LL = torch.stack([p_NL[self.held_y_N == label].mean(0) for label in range(self.spec.labels)])
         alike = (mean_LL + mean_LL.T).sqrt().numpy()
         self.group_L = fcluster(linkage(alike, "ward"), self.shape[1] - 1, "maxclust")
@@ -210,11 +230,10 @@ class Importance(Sorted):
         genotype = self.spec.genotype((0, *self.spec.most_genes[1:]))
         for label in range(self.spec.labels):
             chosen = torch.from_numpy(self.rng.permutation(np.flatnonzero(self.y_N.numpy() == label))[:32].copy())
-            x_NCHW = resized(self.x_NCHW[chosen].float() / 255, self.spec.image_sizes[0])
-            for part in torch.split(x_NCHW, 8):
+            for part in torch.split(self.x_NCHW[chosen].float() / 255, 8):
                 gates_BM = torch.ones(self.shape, requires_grad=True)
-                z_NK = self.gated(part, genotype, gates_BM)
-                loss = F.cross_entropy(z_NK, torch.full((len(part),), label))
+                z_NL = self.logits_of(part, genotype, gates_BM)
+                loss = F.cross_entropy(z_NL, torch.full((len(part),), label))
                 (gradient_BM,) = torch.autograd.grad(loss, gates_BM)
                 self.importance_LBM[label] += gradient_BM**2
 
@@ -224,43 +243,38 @@ class Importance(Sorted):
         return self.prefix(worth_BM - 1e-12 * np.arange(self.shape[1]), limit)
 
 
-DESIGNS: dict[str, type[Sorted]] = {"joint": Joint, "owned": Owned, "importance": Importance}
-
-
 def main() -> int:
     parser = options_of(__doc__)
     parser.set_defaults(model="things200", data=Path(__file__).parents[2] / "shared/data/images/things200")
     parser.add_argument("--steps", type=int, default=1200, help="of training for each design")
+    parser.add_argument("--batch", type=int, default=192, help="images of a step")
     parser.add_argument("--tasks", type=int, default=60)
     options = parser.parse_args()
     folder = open_model(options, needs_data=True)
-    recipe = Recipe.load(folder.path / "recipe.toml")
+    recipe = replace(Recipe.load(folder.path / "recipe.toml"), batch=options.batch)
     labels = len(folder.vocabulary)
     dataset = read_parquet(options.data, "train", image_size=folder.spec.image_size, labels=labels)
     train, held_out = split_by_group(dataset, held_out=recipe.held_out, seed=recipe.seed)
-    points = np.linspace(0, options.steps, JUDGED + 1).astype(int)
-    figures: dict[str, list[dict[str, object]]] = {}
+    points = np.linspace(0, options.steps, JUDGED + 1).astype(int).tolist()
+    judged: list[Judged] = []
     with tempfile.TemporaryDirectory() as work:
-        control = Sorted(recipe, folder.vocabulary, train, held_out, Path(work))
-        control.start(folder, options.steps)
+        given = recipe, folder.vocabulary, train, held_out, Path(work)
+        control, importance, joint, owned = Sorted(*given), Importance(*given), Joint(*given), Owned(*given)
+        for design in (control, importance, joint, owned):
+            design.start(folder, options.steps)
         questions = _questions(control, options.tasks, options.seed)
-        importance = Importance(recipe, folder.vocabulary, train, held_out, Path(work))
-        importance.start(folder, options.steps)
-        figures["sorted"], figures["importance"] = [], []
         for first, last in itertools.pairwise(points):
-            control.train_until(int(first), int(last))
-            figures["sorted"] += _judged(control, control.choose, questions, int(last))
+            control.train_until(first, last)
             importance.supernet.load_state_dict(control.supernet.state_dict())
             importance.measure()
-            figures["importance"] += _judged(importance, importance.choose, questions, int(last))
-        for name in ("joint", "owned"):
-            design = DESIGNS[name](recipe, folder.vocabulary, train, held_out, Path(work))
-            design.start(folder, options.steps)
-            figures[name] = []
+            judged += _judged(control, CONTROL, questions, last)
+            judged += _judged(importance, "importance", questions, last)
+        for name, design in (("joint", joint), ("owned", owned)):
             for first, last in itertools.pairwise(points):
-                design.train_until(int(first), int(last))
-                figures[name] += _judged(design, design.choose, questions, int(last))
-    publish("conditioning", _tables(figures, options.steps), {"designs": figures}, options.output, model=folder)
+                design.train_until(first, last)
+                judged += _judged(design, name, questions, last)
+    figures = {"batch": options.batch, "steps": options.steps, "judged": [asdict(one) for one in judged]}
+    publish("conditioning", _tables(judged, options.steps), figures, options.output, model=folder)
     return 0
 
 
@@ -280,43 +294,45 @@ def _questions(trainer: Sorted, number: int, seed: int) -> list[Question]:
     return found
 
 
-def _judged(design: Sorted, choose: Choice, questions: Sequence[Question], step: int) -> list[dict[str, object]]:
+def _judged(design: Sorted, name: str, questions: Sequence[Question], step: int) -> list[Judged]:
+    print(f"{name}: step {step}", file=sys.stderr, flush=True)
     every = tuple(range(design.spec.labels))
-    records: list[dict[str, object]] = []
+    found = []
     for limit in LIMITS:
-        own = [choose(question.indices, limit) for question in questions]
-        accuracy = {
-            "own": [_accuracy(design, question, chosen) for question, chosen in zip(questions, own, strict=True)],
-            "first k": [_accuracy(design, question, design.first_bricks(limit)) for question in questions],
-            "one for all": [_accuracy(design, question, choose(every, limit)) for question in questions],
-        }
+        own = [design.choose(question.indices, limit) for question in questions]
+        others = {FIRST: design.first_bricks(limit), ONE: design.choose(every, limit)}
         bits = np.mean([_bits(blocks) for blocks in zip(*(genotype.masks for genotype in own), strict=True)])
-        records.append(
-            {
-                "step": step,
-                "limit": limit,
-                "accuracy": float(np.mean(accuracy["own"])),
-                "bits_per_block": float(bits),
-                **{
-                    f"lead over {other}": [
-                        float(np.mean(difference)),
-                        standard_error(difference.tolist()),
-                    ]
-                    for other in ("first k", "one for all")
-                    for difference in (np.subtract(accuracy["own"], accuracy[other]),)
+        found.append(
+            Judged(
+                design=name,
+                step=step,
+                limit=limit,
+                bits_per_block=float(bits),
+                accuracy=_accuracies(design, questions, own),
+                others={
+                    other: _accuracies(design, questions, [genotype] * len(questions))
+                    for other, genotype in others.items()
                 },
-            }
+            )
         )
-    return records
+    return found
 
 
 @torch.no_grad()
-def _accuracy(design: Sorted, question: Question, genotype: Genotype) -> float:
-    x_NCHW = design.held_x_NCHW[question.images].float() / 255
-    x_NCHW = resized(x_NCHW, design.spec.image_size_of(genotype)).contiguous(memory_format=torch.channels_last)
-    z_NL = torch.cat([design.supernet(part, genotype) for part in torch.split(x_NCHW, 500)])
-    answers_N = torch.tensor(question.indices)[z_NL[:, list(question.indices)].argmax(1)]
-    return float((answers_N == design.held_y_N[question.images]).float().mean())
+def _accuracies(design: Sorted, questions: Sequence[Question], chosen: Sequence[Genotype]) -> list[float]:
+    """Of each question with its genotype; a genotype of several questions sees each image once."""
+    right: dict[int, float] = {}
+    for genotype in dict.fromkeys(chosen):
+        asked = [number for number, one in enumerate(chosen) if one == genotype]
+        images_N = np.unique(np.concatenate([questions[number].images for number in asked]))
+        x_NCHW = design.held_x_NCHW[images_N].float() / 255
+        z_NL = torch.cat([design.logits_of(part, genotype) for part in torch.split(x_NCHW, 250)])
+        for number in asked:
+            question = questions[number]
+            z_KR = z_NL[np.searchsorted(images_N, question.images)][:, list(question.indices)]
+            answers_K = torch.tensor(question.indices)[z_KR.argmax(1)]
+            right[number] = float((answers_K == design.held_y_N[question.images]).float().mean())
+    return [right[number] for number in range(len(questions))]
 
 
 def _bits(masks: Sequence[int]) -> float:
@@ -329,20 +345,30 @@ def _entropy_of(p: Tensor) -> Tensor:
     return -(p * p.log2() + (1 - p) * (1 - p).log2())
 
 
-def _tables(figures: dict[str, list[dict[str, object]]], steps: int) -> list[Table]:
-    columns = ("design", "steps", "MACs", "accuracy", "bits a block", "over first k", "over one for all")
-    rows = [
-        (
-            name,
-            record["step"],
-            f"{record['limit']:.0%}",
-            f"{record['accuracy']:.2%}",
-            f"{record['bits_per_block']:.2f}",
-            *("{:+.2%} +- {:.2%}".format(*record[f"lead over {other}"]) for other in ("first k", "one for all")),  # type: ignore[misc]
+def _tables(judged: Sequence[Judged], steps: int) -> list[Table]:
+    control = {(one.step, one.limit): one.accuracy for one in judged if one.design == CONTROL}
+    columns = (
+        "design",
+        "steps",
+        "MACs",
+        "accuracy",
+        "bits a block",
+        *(f"over {name}" for name in (FIRST, ONE, CONTROL)),
+    )
+    rows = []
+    for one in judged:
+        others = {**one.others, CONTROL: control[one.step, one.limit]}
+        leads = [np.subtract(one.accuracy, others[name]).tolist() for name in (FIRST, ONE, CONTROL)]
+        rows.append(
+            (
+                one.design,
+                one.step,
+                f"{one.limit:.0%}",
+                f"{fmean(one.accuracy):.2%}",
+                f"{one.bits_per_block:.2f}",
+                *(f"{fmean(lead):+.2%} +- {standard_error(lead):.2%}" for lead in leads),
+            )
         )
-        for name, records in figures.items()
-        for record in records
-    ]
     return [
         Table("At the end", columns, [row for row in rows if row[1] == steps]),
         Table("Learning curves", columns, rows),

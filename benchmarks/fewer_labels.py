@@ -1,10 +1,11 @@
 """Recipe, vocabulary and images to train a supernet without some of its labels, which `own_classes.py` then learns.
 
-    python benchmarks/fewer_labels.py [--leave-out 20] [--length 0.5] [--seed N] [--model things200] -o FOLDER
+    python benchmarks/fewer_labels.py [--leave-out 20] [--recipe FILE] [--length 0.5] [--seed N] [--model things200] -o FOLDER
     edgekit models train FOLDER/recipe.toml --data FOLDER/images --skip-bad -o FOLDER/model
     python benchmarks/own_classes.py --model FOLDER/model --data IMAGES
 
-The labels left out are drawn at random. The recipe is the model's own, its steps cut to `--length`.
+The labels left out are drawn at random. The recipe is the model's own, or `--recipe` (for 2 CPU cores
+models/things200/recipe-cpu.toml), its steps cut to `--length`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def write_images(source: Path, target: Path, number_L: NDArray[np.int64]) -> Non
 def main() -> int:
     parser = options_of(__doc__, model="things200")
     parser.add_argument("--leave-out", type=int, default=20)
-    parser.add_argument("--length", type=float, default=0.5, help="share of the model's steps")
+    parser.add_argument("--recipe", type=Path, help="default: the model's own")
+    parser.add_argument("--length", type=float, default=0.5, help="share of the recipe's steps")
     options = parser.parse_args()
     folder = open_model(options, needs_data=True)
     if options.output is None or options.output.exists():
@@ -60,7 +62,7 @@ def main() -> int:
 
     write_images(options.data, options.output / "images", number_L)
     Vocabulary(tuple(replace(label, index=index) for index, label in enumerate(kept))).save(options.output / VOCABULARY)
-    recipe = (folder.path / "recipe.toml").read_text()
+    recipe = (options.recipe or folder.path / "recipe.toml").read_text()
     shorter = shortened(recipe, f"{folder.name} without {options.leave_out}", options.length)
     (options.output / "recipe.toml").write_text(shorter)
     print("left out: " + ", ".join(sorted(labels[index].name for index in left_out)))

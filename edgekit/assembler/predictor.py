@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.tasks.task import Task
@@ -38,14 +39,16 @@ class AccuracyPredictor(nn.Module):
 
     def __init__(self, spec: SupernetSpec) -> None:
         super().__init__()
-        most = spec.most_genes
-        self.labels = spec.labels
-        self.steps: Tensor
-        self.register_buffer(
-            "steps", torch.tensor([[gene, step] for gene, n in enumerate(most) for step in range(n)]), persistent=False
-        )
+        self.labels, self.image_sizes = spec.labels, len(spec.image_sizes)
+        self.log_most_B: Tensor
+        most = torch.tensor([block.bricks for block in spec.blocks], dtype=torch.float32)
+        self.register_buffer("log_most_B", most.log2(), persistent=False)
         self.traits = nn.Sequential(
-            nn.Linear(sum(most), 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, TRAITS)
+            nn.Linear(self.image_sizes + len(spec.blocks), 64),
+            nn.SiLU(),
+            nn.Linear(64, 64),
+            nn.SiLU(),
+            nn.Linear(64, TRAITS),
         )
         self.level = nn.Parameter(torch.tensor(-3.0))
         self.mistaken = nn.Parameter(torch.zeros(spec.labels))
@@ -99,10 +102,16 @@ class AccuracyPredictor(nn.Module):
         base: Tensor = of_labels + self.base[mine][:, theirs]
         return base
 
+    def traits_of(self, genes_PG: Tensor) -> Tensor:
+        """`traits_PT`, smooth in the logarithm of each block's number of bricks, a closed block being half a brick."""
+        size_PS = F.one_hot(genes_PG[:, 0], self.image_sizes) - 1 / self.image_sizes
+        log_count_PB = genes_PG[:, 1:].float().clamp_min(0.5).log2() - self.log_most_B / 2
+        traits_PT: Tensor = self.traits(torch.cat([size_PS, log_count_PB], dim=1))
+        return traits_PT
+
     def recalls_of_pairs(self, genes_PG: Tensor, blocks: Sequence[Pairs]) -> Tensor:
         """`recalls` where many genotypes are judged for one task, one batch after the other."""
-        thermometer = (genes_PG[:, self.steps[:, 0]] > self.steps[:, 1]).float()
-        traits_PT = self.traits(thermometer)
+        traits_PT = self.traits_of(genes_PG)
         rates_PA = torch.cat([pairs.rates(traits_PT) for pairs in blocks], dim=1)
         shape_A = torch.cat([pairs.shape_R for pairs in blocks])
         alpha_PA = (shape_A + (traits_PT @ self.shape_of_trait)[:, None]).clamp(*LOG_ALPHA).exp()

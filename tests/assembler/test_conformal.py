@@ -63,15 +63,25 @@ def test_a_perfect_predictor_gets_narrow_margins() -> None:
 
 
 def measured(
-    truth: AccuracyPredictor, genes: list[tuple[int, ...]], images: int, rng: np.random.Generator
+    truth: AccuracyPredictor,
+    genes: list[tuple[int, ...]],
+    images: int,
+    rng: np.random.Generator,
+    *,
+    remembered: float = 0.0,
 ) -> Measurements:
-    """Images of every label, answered rightly with the rates of `truth`; an image that is easy is so for all genotypes."""
+    """Images of every label, answered rightly with the rates of `truth`; an image that is easy is so for all genotypes.
+
+    Where images are `remembered` from the training, small networks answer fewer of them and large ones more.
+    """
+    open_P = np.array([sum(genes_of_one) / sum(SPEC.most_genes) for genes_of_one in [*genes, SPEC.most_genes]])
+    power_P1 = torch.from_numpy(np.exp(remembered * (0.5 - open_P)))[:, None]
     shape = (len(genes) + 1, len(SOME_TASKS), LABELS)
     ease = rng.random((images, 1, len(SOME_TASKS), LABELS))
     right = np.zeros((images, *shape), bool)
     for index, task in enumerate(SOME_TASKS):
         answers_L, asked = answers_of(task, LABELS)
-        recalls = truth.recalls(genes_tensor([*genes, SPEC.most_genes]), answers_L, asked).numpy()
+        recalls = (truth.recalls(genes_tensor([*genes, SPEC.most_genes]), answers_L, asked) ** power_P1).numpy()
         right[:, :, index, asked.numpy()] = ease[:, :, index, asked.numpy()] < recalls
     counts = torch.from_numpy(right.sum(0))
     both = torch.from_numpy((right & right[:, -1:]).sum(0))
@@ -108,6 +118,22 @@ def test_a_fitted_predictor_knows_what_it_does_not_know(monkeypatch: pytest.Monk
         kept.append(true.accuracy(unseen) / true.full_accuracy >= judge.sure_share(unseen))
     assert np.mean(inside) >= CONFIDENCE - 0.05
     assert np.mean(kept) >= CONFIDENCE - 0.05
+
+
+def test_what_large_networks_remember_makes_them_no_better_in_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "PREDICTOR_STEPS", 500)
+    truth = random_predictor(3, monotone=True)
+    rng = np.random.default_rng(0)
+    every = [tuple(genes) for genes in all_genes().tolist()]
+    chosen = [every[index] for index in rng.permutation(len(every))[:300]]
+    clean = measured(truth, chosen[:100], 32, rng)
+    changed = measured(truth, chosen[:100], 60, rng, remembered=6.0)
+    predictor = fitting.fit_predictor(SPEC, clean, changed, seed=0)
+    unseen = sorted(chosen[100:], key=sum)
+    small, large = genes_tensor(unseen[:60]), genes_tensor(unseen[-60:])
+    for genes in (small, large):
+        error = np.mean([(predictor(genes, task) - truth(genes, task)).mean() for task in SOME_TASKS])
+        assert abs(error) < 0.02
 
 
 def test_labels_without_images_do_not_count() -> None:

@@ -43,7 +43,7 @@ from edgekit.supernet.storage import (
 from edgekit.supernet.supernet import Supernet
 from edgekit.tasks.vocabulary import Vocabulary
 
-SEARCHED, LESSONS = 120, 400
+ROUNDS, SEARCHED, LESSONS = 2, 120, 400
 CHANGED_IMAGES = 3000
 
 Report = Callable[[str, int, int, dict[str, float]], None]
@@ -120,10 +120,10 @@ def _fit_and_teach(
     store: MeasurementStore,
     report: Report,
 ) -> tuple[Searcher, PredictorQuality]:
-    """The supernet's searcher, its accuracy predictor fitted twice: what it made the searcher choose is measured, and corrects it.
+    """The supernet's searcher, its accuracy predictor corrected ROUNDS times: what it made the searcher choose is measured.
 
-    What the corrected predictor is worth is seen on genotypes, tasks and a third of the held-out images that a fit between the
-    two does without. The generator then learns what the searcher finds, and the archive is filled.
+    What the corrected predictor is worth is seen on genotypes, tasks and a third of the held-out images that a fit before the
+    last one does without. The generator then learns what the searcher finds, and the archive is filled.
     """
     spec = supernet.spec
     known = _balanced(train, recipe.seed)
@@ -162,23 +162,22 @@ def _fit_and_teach(
 
     genes = sample_genes(spec, smallest=recipe.smallest_limit, seed=recipe.seed)
     clean, fresh, changed = measured(genes, "measure")
-    predictor = fit_predictor(spec, clean.with_images(fresh), changed, seed=recipe.seed)
-    report("fit", 1, 3, {})
-    found = {lesson.genes for lesson in lessons(predictor, SEARCHED, recipe.seed + 1, "search")} - set(genes)
-    if found:
-        clean, fresh, changed = (
-            before.with_genotypes(more)
-            for before, more in zip(
-                (clean, fresh, changed), measured(tuple(sorted(found)), "measure found"), strict=True
+    for done in range(ROUNDS):
+        predictor = fit_predictor(spec, clean.with_images(fresh), changed, seed=recipe.seed)
+        report("fit", 1 + done, 2 + ROUNDS, {})
+        searched = lessons(predictor, SEARCHED, recipe.seed + 1 + done, f"search {1 + done}")
+        if found := {lesson.genes for lesson in searched} - set(clean.genes):
+            more = measured(tuple(sorted(found)), f"measure found {1 + done}")
+            clean, fresh, changed = (
+                before.with_genotypes(others) for before, others in zip((clean, fresh, changed), more, strict=True)
             )
-        )
     quality = assess_predictor(spec, clean, fresh, changed, seed=recipe.seed)
-    report("fit", 2, 3, _known(quality))
+    report("fit", 1 + ROUNDS, 2 + ROUNDS, _known(quality))
     predictor = fit_predictor(spec, clean.with_images(fresh), changed, seed=recipe.seed)
-    report("fit", 3, 3, {})
+    report("fit", 2 + ROUNDS, 2 + ROUNDS, {})
     teach(
         generator,
-        lessons(predictor, LESSONS, recipe.seed + 2, "teach"),
+        lessons(predictor, LESSONS, recipe.seed + 1 + ROUNDS, "teach"),
         labels=spec.labels,
         seed=recipe.seed,
     )

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from edgekit.assembler.predictor import AccuracyPredictor, answers_of, genes_tensor, weights_of
+from edgekit.assembler.predictor import TRAITS, AccuracyPredictor, answers_of, genes_tensor, weights_of
 from edgekit.assembler.training.conformal import calibrated
 from edgekit.assembler.training.measurements import Measurements
 from edgekit.assembler.uncertainty import Margin
@@ -70,15 +70,16 @@ def _parted(order: list[int]) -> tuple[list[int], list[int]]:
 def fit_predictor(spec: SupernetSpec, clean: Measurements, augmented: Measurements, *, seed: int) -> AccuracyPredictor:
     """Maximum likelihood of the counts of right answers, label by label.
 
-    The changed training images show, for many more objects, confusions too rare to be seen on the held-out ones; one factor
-    on all rates stands between the two and is dropped at the end, so that the predictor speaks of unseen, clean images.
-    What sets pairs of labels apart is shrunk towards what is common to all.
+    The changed training images show, for many more objects, confusions too rare to be seen on the held-out ones. A factor on
+    all rates, of each genotype's traits since larger networks remember more of their training, stands between the two and is
+    dropped at the end, so that the predictor speaks of unseen, clean images. What sets pairs of labels apart is shrunk towards
+    what is common to all.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         predictor = AccuracyPredictor(spec)
-    shift = torch.zeros((), requires_grad=True)
-    optimizer = torch.optim.AdamW([*predictor.parameters(), shift], lr=LEARNING_RATE, weight_decay=1e-3)
+    shift, shift_T = torch.zeros((), requires_grad=True), torch.zeros(TRAITS, requires_grad=True)
+    optimizer = torch.optim.AdamW([*predictor.parameters(), shift, shift_T], lr=LEARNING_RATE, weight_decay=1e-3)
     rng = np.random.default_rng(seed)
     genes_PG = genes_tensor(clean.genes)
     asked_of = [answers_of(task, spec.labels) for task in clean.tasks]
@@ -91,7 +92,8 @@ def fit_predictor(spec: SupernetSpec, clean: Measurements, augmented: Measuremen
         recalls = predictor.recalls(genes_PG[batch], answers_L, asked)
         loss = SHRINKAGE * (predictor.deviation**2).sum() / spec.labels
         loss = loss + SHRINKAGE_OF_PAIRS * (predictor.base**2).sum() / spec.labels
-        for measured, log_factor in ((clean, torch.zeros(())), (augmented, shift)):
+        log_factor_P1 = shift + (predictor.traits_of(genes_PG[batch]) @ shift_T)[:, None]
+        for measured, log_factor in ((clean, torch.zeros(())), (augmented, log_factor_P1)):
             images = measured.images_L[asked]
             right = measured.right_PTL[batch, task][:, asked]
             loss = loss + _negative_log_likelihood(recalls, log_factor, right, images)
