@@ -106,12 +106,14 @@ def test_genotypes_are_judged_one_by_one(predictor, task):
 
 
 @settings(deadline=None)
-@given(genes, tasks(), st.integers(0, len(SPEC.blocks)))
+@given(genes, tasks(), st.integers(1, len(SPEC.blocks)))
 def test_genes_matter(of_genotype, task, gene):
-    """The monotone predictor gains by every brick and by a larger image: the thermometer of genes reaches the rates."""
+    """The monotone predictor gains by every brick, and the image size changes what it predicts."""
     assume(of_genotype[gene] < SPEC.most_genes[gene])
-    more = list(of_genotype)
+    more, resized = list(of_genotype), list(of_genotype)
     more[gene] += 1
-    before, after = PREDICTORS[1](genes_tensor([of_genotype, more]), task).tolist()
-    assert after >= before
+    resized[0] = 1 - resized[0]
+    before, after, at_other_size = PREDICTORS[1](genes_tensor([of_genotype, more, resized]), task).tolist()
+    assert after > before
+    assert at_other_size != before
     assert replace(task, text="another wording") == task
