@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -139,13 +141,20 @@ def test_what_large_networks_remember_makes_them_no_better_in_the_fit(monkeypatc
 def test_labels_without_images_do_not_count() -> None:
     truth = random_predictor(3, monotone=True)
     whole = measured(truth, [SPEC.least_genes], 50, np.random.default_rng(0))
-    holes = Measurements(
-        **{name: getattr(whole, name) for name in whole.__slots__ if name != "images_L"},
-        images_L=whole.images_L * (torch.arange(LABELS) > 0),
-    )
+    holes = replace(whole, images_L=whole.images_L * (torch.arange(LABELS) > 0))
     for errors in errors_of(truth, holes):
         assert np.isfinite(errors.error_PT).all()
         assert np.abs(errors.error_PT).max() < 0.6
+
+
+def test_a_fit_survives_tasks_without_any_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "PREDICTOR_STEPS", 60)
+    whole = measured(random_predictor(3, monotone=True), [SPEC.least_genes], 20, np.random.default_rng(0))
+    seen = torch.arange(LABELS) > 1
+    holes = replace(whole, images_L=whole.images_L * seen, right_PTL=whole.right_PTL * seen)
+    assert SOME_TASKS[0].indices == (0, 1)
+    predictor = fitting.fit_predictor(SPEC, holes, whole, seed=0)
+    assert all(torch.isfinite(parameter).all() for parameter in predictor.parameters())
 
 
 def test_an_older_card_gives_its_own_error_and_takes_shares_as_predicted() -> None:

@@ -106,7 +106,9 @@ def fit_predictor(spec: SupernetSpec, clean: Measurements, augmented: Measuremen
 def _negative_log_likelihood(recalls: Tensor, log_factor: Tensor, right: Tensor, images: Tensor) -> Tensor:
     log_recall = recalls.clamp(1e-6, 1 - 1e-6).log() * log_factor.exp()
     wrong = images - right
-    return -(right * log_recall + wrong * torch.log(-torch.expm1(log_recall))).sum() / (images.sum() * len(recalls))
+    # There may be no image of any label of a task.
+    counted = images.sum().clamp_min(1) * len(recalls)
+    return -(right * log_recall + wrong * torch.log(-torch.expm1(log_recall))).sum() / counted
 
 
 def _errors_and_ranks(predictor: AccuracyPredictor, measured: Measurements) -> tuple[Tensor, list[float]]:
