@@ -157,6 +157,18 @@ def test_a_fit_survives_tasks_without_any_image(monkeypatch: pytest.MonkeyPatch)
     assert all(torch.isfinite(parameter).all() for parameter in predictor.parameters())
 
 
+def test_a_sure_predictor_is_right_about_what_has_images() -> None:
+    """Labels are left out of the measured accuracy and of the predicted one, and tasks with none but such labels."""
+    truth = random_predictor(3, monotone=True)
+    seen = torch.arange(LABELS) > 1
+    whole = measured(truth, [SPEC.least_genes, SPEC.most_genes], 4000, np.random.default_rng(0))
+    holes = replace(whole, images_L=whole.images_L * seen, right_PTL=whole.right_PTL * seen).seen()
+    assert len(holes.tasks) == len([task for task in SOME_TASKS if task.other or set(task.indices) - {0, 1}])
+    for index in range(len(holes.tasks)):
+        predicted, found = fitting.predicted_and_measured(truth, holes, index)
+        torch.testing.assert_close(predicted, found, rtol=0, atol=0.04)
+
+
 def test_an_older_card_gives_its_own_error_and_takes_shares_as_predicted() -> None:
     old = Uncertainty.of_card(
         {"predictor": {"mean_absolute_error": 0.01, "p90_absolute_error": 0.04, "spearman": None}}

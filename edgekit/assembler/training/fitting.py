@@ -49,8 +49,8 @@ def assess_predictor(
     genotypes, tasks = (_parted(rng.permutation(count).tolist()) for count in (len(clean.genes), len(clean.tasks)))
     fitted, kept_out = zip(genotypes, tasks, strict=True)
     predictor = fit_predictor(spec, clean.part(*fitted), augmented.part(*fitted), seed=seed)
-    uncertainty, coverage = calibrated(predictor, fresh.part(*kept_out))
-    errors, ranks = _errors_and_ranks(predictor, clean.part(*kept_out))
+    uncertainty, coverage = calibrated(predictor, fresh.part(*kept_out).seen())
+    errors, ranks = _errors_and_ranks(predictor, clean.part(*kept_out).seen())
     return PredictorQuality(
         mean_absolute_error=float(errors.mean()),
         p90_absolute_error=float(errors.quantile(0.9)),
@@ -115,18 +115,20 @@ def _errors_and_ranks(predictor: AccuracyPredictor, measured: Measurements) -> t
     """Absolute errors over genotypes and tasks, and the rank correlation of each task that tells genotypes apart."""
     errors: list[Tensor] = []
     ranks: list[float] = []
-    for index, task in enumerate(measured.tasks):
-        predicted = predictor(genes_tensor(measured.genes), task)
-        seen = measured_accuracy(measured, index)
+    for index in range(len(measured.tasks)):
+        predicted, seen = predicted_and_measured(predictor, measured, index)
         errors.append((predicted - seen).abs())
         if min(len(set(seen.tolist())), len(set(predicted.tolist()))) > 1:
             ranks.append(float(spearmanr(predicted.numpy(), seen.numpy()).statistic))
     return torch.cat(errors), ranks
 
 
-def measured_accuracy(measured: Measurements, index: int) -> Tensor:
-    """`a_P` of one task: outputs, and labels inside an output, counting alike; labels without an image do not count."""
+def predicted_and_measured(predictor: AccuracyPredictor, measured: Measurements, index: int) -> tuple[Tensor, Tensor]:
+    """`a_P` of one task, twice: outputs, and labels inside an output, count alike; labels without an image in neither."""
     answers_L, asked = answers_of(measured.tasks[index], len(measured.images_L))
-    asked = asked[measured.images_L[asked] > 0]
-    recalls = measured.right_PTL[:, index][:, asked] / measured.images_L[asked]
-    return recalls.double() @ weights_of(answers_L[asked])
+    seen = measured.images_L[asked] > 0
+    predicted_PA = predictor.recalls(genes_tensor(measured.genes), answers_L, asked)[:, seen]
+    asked = asked[seen]
+    measured_PA = measured.right_PTL[:, index][:, asked] / measured.images_L[asked]
+    weights_A = weights_of(answers_L[asked])
+    return predicted_PA.double() @ weights_A, measured_PA.double() @ weights_A

@@ -46,6 +46,12 @@ class Measurements:
             full_right_TL=self.full_right_TL[list(tasks)],
         )
 
+    def seen(self) -> Measurements:
+        """Of the tasks that there are images for."""
+        asked = [answers_of(task, len(self.images_L))[1] for task in self.tasks]
+        tasks = [index for index, labels in enumerate(asked) if self.images_L[labels].sum() > 0]
+        return self.part(range(len(self.genes)), tasks)
+
     def with_genotypes(self, others: Measurements) -> Measurements:
         """Those of other genotypes on the same tasks and images added."""
         return replace(
