@@ -88,12 +88,15 @@ def train(rng: np.random.Generator) -> Supernet:
 
 
 def write_supernet(folder: Path) -> None:
-    """A whole supernet's folder; its generator and its accuracy predictor have learnt nothing."""
+    """A whole supernet's folder; its generator has learnt nothing, and its accuracy predictor that bricks help."""
     rng = np.random.default_rng(0)
     with torch.random.fork_rng():
         supernet = train(rng)
         generator = Generator(SPEC)
-        predictor = AccuracyPredictor(SPEC)
+        predictor = AccuracyPredictor(SPEC).requires_grad_(False)
+    for parameter in predictor.traits.parameters():
+        parameter.abs_()
+    predictor.common.abs_().neg_()
     parts = {"supernet": supernet, "generator": generator, "predictor": predictor}
     tensors = {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(tensors))

@@ -96,7 +96,7 @@ def random_predictor(seed: int, *, monotone: bool) -> AccuracyPredictor:
     predictor = AccuracyPredictor(SPEC).requires_grad_(False)
     for parameter in predictor.traits.parameters():
         positive = noise(parameter).abs() * 0.06
-        parameter.copy_(positive if monotone else positive + 0.12 * noise(parameter))
+        parameter.copy_(positive if monotone else positive + 0.06 * noise(parameter))
     predictor.level.fill_(-2.0)
     predictor.shape.fill_(1.0)
     predictor.base.copy_(noise(predictor.base) - 0.5)
