@@ -90,7 +90,8 @@ def load_part(module: Any, part: str, tensors: Mapping[str, Tensor], path: Path)
         module.load_state_dict(state)
     except RuntimeError as error:
         raise BadInputError(
-            f"{path}: the weights of the {part} do not fit its card", hint="restore the supernet's folder"
+            f"{path}: the weights of the {part} do not fit its card",
+            hint="restore the supernet's folder, or fit one of an older edgekit anew: edgekit models refit --help",
         ) from error
 
 

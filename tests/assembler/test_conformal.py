@@ -64,6 +64,10 @@ def test_a_perfect_predictor_gets_narrow_margins() -> None:
     assert margin_PT.mean() < 0.5 * 1.645 * np.sqrt(errors.noise_PT).mean(), "most of the noise is taken off"
 
 
+def some_genes(number: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+    return [tuple(genes) for genes in rng.permutation(all_genes())[:number].tolist()]
+
+
 def measured(
     truth: AccuracyPredictor,
     genes: list[tuple[int, ...]],
@@ -102,8 +106,7 @@ def test_a_fitted_predictor_knows_what_it_does_not_know(monkeypatch: pytest.Monk
     monkeypatch.setattr(fitting, "PREDICTOR_STEPS", 500)
     truth = random_predictor(3, monotone=True)
     rng = np.random.default_rng(0)
-    every = [tuple(genes) for genes in all_genes().tolist()]
-    chosen = [every[index] for index in rng.permutation(len(every))[:160]]
+    chosen = some_genes(160, rng)
     clean, fresh, changed = (measured(truth, chosen[:100], images, rng) for images in (20, 12, 40))
     quality = fitting.assess_predictor(SPEC, clean, fresh, changed, seed=0)
     assert 0.8 <= quality.coverage <= 1
@@ -126,8 +129,7 @@ def test_what_large_networks_remember_makes_them_no_better_in_the_fit(monkeypatc
     monkeypatch.setattr(fitting, "PREDICTOR_STEPS", 500)
     truth = random_predictor(3, monotone=True)
     rng = np.random.default_rng(0)
-    every = [tuple(genes) for genes in all_genes().tolist()]
-    chosen = [every[index] for index in rng.permutation(len(every))[:300]]
+    chosen = some_genes(300, rng)
     clean = measured(truth, chosen[:100], 32, rng)
     changed = measured(truth, chosen[:100], 60, rng, remembered=6.0)
     predictor = fitting.fit_predictor(SPEC, clean, changed, seed=0)
