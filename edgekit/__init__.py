@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline.build import build
     from edgekit.pipeline.check import verify
     from edgekit.pipeline.predict import predict
+    from edgekit.pipeline.profile import Profile, profile
     from edgekit.pipeline.result import BuildResult
     from edgekit.pipeline.variants import VariantsResult, build_variants
 
@@ -18,12 +19,14 @@ __all__ = [
     "Budget",
     "BuildResult",
     "EdgekitError",
+    "Profile",
     "Share",
     "VariantsResult",
     "__version__",
     "build",
     "build_variants",
     "predict",
+    "profile",
     "verify",
 ]
 
@@ -33,11 +36,13 @@ _MODULES = {
     "Budget": "edgekit.core.budget",
     "BuildResult": "edgekit.pipeline.result",
     "EdgekitError": "edgekit.core.errors",
+    "Profile": "edgekit.pipeline.profile",
     "Share": "edgekit.core.budget",
     "VariantsResult": "edgekit.pipeline.variants",
     "build": "edgekit.pipeline.build",
     "build_variants": "edgekit.pipeline.variants",
     "predict": "edgekit.pipeline.predict",
+    "profile": "edgekit.pipeline.profile",
     "verify": "edgekit.pipeline.check",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from edgekit.cli.console import Console, number, output_options
 from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.result import Figure
+    pass
 
 
 @click.command()
@@ -105,7 +104,7 @@ def _build(console: Console, inputs: dict[str, Any]) -> None:
     if console.as_json:
         console.json(result.to_json())
         return
-    _figures(console, result.figures)
+    console.figures(result.figures)
     console.line()
     console.facts(
         {
@@ -134,7 +133,7 @@ def _build_variants(console: Console, inputs: dict[str, Any]) -> None:
         rows.append((variant.name, *judged, *counted, str(variant.image_size), variant.genotype))
     console.table(("variant", "latency, ms", "accuracy", "MACs", "bytes alone", "pixels", "genotype"), rows)
     console.line()
-    _figures(console, result.figures)
+    console.figures(result.figures)
     console.line()
     console.facts(
         {
@@ -143,13 +142,3 @@ def _build_variants(console: Console, inputs: dict[str, Any]) -> None:
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
         }
     )
-
-
-def _figures(console: Console, figures: Iterable[Figure]) -> None:
-    rows = []
-    for figure in figures:
-        quantity = figure.quantity
-        interval = " to ".join(map(number, quantity.interval)) if quantity.interval else ""
-        value = f"{number(quantity.value)} {quantity.unit}"
-        rows.append((figure.name, value, interval, quantity.evidence.value, quantity.source))
-    console.table(("figure", "value", "interval", "evidence", "source"), rows)

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli.interruption import Interruption
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import Figure
 
 # Wider than any row: a line of a pipe or a file is never wrapped.
 _ENDLESS = 100_000
@@ -28,6 +31,16 @@ class Console:
     def facts(self, facts: Mapping[str, object]) -> None:
         """A row for each name and its value."""
         self.table((), ((name, str(value)) for name, value in facts.items()))
+
+    def figures(self, figures: Iterable[Figure]) -> None:
+        """A row for each, with its evidence."""
+        rows = []
+        for figure in figures:
+            quantity = figure.quantity
+            interval = " to ".join(map(number, quantity.interval)) if quantity.interval else ""
+            value = f"{number(quantity.value)} {quantity.unit}"
+            rows.append((figure.name, value, interval, quantity.evidence.value, quantity.source))
+        self.table(("figure", "value", "interval", "evidence", "source"), rows)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """On a terminal in lines and colours, else in plain aligned columns."""

@@ -15,6 +15,7 @@ from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.models import models
 from edgekit.cli.predict import predict
+from edgekit.cli.profile import profile
 from edgekit.cli.verify import verify
 from edgekit.core.errors import ExitCode
 from edgekit.version import VERSION
@@ -26,7 +27,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, assemble, predict, verify, models, devices):
+for command in (build, assemble, predict, verify, profile, models, devices):
     edgekit.add_command(command)
 
 

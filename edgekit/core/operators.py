@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class OperatorKind(StrEnum):
@@ -41,3 +43,11 @@ class Operator:
     channels: int = 0
     kernel: int = 1
     stride: int = 1
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Operator:
+        """Of what `dataclasses.asdict` made of one. Raises KeyError, TypeError or ValueError."""
+        facts = dict(record)
+        inputs = tuple(Tensor(**tensor) for tensor in facts.pop("inputs"))
+        output, kind = Tensor(**facts.pop("output")), OperatorKind(facts.pop("kind"))
+        return cls(kind=kind, inputs=inputs, output=output, **facts)

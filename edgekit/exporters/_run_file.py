@@ -1,11 +1,10 @@
-"""Runs one .tflite file on arrays: a program of its own, so that a bad file can bring down nothing else.
+"""Runs one .tflite file on arrays: the program that `runner.py` starts.
 
-`runner.py` starts it. It imports nothing of edgekit: numpy and the interpreter alone start in a tenth of a second.
+It imports nothing of edgekit: numpy and the interpreter alone start in a tenth of a second.
 """
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -13,19 +12,8 @@ from pathlib import Path
 from typing import Any
 
 
-def main(model: str, folder: Path, threads: int, address_space_bytes: int, cpu_s: int, *signature: str) -> None:
-    """Reads `inputs.npy` in `folder`; writes `outputs.npy` and `times_ms.npy`, or `refusal.txt`."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-    try:
-        run(model, folder, threads, *signature)
-    except Exception as error:
-        (folder / "refusal.txt").write_text(" ".join(str(error).split())[:200] or type(error).__name__)
-        sys.exit(1)
-
-
-def run(model: str, folder: Path, threads: int, signature: str | None = None) -> None:
+def run(folder: Path, model: str, threads: int, signature: str | None = None) -> None:
+    """Reads `inputs.npy` in `folder`; writes `outputs.npy` and `times_ms.npy` there."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
@@ -74,5 +62,5 @@ def network_of(interpreter: Any, signature: str | None) -> tuple[Any, Any, Calla
 
 
 if __name__ == "__main__":
-    model, folder, threads, address_space_bytes, cpu_s, *signature = sys.argv[1:]
-    main(model, Path(folder), int(threads), int(address_space_bytes), int(cpu_s), *signature)
+    folder, model, threads, *signature = sys.argv[1:]
+    run(Path(folder), model, int(threads), *signature)

@@ -1,12 +1,7 @@
-"""Runs a .tflite file in a process of its own: a bad file can corrupt the heap of the interpreter that opens it."""
+"""Runs a .tflite file on arrays, in a process of its own."""
 
 from __future__ import annotations
 
-import math
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.errors import BadInputError
-
-_SCRIPT = Path(__file__).with_name("_run_file.py")
-# The runtime, numpy and one thread take 0.2 GB of addresses; each thread reserves up to 0.1 GB more.
-_ADDRESS_SPACE_BYTES = 4 << 30
+from edgekit.exporters.isolation import run_isolated
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,39 +41,15 @@ def run_in_subprocess(
     with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
         folder = Path(name)
         np.save(folder / "inputs.npy", x.astype(np.float32), allow_pickle=False)
-        limits = (threads, _ADDRESS_SPACE_BYTES, math.ceil(timeout_s * threads))
-        command = [sys.executable, "-I", str(_SCRIPT), str(path.resolve()), name, *map(str, limits)]
-        command += [] if signature is None else [signature]
+        arguments = (str(path.resolve()), str(threads), *([] if signature is None else [signature]))
         try:
-            child = subprocess.run(  # noqa: S603 (our own interpreter and script, no shell)
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=timeout_s,
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise _too_slow(path, len(x), timeout_s) from error
-        if child.returncode == -signal.SIGXCPU:
-            raise _too_slow(path, len(x), timeout_s)
-        if child.returncode < 0:
+            run_isolated("_run_file.py", arguments, path=path, folder=folder, timeout_s=timeout_s, threads=threads)
+        except TimeoutError as error:
             raise BadInputError(
-                f"{path} crashed the interpreter ({signal.Signals(-child.returncode).name})",
-                hint="the file is damaged or not meant for TFLite on this machine",
-            )
-        if child.returncode > 0:
-            refusal = folder / "refusal.txt"
-            reason = refusal.read_text() if refusal.exists() else child.stderr.decode(errors="replace").strip()[-300:]
-            raise BadInputError(f"the interpreter refused {path}: {reason}", hint="check that the file is whole")
+                f"{path} did not finish {len(x)} inferences within {timeout_s:g} s",
+                hint="give fewer inputs or more time",
+            ) from error
         return RunResult(
             outputs=np.load(folder / "outputs.npy", allow_pickle=False),
             times_ms=np.load(folder / "times_ms.npy", allow_pickle=False),
         )
-
-
-def _too_slow(path: Path, inputs: int, timeout_s: float) -> BadInputError:
-    return BadInputError(
-        f"{path} did not finish {inputs} inferences within {timeout_s:g} s", hint="give fewer inputs or more time"
-    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import BadInputError
+from edgekit.core.graph import Graph, TensorSpec
 from edgekit.core.operators import Operator, OperatorKind, Tensor
 from edgekit.exporters.flatbuffer import unpack
 from edgekit.exporters.merge import part
@@ -26,33 +26,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TensorSpec:
-    """An input or output of the file; where it is quantised, real = `scale` * (integer - `zero_point`)."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None
-    zero_point: int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TFLiteGraph:
-    """`census` counts operators by TFLite's name; `dtypes` counts, by type, the operators that read or write it."""
-
-    operators: tuple[Operator, ...]
-    census: Mapping[str, int]
-    dtypes: Mapping[str, int]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    @property
-    def macs(self) -> int:
-        return sum(operator.macs for operator in self.operators)
-
-
-def read_graph(path: Path, *, signature: str | None = None) -> TFLiteGraph:
+def read_graph(path: Path, *, signature: str | None = None) -> Graph:
     """The operators of a file, or of one signature of a merged file, in execution order.
 
     Raises BadInputError where the file is damaged, or holds several graphs and none is chosen, UsageError where it has no
@@ -75,11 +49,11 @@ def read_graph(path: Path, *, signature: str | None = None) -> TFLiteGraph:
         raise BadInputError(f"the graph in {path} is damaged: {error}", hint="make or copy the file anew") from error
 
 
-def _graph(model: Any) -> TFLiteGraph:
+def _graph(model: Any) -> Graph:
     (subgraph,) = model.subgraphs
     named = [(_operator_name(model.operatorCodes[record.opcodeIndex]), record) for record in subgraph.operators]
     reader = _Reader(model, subgraph)
-    return TFLiteGraph(
+    return Graph(
         operators=tuple(reader.operator(name, record, step) for step, (name, record) in enumerate(named)),
         census=Counter(name for name, _ in named),
         dtypes=Counter(dtype for _, record in named for dtype in reader.dtypes(record)),
@@ -108,6 +82,13 @@ class _Reader:
             biases = math.prod(self._shape(read[2])) if len(read) > 2 else 0
             positions = math.prod(output_shape) // output_shape[-1]
             macs = positions * math.prod(filter_shape)
+        elif name == "TRANSPOSE_CONV":
+            filter_shape, input_shape = self._shape(record.inputs[1]), self._shape(record.inputs[2])
+            biases = math.prod(self._shape(read[3])) if len(read) > 3 else 0
+            macs = math.prod(input_shape) // input_shape[-1] * math.prod(filter_shape)
+        elif name == "BATCH_MATMUL":
+            summed = self._shape(record.inputs[0])[-2 if record.builtinOptions.adjX else -1]
+            macs = math.prod(output_shape) * summed
         return Operator(
             name=f"{name.lower()}_{step}",
             kind=kind,

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.errors import VerificationError
+from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.core.operators import OperatorKind
 from edgekit.devices.precision import Precision
 from edgekit.exporters.metadata import read_metadata
 from edgekit.exporters.runner import run_in_subprocess
 from edgekit.exporters.tflite import Artifact
-from edgekit.exporters.tflite_graph import TFLiteGraph, read_graph
+from edgekit.exporters.tflite_graph import read_graph
 
 Relation = Literal["<=", ">=", "=="]
 Probabilities = npt.NDArray[np.float32]
@@ -182,7 +183,7 @@ def _fp32_checks(p: Probabilities, reference: Probabilities) -> list[Check]:
     ]
 
 
-def _graph_checks(graph: TFLiteGraph, model: Model, precision: Precision) -> list[Check]:
+def _graph_checks(graph: Graph, model: Model, precision: Precision) -> list[Check]:
     unknown = {name: count for name, count in graph.census.items() if name not in _KNOWN_OPERATORS}
     found = Counter(operator.kind for operator in graph.operators)
     described = Counter(operator.kind for operator in model.operators)

@@ -1,0 +1,60 @@
+"""edgekit profile"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli.console import Console, number, output_options
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", required=True, metavar="DEVICE", help="As for build; the precision is the file's own.")
+@click.option("--variant", metavar="NAME", help="Of a build with --variants, such as 8ms.")
+@output_options
+def profile(*, console: Console, model: Path, target: str, variant: str | None) -> None:
+    """Tell what MODEL, a .tflite file or a build folder, costs on a board, operator by operator.
+
+    \b
+    edgekit profile model.tflite --target rpi4
+    edgekit profile out/ --target rpi4 --json
+    """
+    from edgekit.pipeline.profile import profile as run
+
+    result = run(model, target, variant=variant)
+    if console.as_json:
+        console.json(result.to_json())
+        return
+    console.facts({"file": result.file, "target": f"{result.target}, {result.threads} threads"})
+    console.line()
+    console.figures(result.figures)
+    console.line()
+    console.table(
+        ("operators", "number", "MACs", "ms predicted", "share"),
+        (
+            (kind.kind, str(kind.operators), number(kind.macs), f"{kind.latency_ms:.3f}", f"{kind.share:.0%}")
+            for kind in result.kinds
+        ),
+    )
+    console.line()
+    console.table(
+        ("operator", "kind", "kernel", "stride", "channels", "MACs", "bytes moved", "ms predicted", "share"),
+        (
+            (
+                cost.name,
+                cost.kind,
+                str(cost.kernel),
+                str(cost.stride),
+                str(cost.channels),
+                number(cost.macs),
+                number(cost.bytes_moved),
+                f"{cost.latency_ms:.4f}",
+                f"{cost.share:.1%}",
+            )
+            for cost in result.operators
+        ),
+    )
+    for note in result.notes:
+        console.line(f"note: {note}")

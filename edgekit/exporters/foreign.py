@@ -1,0 +1,35 @@
+"""The graph of a model file that edgekit did not write."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from edgekit.core.errors import BadInputError, ExitCode, UsageError
+from edgekit.core.graph import Graph
+from edgekit.exporters.isolation import run_isolated
+
+_TIMEOUT_S = 60
+
+
+def read_foreign_graph(path: Path, *, signature: str | None = None) -> Graph:
+    """As `tflite_graph.read_graph`, in a process of its own.
+
+    Raises BadInputError where the file is damaged, brings down what reads it or takes more than a minute, UsageError where it
+    has no such signature.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-graph-") as name:
+        folder = Path(name)
+        arguments = [str(path.absolute()), *([] if signature is None else [signature])]
+        try:
+            run_isolated("_read_graph.py", arguments, path=path, folder=folder, timeout_s=_TIMEOUT_S)
+        except TimeoutError as error:
+            raise BadInputError(
+                f"{path} could not be read within {_TIMEOUT_S} s", hint="check that the file is whole"
+            ) from error
+        record = json.loads((folder / "graph.json").read_text())
+    if "error" in record:
+        kind = UsageError if record["error"]["code"] == ExitCode.USAGE else BadInputError
+        raise kind(record["error"]["message"], hint=record["error"]["hint"])
+    return Graph.from_json(record["graph"])

@@ -1,0 +1,190 @@
+"""What a model file costs on a target: predicted, where no board is attached."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.graph import Graph
+from edgekit.core.operators import Operator
+from edgekit.core.quantity import Evidence, Quantity
+from edgekit.devices.cost_model import CostModel, load_cost_model, work_of
+from edgekit.devices.memory import peak_ram_bytes
+from edgekit.devices.precision import Precision
+from edgekit.devices.target import Target, parse_target
+from edgekit.exporters.foreign import read_foreign_graph
+from edgekit.pipeline.predict import model_file
+from edgekit.pipeline.result import Figure
+
+PROFILE_SCHEMA = 1
+_CUSTOM = "CUSTOM "
+# They multiply in ways that no count of ours covers.
+_UNCOUNTED = ("SVDF", "LSTM", "RNN", "CONV_3D")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorCost:
+    """One row of the table; `bytes_moved` are activations and weights read and written, `latency_ms` is predicted."""
+
+    name: str
+    kind: str
+    kernel: int
+    stride: int
+    channels: int
+    macs: int
+    bytes_moved: int
+    latency_ms: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KindCost:
+    """All operators of one kind and kernel; `share` is that of the predicted latency without what every run costs."""
+
+    kind: str
+    operators: int
+    macs: int
+    latency_ms: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """`notes` say what the prediction does not cover; `kinds` begin with what takes most time."""
+
+    file: str
+    target: str
+    threads: int
+    figures: tuple[Figure, ...]
+    kinds: tuple[KindCost, ...]
+    operators: tuple[OperatorCost, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": PROFILE_SCHEMA,
+            "file": self.file,
+            "target": self.target,
+            "threads": self.threads,
+            "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
+            "kinds": [asdict(kind) for kind in self.kinds],
+            "operators": [asdict(operator) for operator in self.operators],
+            "notes": list(self.notes),
+        }
+
+
+def profile(model: Path | str, target: str, *, variant: str | None = None) -> Profile:
+    """`model` is any .tflite file or a build folder; the precision is the file's own.
+
+    Raises BadInputError for a file that is damaged or that the target's runtime cannot run, UsageError for an unknown target, a
+    precision that is not the file's, and a variant that the file does not have.
+    """
+    path = model_file(Path(model))
+    graph = read_foreign_graph(path, signature=variant)
+    custom = sorted(name.removeprefix(_CUSTOM) for name in graph.census if name.startswith(_CUSTOM))
+    if custom:
+        raise BadInputError(
+            f"{path} needs operators that TFLite does not have: {', '.join(custom)}",
+            hint="it was compiled for an accelerator or a runtime of its own: profile the file that it was made from",
+        )
+    resolved = _target_of(graph, target, path)
+    cost_model = load_cost_model(resolved)
+    costs = tuple(_costs(graph.operators, cost_model))
+    return Profile(
+        file=str(path),
+        target=str(resolved),
+        threads=resolved.threads,
+        figures=_figures(graph, cost_model, path),
+        kinds=_kinds(costs),
+        operators=costs,
+        notes=tuple(_notes(graph, resolved.precision)),
+    )
+
+
+def _target_of(graph: Graph, text: str, path: Path) -> Target:
+    """The target with the file's precision."""
+    named = parse_target(text)
+    precision = Precision.FP32 if graph.dtypes.get("float32") else Precision.INT8
+    resolved = replace(named, precision=precision)
+    says_precision = "-" in text.partition(":")[2]
+    if says_precision and named.precision is not precision:
+        raise UsageError(
+            f"{path} computes in {precision}, not in {named.precision}",
+            hint=f"ask for {resolved}, or for {named.device.name}",
+        )
+    if precision not in named.device.runtime(named.runtime).precisions:
+        raise UsageError(
+            f"{named.runtime} on {named.device.name} has no {precision}, in which {path} computes",
+            hint="profile it for another target",
+        )
+    return resolved
+
+
+def _figures(graph: Graph, cost_model: CostModel, path: Path) -> tuple[Figure, ...]:
+    precision = cost_model.target.precision
+    quantities = {
+        "latency": cost_model.predict_latency(graph.operators),
+        "peak RAM": Quantity(
+            value=peak_ram_bytes(graph.operators, precision),
+            unit="bytes",
+            evidence=Evidence.PREDICTED,
+            source="liveness of the activations; weights and the runtime come on top",
+        ),
+        "size": _counted(path.stat().st_size, "bytes", path),
+        "MACs": _counted(graph.macs, "MACs", path),
+        "parameters": _counted(graph.parameters, "weights", path),
+    }
+    return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
+
+
+def _counted(value: float, unit: str, path: Path) -> Quantity:
+    return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=f"counted in {path.name}")
+
+
+def _costs(operators: Iterable[Operator], cost_model: CostModel) -> Iterable[OperatorCost]:
+    priced = [(operator, cost_model.operator_ms(operator)) for operator in operators]
+    total_ms = sum(latency_ms for _, latency_ms in priced) or 1.0
+    for operator, latency_ms in priced:
+        work = work_of(operator, cost_model.target.precision)
+        yield OperatorCost(
+            name=operator.name,
+            kind=operator.kind,
+            kernel=operator.kernel,
+            stride=operator.stride,
+            channels=operator.channels,
+            macs=operator.macs,
+            bytes_moved=round(1e6 * (work.activation_mbytes + work.weight_mbytes)),
+            latency_ms=latency_ms,
+            share=latency_ms / total_ms,
+        )
+
+
+def _kinds(costs: Iterable[OperatorCost]) -> tuple[KindCost, ...]:
+    groups: dict[str, list[OperatorCost]] = defaultdict(list)
+    for cost in costs:
+        has_kernel = cost.macs and cost.kernel > 1
+        groups[f"{cost.kind}, kernel {cost.kernel}" if has_kernel else cost.kind].append(cost)
+    kinds = [
+        KindCost(
+            kind=kind,
+            operators=len(group),
+            macs=sum(cost.macs for cost in group),
+            latency_ms=sum(cost.latency_ms for cost in group),
+            share=sum(cost.share for cost in group),
+        )
+        for kind, group in groups.items()
+    ]
+    return tuple(sorted(kinds, key=lambda kind: -kind.latency_ms))
+
+
+def _notes(graph: Graph, precision: Precision) -> Iterable[str]:
+    if uncounted := [name for name in graph.census if any(part in name for part in _UNCOUNTED)]:
+        yield f"of {', '.join(sorted(uncounted))} only the bytes are counted: the latency is too low"
+    if precision is Precision.FP32 and (graph.dtypes.get("int8") or graph.dtypes.get("uint8")):
+        yield "operators with int8 weights on float32 activations are priced as fp32"
+    if precision is Precision.INT8 and graph.dtypes.get("int16"):
+        yield "operators on int16 are priced as int8: the latency is too low"
