@@ -29,6 +29,7 @@ from edgekit.version import VERSION
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 IMAGES = REPO_ROOT.parent / "shared" / "data" / "images"
+LATENCIES = REPO_ROOT.parent / "shared" / "data" / "latency"
 _LIBRARIES = ("torch", "numpy", "litert-torch", "ai-edge-litert", "ai-edge-quantizer")
 
 Bar = tuple[str, str, str, bool]
@@ -108,7 +109,7 @@ def publish(
     figures: dict[str, Any],
     output: Path | None,
     *,
-    model: SupernetFolder,
+    model: SupernetFolder | None = None,
     write: bool = True,
 ) -> None:
     """Prints the tables and writes the figures, with what they were measured on, to benchmarks/results/NAME.json.
@@ -121,7 +122,7 @@ def publish(
     record = {
         "schema_version": 1,
         "benchmark": name,
-        "model": {"name": model.name, "card_sha256": sha256_of(model.path / CARD)},
+        **({"model": {"name": model.name, "card_sha256": sha256_of(model.path / CARD)}} if model else {}),
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "cpus": os.cpu_count(),

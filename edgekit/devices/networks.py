@@ -2,99 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from edgekit.core.errors import BadInputError
 from edgekit.core.names import did_you_mean
-from edgekit.core.operators import Operator, OperatorKind, Tensor
+from edgekit.core.operators import Operator
+from edgekit.devices.tape import Tape
 
 _V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 _V2_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 _V2_LAST_CHANNELS = 1280
 
 
-@dataclass(kw_only=True, slots=True)
-class _Tape:
-    """Appends operators one after the other, with SAME padding; the state is the current feature map."""
-
-    resolution: int
-    channels: int = 3
-    operators: list[Operator] = field(default_factory=list)
-    current: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.current = Tensor(name="input", elements=self.resolution**2 * self.channels)
-
-    def conv(self, channels: int, *, kernel: int = 1, stride: int = 1) -> None:
-        weights = kernel**2 * self.channels * channels
-        self._filter(OperatorKind.CONV, channels, weights=weights, kernel=kernel, stride=stride)
-
-    def depthwise(self, *, stride: int) -> None:
-        self._filter(OperatorKind.DEPTHWISE, self.channels, weights=9 * self.channels, kernel=3, stride=stride)
-
-    def add(self, shortcut: Tensor) -> None:
-        self._append(OperatorKind.ADD, (shortcut, self.current), self.current.elements)
-
-    def pool(self) -> None:
-        kernel, self.resolution = self.resolution, 1
-        self._append(OperatorKind.POOL, (self.current,), self.channels, kernel=kernel)
-
-    def softmax(self) -> None:
-        self._append(OperatorKind.OTHER, (self.current,), self.channels)
-
-    def _filter(self, kind: OperatorKind, channels: int, *, weights: int, kernel: int, stride: int) -> None:
-        self.resolution = -(-self.resolution // stride)
-        self.channels = channels
-        positions = self.resolution**2
-        self._append(
-            kind,
-            (self.current,),
-            positions * channels,
-            macs=positions * weights,
-            weights=weights,
-            biases=channels,
-            kernel=kernel,
-            stride=stride,
-        )
-
-    def _append(
-        self,
-        kind: OperatorKind,
-        inputs: tuple[Tensor, ...],
-        elements: int,
-        *,
-        macs: int = 0,
-        weights: int = 0,
-        biases: int = 0,
-        kernel: int = 1,
-        stride: int = 1,
-    ) -> None:
-        name = f"{kind}_{len(self.operators)}"
-        self.current = Tensor(name=name, elements=elements)
-        self.operators.append(
-            Operator(
-                name=name,
-                kind=kind,
-                inputs=inputs,
-                output=self.current,
-                macs=macs,
-                weights=weights,
-                biases=biases,
-                channels=self.channels,
-                kernel=kernel,
-                stride=stride,
-            )
-        )
-
-
 def mobilenet_v1(*, width: float, resolution: int, classes: int = 1001) -> tuple[Operator, ...]:
     """MobileNetV1, width multiplier `width`, square RGB input (arXiv 1704.04861, table 1)."""
-    tape = _Tape(resolution=resolution)
+    tape = Tape(resolution=resolution)
     tape.conv(max(8, int(32 * width)), kernel=3, stride=2)
     for channels, stride in _V1_BLOCKS:
         tape.depthwise(stride=stride)
         tape.conv(max(8, int(channels * width)))
-    tape.pool()
+    tape.mean()
     tape.conv(classes)
     tape.softmax()
     return tuple(tape.operators)
@@ -105,7 +30,7 @@ def mobilenet_v2(*, width: float, resolution: int, classes: int = 1001) -> tuple
 
     As in the authors' code the last convolution never has less than 1280 channels.
     """
-    tape = _Tape(resolution=resolution)
+    tape = Tape(resolution=resolution)
     tape.conv(_multiple_of_8(32 * width), kernel=3, stride=2)
     for expansion, channels, repeats, first_stride in _V2_BLOCKS:
         for repeat in range(repeats):
@@ -116,13 +41,13 @@ def mobilenet_v2(*, width: float, resolution: int, classes: int = 1001) -> tuple
                 stride=first_stride if repeat == 0 else 1,
             )
     tape.conv(max(_V2_LAST_CHANNELS, _multiple_of_8(_V2_LAST_CHANNELS * width)))
-    tape.pool()
+    tape.mean()
     tape.conv(classes)
     tape.softmax()
     return tuple(tape.operators)
 
 
-def _inverted_bottleneck(tape: _Tape, *, expanded: int, channels: int, stride: int) -> None:
+def _inverted_bottleneck(tape: Tape, *, expanded: int, channels: int, stride: int) -> None:
     shortcut, has_shortcut = tape.current, stride == 1 and channels == tape.channels
     if expanded != tape.channels:
         tape.conv(expanded)
