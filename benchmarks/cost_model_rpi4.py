@@ -11,21 +11,18 @@ pixels on the same board (published with HW-NAS-Bench, arXiv 2103.10584; runtime
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import random
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+from harness import LATENCIES
+from nasbench201_rows import read_rows
 from scipy.optimize import linprog
 from scipy.stats import spearmanr
 
-from edgekit.core.operators import Operator, OperatorKind, Tensor
 from edgekit.core.records import write_json
 from edgekit.devices.calibration import (
     Fit,
@@ -36,12 +33,9 @@ from edgekit.devices.calibration import (
     leave_one_out,
     read_measurements,
 )
-from edgekit.devices.cost_model import total_work
 from edgekit.devices.device import load_device
 from edgekit.devices.precision import Precision
 
-REPO_ROOT = Path(__file__).resolve().parents[1]
-NASBENCH = REPO_ROOT.parent / "shared" / "data" / "latency" / "nasbench201.csv.gz"
 NASBENCH_SAMPLES = 2000
 
 
@@ -105,99 +99,16 @@ def splits(measurements: Sequence[Measurement]) -> Iterator[tuple[str, list[Meas
     smaller, larger = halves(measurements)
     yield "small from large", larger, smaller
     yield "large from small", smaller, larger
-    first, second = ([one for one in measurements if one.family == f"mobilenet_v{version}"] for version in (1, 2))
+    first, second = (
+        [one for one in measurements if f"family mobilenet_v{version}" in one.groups] for version in (1, 2)
+    )
     yield "V2 from V1", first, second
     yield "V1 from V2", second, first
 
 
-def nasbench_network(architecture: str) -> tuple[Operator, ...] | None:
-    """The live operators of a NAS-Bench-201 network (arXiv 2001.00326), or None where no path leads to its output.
-
-    Edges whose node never reaches the output are dropped, as the measuring runtime did.
-    """
-    edges = [
-        (int(source), node, name)
-        for node, part in enumerate(architecture.split("+"), start=1)
-        for name, source in re.findall(r"([a-z_0-9]+)~(\d)", part)
-        if name != "none"
-    ]
-    wanted, reached = {3}, {0}
-    for source, node, _ in reversed(edges):
-        if node in wanted:
-            wanted.add(source)
-    for source, node, _ in edges:
-        if source in reached:
-            reached.add(node)
-    if 0 not in wanted or 3 not in reached:
-        return None
-    live = [edge for edge in edges if edge[1] in wanted]
-    operators: list[Operator] = []
-    x = _filter(operators, Tensor(name="input", elements=32 * 32 * 3), 3, 16, 32, kernel=3)
-    for stage, channels in enumerate((16, 32, 64)):
-        size = 32 >> stage
-        if stage:
-            body = _filter(operators, x, channels // 2, channels, size, kernel=3)
-            body = _filter(operators, body, channels, channels, size, kernel=3)
-            shortcut = _plain(operators, OperatorKind.POOL, (x,), x.elements // 4)
-            shortcut = _filter(operators, shortcut, channels // 2, channels, size, kernel=1)
-            x = _plain(operators, OperatorKind.ADD, (body, shortcut), body.elements)
-        for _ in range(5):
-            x = _cell(operators, live, x, channels, size)
-    x = _plain(operators, OperatorKind.POOL, (x,), 64)
-    _plain(operators, OperatorKind.OTHER, (x,), 10)
-    return tuple(operators)
-
-
-def _cell(
-    operators: list[Operator], edges: Sequence[tuple[int, int, str]], x: Tensor, channels: int, size: int
-) -> Tensor:
-    nodes = {0: x}
-    for node in (1, 2, 3):
-        arriving = []
-        for source, _, name in (edge for edge in edges if edge[1] == node):
-            y = nodes[source]
-            if name.startswith("nor_conv"):
-                y = _filter(operators, y, channels, channels, size, kernel=int(name[-1]))
-            elif name.startswith("avg_pool"):
-                y = _plain(operators, OperatorKind.POOL, (y,), y.elements)
-            arriving.append(y)
-        total = arriving[0] if arriving else x
-        for y in arriving[1:]:
-            total = _plain(operators, OperatorKind.ADD, (total, y), x.elements)
-        nodes[node] = total
-    return nodes[3]
-
-
-def _filter(operators: list[Operator], x: Tensor, inputs: int, outputs: int, size: int, *, kernel: int) -> Tensor:
-    weights = kernel**2 * inputs * outputs
-    y = _plain(operators, OperatorKind.CONV, (x,), size**2 * outputs)
-    operators[-1] = replace(
-        operators[-1], macs=weights * size**2, weights=weights, biases=outputs, channels=outputs, kernel=kernel
-    )
-    return y
-
-
-def _plain(operators: list[Operator], kind: OperatorKind, inputs: tuple[Tensor, ...], elements: int) -> Tensor:
-    y = Tensor(name=f"t{len(operators)}", elements=elements)
-    operators.append(Operator(name=y.name, kind=kind, inputs=inputs, output=y))
-    return y
-
-
 def judge_nasbench(fits: dict[Precision, Fit]) -> dict[str, float]:
-    with gzip.open(NASBENCH, "rt", newline="") as file:
-        rows = random.Random(0).sample(list(csv.DictReader(file)), NASBENCH_SAMPLES)  # noqa: S311
-    measurements = [
-        Measurement(
-            family="nasbench201",
-            width=1.0,
-            resolution=32,
-            precision=Precision.FP32,
-            latency_ms=float(row["raspi4"]),
-            work=total_work(operators, Precision.FP32),
-        )
-        for row in rows
-        if (operators := nasbench_network(row["arch"]))
-    ]
+    rows, _ = read_rows()
+    measurements = [row.measurement("raspi4") for row in random.Random(0).sample(rows, NASBENCH_SAMPLES)]  # noqa: S311
     predicted = [fits[Precision.FP32].rates.latency_ms(one.work) for one in measurements]
     ranks = spearmanr(predicted, [one.latency_ms for one in measurements])
     return {**judge(fits, measurements), "spearman": float(ranks.statistic)}
@@ -243,7 +154,7 @@ def main() -> None:
             row = judge(seen_fits, [one for one in unseen if one.precision is precision])
             result[precision][name] = row
             print_row(f"{precision:6}{name}", row)
-    if NASBENCH.exists():
+    if LATENCIES.exists():
         result[Precision.FP32]["nasbench201"] = row = judge_nasbench(fits)
         print_row("fp32  NAS-Bench-201", row)
         print(f"      {row['networks']} networks; median error {row['median']:.1%}, Spearman {row['spearman']:.3f}")

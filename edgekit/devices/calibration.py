@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Any
 
 from edgekit.core.errors import BadInputError
@@ -19,24 +19,22 @@ from edgekit.devices.precision import Precision
 
 _CONFIDENCE = 0.9
 _LEAST_MEASUREMENTS = 10
+_MOST_LEFT_OUT_ALONE, _FOLDS = 100, 10
+_LEAST_GAIN = 0.001
 _SHARED_RATES = ("ms_per_patch_mbyte", "ms_per_operator", "ms_per_run")
+_WINDOWS = "ms_per_window_mbyte"
 _OWN_RATES = ("ms_per_mmac", "ms_per_activation_mbyte", "ms_per_weight_mbyte")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
-    """The median latency of one published network at batch 1."""
+    """The median latency of one published network at batch 1; `groups` are what it has in common with others."""
 
-    family: str
-    width: float
-    resolution: int
+    network: str
+    groups: tuple[str, ...]
     precision: Precision
     latency_ms: float
     work: Work
-
-    @property
-    def network(self) -> tuple[str, float, int]:
-        return self.family, self.width, self.resolution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,39 +67,57 @@ def _measurement(row: Mapping[str, str], *, where: str) -> Measurement:
         raise BadInputError(
             f"{where} is not a measurement: {error}", hint="columns: family, width, resolution, precision, p50_ms"
         ) from error
-    work = total_work(reference_network(family, width=width, resolution=resolution), precision)
     return Measurement(
-        family=family, width=width, resolution=resolution, precision=precision, latency_ms=latency_ms, work=work
+        network=f"{family} {width:g} {resolution}",
+        groups=(f"family {family}", f"width {width:g}", f"resolution {resolution}"),
+        precision=precision,
+        latency_ms=latency_ms,
+        work=total_work(reference_network(family, width=width, resolution=resolution), precision),
     )
 
 
-def fit_rates(measurements: Sequence[Measurement]) -> dict[Precision, Rates]:
+def fit_rates(measurements: Sequence[Measurement], *, windows: bool = False) -> dict[Precision, Rates]:
     """Nonnegative rates with the least sum of |predicted / measured - 1|, as a linear program.
 
     Least absolute relative deviations: one odd network does not rule the fit, and small networks count as much as
     large. All precisions are fitted at once, because copying a byte, dispatching an operator and starting a run cost
-    the same in each: what the large fp32 latencies cannot tell, the small int8 ones do.
+    the same in each: what the large fp32 latencies cannot tell, the small int8 ones do. Without `windows`, pools cost
+    nothing beyond their activations.
     """
     import numpy as np
     from scipy.optimize import linprog
+    from scipy.sparse import block_array, csr_array, eye_array
 
     precisions = sorted({measurement.precision for measurement in measurements})
-    columns: list[tuple[str, Precision | None]] = [(rate, None) for rate in _SHARED_RATES]
+    shared = (*_SHARED_RATES, *((_WINDOWS,) if windows else ()))
+    columns: list[tuple[str, Precision | None]] = [(rate, None) for rate in shared]
     columns += [(rate, precision) for precision in precisions for rate in _OWN_RATES]
-    design = np.array([[_units(one, rate, owner) / one.latency_ms for rate, owner in columns] for one in measurements])
-    slack = np.eye(len(measurements))
-    ones = np.ones(len(measurements))
+    design = csr_array(
+        np.array([[_units(one, rate, owner) / one.latency_ms for rate, owner in columns] for one in measurements])
+    )
+    slack, ones = eye_array(len(measurements)), np.ones(len(measurements))
     solution = linprog(
         np.concatenate([np.zeros(len(columns)), ones]),
-        A_ub=np.block([[design, -slack], [-design, -slack]]),
+        A_ub=block_array([[design, -slack], [-design, -slack]]),
         b_ub=np.concatenate([ones, -ones]),
         method="highs",
     )
     fitted = {column: max(0.0, float(value)) for column, value in zip(columns, solution.x, strict=False)}
+    none = dict.fromkeys(Rates.__slots__, 0.0)
     return {
-        precision: Rates(**{rate: value for (rate, owner), value in fitted.items() if owner in {None, precision}})
+        precision: Rates(
+            **none | {rate: value for (rate, owner), value in fitted.items() if owner in {None, precision}}
+        )
         for precision in precisions
     }
+
+
+def windows_pay(measurements: Sequence[Measurement]) -> bool:
+    """Whether a rate for what pools read predicts left-out networks better, by more than a standard error and a thousandth: a
+    table with few pools cannot tell it from the other rates."""
+    with_windows, without = (leave_one_out(measurements, windows=windows) for windows in (True, False))
+    gains = [abs(ours) - abs(theirs) for theirs, ours in zip(with_windows, without, strict=True)]
+    return fmean(gains) > max(_LEAST_GAIN, stdev(gains) / math.sqrt(len(gains)))
 
 
 def _units(measurement: Measurement, rate: str, owner: Precision | None) -> float:
@@ -116,13 +132,19 @@ def log_errors(rates: Mapping[Precision, Rates], judged: Sequence[Measurement]) 
     return [math.log(rates[one.precision].latency_ms(one.work) / one.latency_ms) for one in judged]
 
 
-def leave_one_out(measurements: Sequence[Measurement]) -> list[float]:
-    """log(predicted / measured) of each measurement by a fit that never saw its network, in any precision."""
+def leave_one_out(measurements: Sequence[Measurement], *, windows: bool = False) -> list[float]:
+    """log(predicted / measured) of each measurement by a fit that never saw its network, in any precision.
+
+    Of more than 100 networks, a tenth is left out at a time.
+    """
     errors: dict[Measurement, float] = {}
-    for network in dict.fromkeys(measurement.network for measurement in measurements):
-        seen = [measurement for measurement in measurements if measurement.network != network]
-        unseen = [measurement for measurement in measurements if measurement.network == network]
-        errors.update(zip(unseen, log_errors(fit_rates(seen), unseen), strict=True))
+    networks = list(dict.fromkeys(measurement.network for measurement in measurements))
+    folds = len(networks) if len(networks) <= _MOST_LEFT_OUT_ALONE else _FOLDS
+    for fold in range(folds):
+        left_out = set(networks[fold::folds])
+        seen = [measurement for measurement in measurements if measurement.network not in left_out]
+        unseen = [measurement for measurement in measurements if measurement.network in left_out]
+        errors.update(zip(unseen, log_errors(fit_rates(seen, windows=windows), unseen), strict=True))
     return [errors[measurement] for measurement in measurements]
 
 
@@ -133,11 +155,12 @@ def calibrate(measurements: Sequence[Measurement]) -> dict[Precision, Fit]:
         raise BadInputError(
             f"{len(networks)} networks are too few to fit a cost model", hint=f"measure at least {_LEAST_MEASUREMENTS}"
         )
-    best = fit_rates(measurements)
-    errors = leave_one_out(measurements)
-    without = {name: fit_rates(seen) for name, seen in _without_each_group(measurements).items()}
+    windows = windows_pay(measurements)
+    best = fit_rates(measurements, windows=windows)
+    errors = leave_one_out(measurements, windows=windows)
+    without = {name: fit_rates(seen, windows=windows) for name, seen in _without_each_group(measurements).items()}
     _, larger = halves(measurements)
-    from_larger = fit_rates(larger)
+    from_larger = fit_rates(larger, windows=windows)
     fits = {}
     for precision, rates in best.items():
         mine = [one for one in measurements if one.precision is precision]
@@ -171,12 +194,11 @@ def halves(measurements: Sequence[Measurement]) -> tuple[list[Measurement], list
 
 
 def _without_each_group(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
-    """The measurements without one family, width, resolution or half at a time, where enough are left."""
+    """The measurements without one group or half at a time, where enough are left."""
     smaller, larger = halves(measurements)
     remaining = {"smaller half": larger, "larger half": smaller}
-    for key in ("family", "width", "resolution"):
-        for value in sorted({getattr(one, key) for one in measurements}):
-            remaining[f"{key} {value}"] = [one for one in measurements if getattr(one, key) != value]
+    for group in dict.fromkeys(group for one in measurements for group in one.groups):
+        remaining[group] = [one for one in measurements if group not in one.groups]
     precisions = {one.precision for one in measurements}
     return {
         name: seen

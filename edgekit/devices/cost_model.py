@@ -14,8 +14,10 @@ from edgekit.core.records import read_json
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _BIAS_BYTES = 4
+# Rows of a matrix product that kernels for Arm compute together (ruy and XNNPACK: 4 or 8); one row alone is another kernel's.
+_TILE = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,37 +26,43 @@ class Work:
 
     mmacs: float = 0.0
     patch_mbytes: float = 0.0
+    window_mbytes: float = 0.0
     activation_mbytes: float = 0.0
     weight_mbytes: float = 0.0
     operators: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            mmacs=self.mmacs + other.mmacs,
-            patch_mbytes=self.patch_mbytes + other.patch_mbytes,
-            activation_mbytes=self.activation_mbytes + other.activation_mbytes,
-            weight_mbytes=self.weight_mbytes + other.weight_mbytes,
-            operators=self.operators + other.operators,
-        )
+        return Work(**{name: getattr(self, name) + getattr(other, name) for name in Work.__slots__})
 
 
 def work_of(operator: Operator, precision: Precision) -> Work:
     """Millions of multiply-accumulates and of bytes at this precision.
 
-    Patches are what a convolution with a kernel above 1 x 1 gathers before its matrix product (im2col):
-    positions x kernel area x input channels, which is `macs / channels`.
+    The positions of a convolution are the rows of a matrix product and counted in whole tiles. Patches are what a convolution
+    with a kernel above 1 x 1 gathers before that product (im2col): positions x kernel area x input channels, which is
+    `macs / channels`. Windows are what a pool reads: outputs x kernel area, at least its input.
     """
     gathers = operator.kind is OperatorKind.CONV and operator.kernel > 1 and operator.channels > 0
     patch_elements = operator.macs / operator.channels if gathers else 0.0
-    activation_elements = sum(tensor.elements for tensor in operator.inputs) + operator.output.elements
+    read_elements = sum(tensor.elements for tensor in operator.inputs)
+    windows_elements = max(read_elements, operator.output.elements * operator.kernel**2)
     element_mbytes = precision.element_bytes / 1e6
     return Work(
-        mmacs=operator.macs / 1e6,
+        mmacs=operator.macs * _tiling(operator) / 1e6,
         patch_mbytes=patch_elements * element_mbytes,
-        activation_mbytes=activation_elements * element_mbytes,
+        window_mbytes=windows_elements * element_mbytes if operator.kind is OperatorKind.POOL else 0.0,
+        activation_mbytes=(read_elements + operator.output.elements) * element_mbytes,
         weight_mbytes=operator.weights * element_mbytes + operator.biases * _BIAS_BYTES / 1e6,
         operators=1.0,
     )
+
+
+def _tiling(operator: Operator) -> float:
+    """Rows computed for each row wanted."""
+    if operator.kind is not OperatorKind.CONV or not operator.channels:
+        return 1.0
+    rows = operator.output.elements // operator.channels
+    return math.ceil(rows / _TILE) * _TILE / rows if rows > 1 else 1.0
 
 
 def total_work(operators: Iterable[Operator], precision: Precision) -> Work:
@@ -67,6 +75,7 @@ class Rates:
 
     ms_per_mmac: float
     ms_per_patch_mbyte: float
+    ms_per_window_mbyte: float
     ms_per_activation_mbyte: float
     ms_per_weight_mbyte: float
     ms_per_operator: float
@@ -82,6 +91,7 @@ class Rates:
         return (
             self.ms_per_mmac * work.mmacs
             + self.ms_per_patch_mbyte * work.patch_mbytes
+            + self.ms_per_window_mbyte * work.window_mbytes
             + self.ms_per_activation_mbyte * work.activation_mbytes
             + self.ms_per_weight_mbyte * work.weight_mbytes
             + self.ms_per_operator * work.operators

@@ -57,6 +57,11 @@ def has_path(edges: Sequence[Edge]) -> bool:
     return _OUTPUT in _reached(edges)
 
 
+def live(edges: Sequence[Edge]) -> tuple[Edge, ...]:
+    """The edges that the output depends on."""
+    return tuple(edge for edge in edges if edge.node in _wanted(edges))
+
+
 def executed(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     """The edges that the runtimes behind the tables of raspi4 and pixel3 (HW-NAS-Bench, arXiv 2103.10584) executed.
 

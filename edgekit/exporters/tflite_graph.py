@@ -98,7 +98,7 @@ class _Reader:
             weights=math.prod(filter_shape) if filter_shape else 0,
             biases=biases,
             channels=output_shape[-1] if output_shape else 0,
-            kernel=filter_shape[1] if len(filter_shape) == 4 else 1,
+            kernel=filter_shape[1] if len(filter_shape) == 4 else getattr(record.builtinOptions, "filterHeight", 1),
             stride=getattr(record.builtinOptions, "strideH", 1),
         )
 

@@ -1,5 +1,6 @@
 import json
 import math
+import random
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,15 +14,24 @@ from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.operators import Operator, OperatorKind, Tensor
 from edgekit.core.quantity import Evidence
-from edgekit.devices.calibration import Measurement, calibrate, cost_model_record, fit_rates, read_measurements
-from edgekit.devices.cost_model import Rates, load_cost_model
+from edgekit.devices.calibration import (
+    Measurement,
+    calibrate,
+    cost_model_record,
+    fit_rates,
+    read_measurements,
+    windows_pay,
+)
+from edgekit.devices.cost_model import Rates, load_cost_model, total_work, work_of
 from edgekit.devices.device import list_devices, load_device
+from edgekit.devices.nasbench201 import operators_of, parse_cell
 from edgekit.devices.networks import mobilenet_v1, mobilenet_v2, reference_network
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import parse_target
 
 MODELS = {precision: load_cost_model(parse_target(f"rpi4:tflite-{precision}")) for precision in Precision}
 TABLE = data_folder("devices") / "rpi4" / "mlperf_tflite_2.4.1.csv"
+NASBENCH_OPERATORS = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
 models = st.sampled_from(list(MODELS.values()))
 
 
@@ -68,7 +78,8 @@ def test_interval_widens_below_the_measured_networks(precision: Precision):
 
 @pytest.mark.parametrize("row", read_measurements(TABLE), ids=str)
 def test_measured_networks_are_within_the_stated_interval(row: Measurement):
-    operators = reference_network(row.family, width=row.width, resolution=row.resolution)
+    family, width, resolution = row.network.split()
+    operators = reference_network(family, width=float(width), resolution=int(resolution))
     low, high = MODELS[row.precision].predict_latency(operators).interval
     assert low <= row.latency_ms <= high
 
@@ -95,6 +106,7 @@ def test_fit_finds_the_rates_that_made_the_data_though_some_rows_are_wrong():
         Precision.INT8: Rates(
             ms_per_mmac=0.03,
             ms_per_patch_mbyte=2.0,
+            ms_per_window_mbyte=0.0,
             ms_per_activation_mbyte=0.9,
             ms_per_weight_mbyte=0.3,
             ms_per_operator=0.01,
@@ -111,6 +123,42 @@ def test_fit_finds_the_rates_that_made_the_data_though_some_rows_are_wrong():
     for precision, fitted in fit_rates(made).items():
         for rate in fields(Rates):
             assert getattr(fitted, rate.name) == pytest.approx(getattr(rates[precision], rate.name), rel=1e-4)
+
+
+def test_pools_get_a_rate_of_their_own_where_networks_tell_it():
+    rates = Rates(
+        ms_per_mmac=0.08,
+        ms_per_patch_mbyte=2.0,
+        ms_per_window_mbyte=0.5,
+        ms_per_activation_mbyte=0.4,
+        ms_per_weight_mbyte=0.2,
+        ms_per_operator=0.01,
+        ms_per_run=0.2,
+    )
+    rng = random.Random(0)
+    cells = {"|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|".format(*rng.choices(NASBENCH_OPERATORS, k=6)) for _ in range(50)}
+    made = [
+        Measurement(network=cell, groups=(), precision=Precision.FP32, latency_ms=rates.latency_ms(work), work=work)
+        for cell in sorted(cells)
+        for work in [total_work(operators_of(parse_cell(cell)), Precision.FP32)]
+    ]
+    assert calibrate(made)[Precision.FP32].rates.ms_per_window_mbyte == pytest.approx(0.5, rel=0.02)
+    assert not windows_pay(read_measurements(TABLE)), "one pool a network says nothing of them"
+
+
+@pytest.mark.parametrize(("rows", "computed"), [(1, 1), (2, 4), (4, 4), (9, 12), (49, 52), (64, 64)])
+def test_rows_of_a_convolution_are_computed_in_tiles(rows: int, computed: int):
+    operator = Operator(
+        name="conv",
+        kind=OperatorKind.CONV,
+        inputs=(Tensor(name="x", elements=8 * rows),),
+        output=Tensor(name="y", elements=16 * rows),
+        macs=8 * 16 * rows * 10**6,
+        channels=16,
+    )
+    assert work_of(operator, Precision.FP32).mmacs == pytest.approx(8 * 16 * computed)
+    depthwise = replace(operator, kind=OperatorKind.DEPTHWISE)
+    assert work_of(depthwise, Precision.FP32).mmacs == pytest.approx(8 * 16 * rows)
 
 
 def test_too_few_networks_are_refused():
