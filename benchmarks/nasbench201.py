@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from cost_model_rpi4 import judge
+from cost_model import judge
 from harness import Table, bars, publish
 from nasbench201_rows import Row, read_rows
 from scipy.stats import spearmanr

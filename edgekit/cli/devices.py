@@ -49,7 +49,7 @@ def show(*, console: Console, name: str) -> None:
             "title": device.title,
             "also called": ", ".join(device.aliases),
             "soc": device.soc,
-            "cpu": f"{device.cores} x {device.cpu}, {device.clock_mhz} MHz",
+            "cpu": f"{device.cores} cores, {device.cpu}, {device.clock_mhz} MHz",
             "caches": f"L1d {device.l1d_bytes:,} bytes a core, L2 {device.l2_bytes:,} bytes",
             "RAM": " or ".join(f"{size:,}" for size in device.ram_bytes) + " bytes",
             "instructions": f"{device.isa}, {' '.join(device.isa_features)}",

@@ -1,10 +1,10 @@
-"""Fits the Raspberry Pi 4 cost model and judges it.
+"""Fits the cost model of a device to its table of TFLite latencies and judges it.
 
-    python benchmarks/cost_model_rpi4.py [-o RESULT.json] [--write]
+    python benchmarks/cost_model.py [DEVICE] [-o RESULT.json] [--write]
 
 Leave-one-out errors against two baselines, coverage of the 90 % intervals, error across families and from large
-networks to small ones; `--write` puts the fit into devices/rpi4/. Where shared/data/latency lies beside the repository
-the fp32 model is also judged on networks of another kind that somebody else measured: NAS-Bench-201 cells at 32 x 32
+networks to small ones; `--write` puts the fit into devices/DEVICE/. Where shared/data/latency lies beside the repository
+the fp32 model of rpi4 is also judged on networks of another kind that somebody else measured: NAS-Bench-201 cells at 32 x 32
 pixels on the same board (published with HW-NAS-Bench, arXiv 2103.10584; runtime version and threads not stated).
 """
 
@@ -18,7 +18,7 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from harness import LATENCIES
+from harness import LATENCIES, REPO_ROOT
 from nasbench201_rows import read_rows
 from scipy.optimize import linprog
 from scipy.stats import spearmanr
@@ -116,10 +116,11 @@ def judge_nasbench(fits: dict[Precision, Fit]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "cost_model_rpi4.json")
-    parser.add_argument("--write", action="store_true", help="write the fit into devices/rpi4/tflite.json")
+    parser.add_argument("device", nargs="?", default="rpi4")
+    parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/cost_model_DEVICE.json")
+    parser.add_argument("--write", action="store_true", help="write the fit into devices/DEVICE/tflite.json")
     options = parser.parse_args()
-    device = load_device("rpi4")
+    device = load_device(options.device)
     runtime = device.runtime("tflite")
     measurements = read_measurements(device.folder / runtime.calibration)
     fits = calibrate(measurements)
@@ -150,15 +151,16 @@ def main() -> None:
     print(f"\n{'':24}{'MAPE':>8}{'max':>8}{'bias':>8}{'held':>8}{'high/low':>10}")
     for name, seen, unseen in splits(measurements):
         seen_fits = calibrate(seen)
-        for precision in Precision:
-            row = judge(seen_fits, [one for one in unseen if one.precision is precision])
-            result[precision][name] = row
+        for precision, judged in ((one, [row for row in unseen if row.precision is one]) for one in seen_fits):
+            if not judged:
+                continue
+            result[precision][name] = row = judge(seen_fits, judged)
             print_row(f"{precision:6}{name}", row)
-    if LATENCIES.exists():
+    if device.name == "rpi4" and LATENCIES.exists():
         result[Precision.FP32]["nasbench201"] = row = judge_nasbench(fits)
         print_row("fp32  NAS-Bench-201", row)
         print(f"      {row['networks']} networks; median error {row['median']:.1%}, Spearman {row['spearman']:.3f}")
-    write_json(options.output, result)
+    write_json(options.output or REPO_ROOT / "benchmarks" / "results" / f"cost_model_{device.name}.json", result)
     if options.write:
         write_json(device.folder / f"{runtime.name}.json", cost_model_record(device, runtime))
 
