@@ -15,7 +15,7 @@ from edgekit.cli.console import Console, number, output_options
 @click.option("--variant", metavar="NAME", help="Of a build with --variants, such as 8ms.")
 @output_options
 def profile(*, console: Console, model: Path, target: str, variant: str | None) -> None:
-    """Tell what MODEL, a .tflite file or a build folder, costs on a board, operator by operator.
+    """Tell what MODEL, a .tflite or .onnx file or a build folder, costs on a board, operator by operator.
 
     \b
     edgekit profile model.tflite --target rpi4

@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 from edgekit.core.errors import EdgekitError
+from edgekit.exporters.onnx_graph import read_onnx_graph
 from edgekit.exporters.tflite_graph import read_graph
 
 
 def read(folder: Path, path: Path, signature: str | None = None) -> None:
     """Writes `graph.json` into `folder`: the graph, or the error that a reader meant for the user."""
     try:
-        record = {"graph": read_graph(path, signature=signature).to_json()}
+        graph = read_onnx_graph(path) if path.suffix == ".onnx" else read_graph(path, signature=signature)
+        record = {"graph": graph.to_json()}
     except EdgekitError as error:
         record = {"error": {"code": int(error.code), "message": error.message, "hint": error.hint}}
     (folder / "graph.json").write_text(json.dumps(record))

@@ -6,7 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from edgekit.core.errors import BadInputError, ExitCode, UsageError
+from edgekit.core.errors import BadInputError, ExitCode, MissingExtraError, UsageError
 from edgekit.core.graph import Graph
 from edgekit.exporters.isolation import run_isolated
 
@@ -14,10 +14,10 @@ _TIMEOUT_S = 60
 
 
 def read_foreign_graph(path: Path, *, signature: str | None = None) -> Graph:
-    """As `tflite_graph.read_graph`, in a process of its own.
+    """As `tflite_graph.read_graph`, or `onnx_graph.read_onnx_graph` for a name in .onnx, in a process of its own.
 
     Raises BadInputError where the file is damaged, brings down what reads it or takes more than a minute, UsageError where it
-    has no such signature.
+    has no such signature, MissingExtraError for an ONNX file without the onnx library.
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-graph-") as name:
         folder = Path(name)
@@ -30,6 +30,7 @@ def read_foreign_graph(path: Path, *, signature: str | None = None) -> Graph:
             ) from error
         record = json.loads((folder / "graph.json").read_text())
     if "error" in record:
-        kind = UsageError if record["error"]["code"] == ExitCode.USAGE else BadInputError
+        kinds = {ExitCode.USAGE: UsageError, ExitCode.MISSING_EXTRA: MissingExtraError}
+        kind = kinds.get(record["error"]["code"], BadInputError)
         raise kind(record["error"]["message"], hint=record["error"]["hint"])
     return Graph.from_json(record["graph"])

@@ -21,7 +21,9 @@ from edgekit.pipeline.predict import model_file
 from edgekit.pipeline.result import Figure
 
 PROFILE_SCHEMA = 1
-_CUSTOM = "CUSTOM "
+_CUSTOM, _ONNX = "CUSTOM ", ".onnx"
+# ArmNN 21.02 over TFLite 2.4.1, both with four threads, on rpi4 and Jetson Xavier: 5 % and 95 % of 150 ratios (MLPerf v1.0).
+_OTHER_RUNTIME = (0.82, 3.2)
 # They multiply in ways that no count of ours covers.
 _UNCOUNTED = ("SVDF", "LSTM", "RNN", "CONV_3D")
 
@@ -78,17 +80,19 @@ class Profile:
 
 
 def profile(model: Path | str, target: str, *, variant: str | None = None) -> Profile:
-    """`model` is any .tflite file or a build folder; the precision is the file's own.
+    """`model` is any .tflite or .onnx file or a build folder; the precision is the file's own.
 
-    Raises BadInputError for a file that is damaged or that the target's runtime cannot run, UsageError for an unknown target, a
-    precision that is not the file's, and a variant that the file does not have.
+    An ONNX file is priced as if the target's default runtime ran it, with an interval as much wider as runtimes differ. Raises
+    BadInputError for a file that is damaged or that the target's runtime cannot run, UsageError for an unknown target, a
+    runtime or precision that is not the file's, and a variant that the file does not have, MissingExtraError for an ONNX file
+    without the onnx library.
     """
     path = model_file(Path(model))
     graph = read_foreign_graph(path, signature=variant)
     custom = sorted(name.removeprefix(_CUSTOM) for name in graph.census if name.startswith(_CUSTOM))
     if custom:
         raise BadInputError(
-            f"{path} needs operators that TFLite does not have: {', '.join(custom)}",
+            f"{path} needs operators of its own: {', '.join(custom)}",
             hint="it was compiled for an accelerator or a runtime of its own: profile the file that it was made from",
         )
     resolved = _target_of(graph, target, path)
@@ -108,6 +112,10 @@ def profile(model: Path | str, target: str, *, variant: str | None = None) -> Pr
 def _target_of(graph: Graph, text: str, path: Path) -> Target:
     """The target with the file's precision."""
     named = parse_target(text)
+    if path.suffix == _ONNX and ":" in text:
+        raise UsageError(
+            f"{named.device.name} has no figures of a runtime for {path}", hint=f"ask for {named.device.name} alone"
+        )
     precision = Precision.FP32 if graph.dtypes.get("float32") else Precision.INT8
     resolved = replace(named, precision=precision)
     says_precision = "-" in text.partition(":")[2]
@@ -126,8 +134,9 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
 
 def _figures(graph: Graph, cost_model: CostModel, path: Path) -> tuple[Figure, ...]:
     precision = cost_model.target.precision
+    latency = cost_model.predict_latency(graph.operators)
     quantities = {
-        "latency": cost_model.predict_latency(graph.operators),
+        "latency": _of_another_runtime(latency) if path.suffix == _ONNX else latency,
         "peak RAM": Quantity(
             value=peak_ram_bytes(graph.operators, precision),
             unit="bytes",
@@ -139,6 +148,16 @@ def _figures(graph: Graph, cost_model: CostModel, path: Path) -> tuple[Figure, .
         "parameters": _counted(graph.parameters, "weights", path),
     }
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
+
+
+def _of_another_runtime(latency: Quantity) -> Quantity:
+    low, high = latency.interval or (latency.value, latency.value)
+    faster, slower = _OTHER_RUNTIME
+    return replace(
+        latency,
+        interval=(low * faster, high * slower),
+        source=f"no figures of ONNX Runtime: as its nearest relative, {latency.source}; interval widened by what runtimes differ",
+    )
 
 
 def _counted(value: float, unit: str, path: Path) -> Quantity:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from edgekit.core.errors import BadInputError, UsageError
@@ -88,3 +90,31 @@ def test_what_the_prediction_lacks_is_said() -> None:
 def test_a_file_for_an_accelerator_names_what_it_needs() -> None:
     with pytest.raises(BadInputError, match="ethos-u"):
         profile(MODELS / "traps" / "person_detect_vela.tflite", "rpi4")
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Path:
+    """One convolution of 4,608 multiply-accumulates."""
+    weights = onnx.numpy_helper.from_array(np.zeros((8, 4, 3, 3), np.float32), "w")
+    image = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4, 6, 6])
+    answer = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 8, 4, 4])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"])], "g", [image], [answer], [weights]
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph), str(path))
+    return path
+
+
+def test_an_onnx_file_is_priced_as_its_nearest_relative(onnx_file: Path) -> None:
+    found = profile(onnx_file, "rpi4")
+    assert quantities(found)["MACs"] == 4608
+    (latency,) = (figure.quantity for figure in found.figures if figure.name == "latency")
+    assert "no figures of ONNX Runtime" in latency.source
+    assert latency.interval is not None
+    assert latency.interval[1] / latency.interval[0] > 3, "runtimes differ"
+
+
+def test_a_runtime_without_figures_is_refused(onnx_file: Path) -> None:
+    with pytest.raises(UsageError, match="no figures of a runtime"):
+        profile(onnx_file, "rpi4:tflite")
