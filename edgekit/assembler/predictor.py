@@ -44,7 +44,7 @@ class AccuracyPredictor(nn.Module):
         most = torch.tensor([block.bricks for block in spec.blocks], dtype=torch.float32)
         self.register_buffer("log_most_B", most.log2(), persistent=False)
         self.traits = nn.Sequential(
-            nn.Linear(self.image_sizes + len(spec.blocks), 64),
+            nn.Linear(self.image_sizes + len(spec.blocks) + 1, 64),
             nn.SiLU(),
             nn.Linear(64, 64),
             nn.SiLU(),
@@ -103,10 +103,13 @@ class AccuracyPredictor(nn.Module):
         return base
 
     def traits_of(self, genes_PG: Tensor) -> Tensor:
-        """`traits_PT`, smooth in the logarithm of each block's number of bricks, a closed block being half a brick."""
+        """`traits_PT`, smooth in the logarithm of each block's number of bricks, a closed block being half a brick; but for
+        networks with every brick open, which are trained for longest and stand out from their neighbours."""
         size_PS = F.one_hot(genes_PG[:, 0], self.image_sizes) - 1 / self.image_sizes
-        log_count_PB = genes_PG[:, 1:].float().clamp_min(0.5).log2() - self.log_most_B / 2
-        traits_PT: Tensor = self.traits(torch.cat([size_PS, log_count_PB], dim=1))
+        log_count_PB = genes_PG[:, 1:].float().clamp_min(0.5).log2()
+        all_open_P1 = (log_count_PB == self.log_most_B).all(dim=1, keepdim=True).float()
+        features = torch.cat([size_PS, log_count_PB - self.log_most_B / 2, all_open_P1], dim=1)
+        traits_PT: Tensor = self.traits(features)
         return traits_PT
 
     def recalls_of_pairs(self, genes_PG: Tensor, blocks: Sequence[Pairs]) -> Tensor:
