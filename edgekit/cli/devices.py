@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,6 +62,49 @@ def show(*, console: Console, name: str) -> None:
             "sources": "; ".join(device.sources),
         }
     )
+
+
+@devices.command()
+@click.argument("name")
+@click.option(
+    "--measurements",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="CSV with the columns file (.tflite, beside it or by whole path) and p50_ms; ten files or more of a precision.",
+)
+@click.option("--like", required=True, metavar="DEVICE", help="A known device whose facts (caches, instructions) hold.")
+@click.option("--threads", type=click.IntRange(min=1), required=True, help="That the files were measured with.")
+@click.option("--runtime-version", required=True, metavar="TEXT", help="Of TFLite, such as 2.16.1.")
+@click.option("--overwrite", is_flag=True, help="Replace the device of that name.")
+@output_options
+def calibrate(
+    *,
+    console: Console,
+    name: str,
+    measurements: Path,
+    like: str,
+    threads: int,
+    runtime_version: str,
+    overwrite: bool,
+) -> None:
+    """Make a device NAME of your own from latencies that you measured.
+
+    \b
+    edgekit devices calibrate my-board --measurements mine.csv --like rpi4 --threads 4 --runtime-version 2.16.1
+    edgekit build --target my-board --task "stop, yield" -o out/
+    """
+    from edgekit.pipeline.calibrate import calibrate as run
+
+    result = run(name, measurements, like=like, threads=threads, runtime_version=runtime_version, overwrite=overwrite)
+    if console.as_json:
+        console.json(result.to_json())
+        return
+    console.table(
+        ("precision", "networks", "taken for", "error of networks left out"),
+        ((str(one.precision), str(one.networks), one.taken_for, f"{one.error.value:.1%}") for one in result.precisions),
+    )
+    console.line()
+    console.facts({"device": result.device, "folder": result.folder})
 
 
 def _runtimes(device: Device) -> list[str]:

@@ -1,8 +1,10 @@
-"""Where the public data that ships with edgekit lies: supernets and devices."""
+"""Where data lies: what ships with edgekit, supernets and devices, and what belongs to the user."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import platformdirs
 
 import edgekit
 
@@ -12,3 +14,8 @@ def data_folder(name: str) -> Path:
     package = Path(edgekit.__file__).parent
     packaged = package / "_data" / name
     return packaged if packaged.is_dir() else package.parent / name
+
+
+def user_folder(name: str) -> Path:
+    """The same of the user's own; it need not exist."""
+    return platformdirs.user_config_path("edgekit") / name

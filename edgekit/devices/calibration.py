@@ -167,7 +167,7 @@ def calibrate(measurements: Sequence[Measurement]) -> dict[Precision, Fit]:
         error_sizes = [
             abs(error) for error, one in zip(errors, measurements, strict=True) if one.precision is precision
         ]
-        log_error = _quantile(error_sizes)
+        log_error = conformal_quantile(error_sizes)
         fits[precision] = Fit(
             rates=rates,
             left_out=tuple(without),
@@ -219,7 +219,7 @@ def _per_octave(rates: Mapping[Precision, Rates], judged: Sequence[Measurement],
     return max([0.0, *excesses])
 
 
-def _quantile(values: Sequence[float]) -> float:
+def conformal_quantile(values: Sequence[float]) -> float:
     """The 90 % quantile with the conformal correction for small samples: the ceil(0.9 (n + 1))-th smallest value."""
     rank = math.ceil(_CONFIDENCE * (len(values) + 1))
     return sorted(values)[min(rank, len(values)) - 1]
@@ -229,9 +229,16 @@ def cost_model_record(device: Device, runtime: Runtime) -> dict[str, Any]:
     """What `devices/<name>/<runtime>.json` holds, fitted from the device's own table. Raises BadInputError."""
     table = device.folder / runtime.calibration
     measurements = read_measurements(table)
+    return record_of(device.name, runtime, table, measurements, calibrate(measurements))
+
+
+def record_of(
+    device: str, runtime: Runtime, table: Path, measurements: Sequence[Measurement], fits: Mapping[Precision, Fit]
+) -> dict[str, Any]:
+    """As `cost_model_record`, of a fit that was made."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "device": device.name,
+        "device": device,
         "runtime": runtime.name,
         "runtime_version": runtime.version,
         "threads": runtime.threads,
@@ -245,7 +252,7 @@ def cost_model_record(device: Device, runtime: Runtime) -> dict[str, Any]:
         },
         "precisions": {
             precision: _fit_record(fit, [one.work for one in measurements if one.precision is precision])
-            for precision, fit in sorted(calibrate(measurements).items())
+            for precision, fit in sorted(fits.items())
         },
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.data_folders import data_folder
+from edgekit.core.data_folders import data_folder, user_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.devices.precision import Precision
@@ -67,9 +67,11 @@ class Device:
 
 
 def list_devices(folder: Path | None = None) -> tuple[Device, ...]:
-    """All devices, by name. Raises BadInputError."""
-    folder = folder or data_folder("devices")
-    return tuple(_read(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    """All devices, by name: those in `folder`, or those that ship with edgekit and the user's own. Raises BadInputError."""
+    folders = [folder] if folder else [data_folder("devices"), user_folder("devices")]
+    paths = [path for each in folders if each.is_dir() for path in each.iterdir()]
+    found = sorted(path for path in paths if path.is_dir() and not path.name.startswith("."))
+    return tuple(sorted((read_device(path) for path in found), key=lambda device: device.name))
 
 
 def load_device(name: str, *, folder: Path | None = None) -> Device:
@@ -82,7 +84,8 @@ def load_device(name: str, *, folder: Path | None = None) -> Device:
         raise UsageError(f'no device is called "{name}"', hint=did_you_mean(name, by_name)) from error
 
 
-def _read(folder: Path) -> Device:
+def read_device(folder: Path, *, name: str | None = None) -> Device:
+    """The device that a folder describes, called as the folder, or `name`. Raises BadInputError."""
     path = folder / "device.toml"
     try:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -100,7 +103,7 @@ def _read(folder: Path) -> Device:
         raise BadInputError(
             f"{path} does not describe a device: {error}", hint="see devices/rpi4/device.toml for the keys"
         ) from error
-    if device.name != folder.name:
+    if device.name != (name or folder.name):
         raise BadInputError(f'{path} calls the device "{device.name}"', hint="a device is called as its folder")
     return device
 

@@ -20,10 +20,12 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FewFit:
-    """`weights_F` of the chosen description, in ms for a unit of each column; `log_errors_N` with each network left out."""
+    """`weights_F` of the chosen description, in ms for a unit of each column; row n of `left_out_NF` are those of a fit without
+    network n, and `log_errors_N` how wrong it is about that network."""
 
     description: str
     weights_F: Matrix
+    left_out_NF: Matrix
     log_errors_N: Matrix
 
     def latency_ms(self, x_NF: Matrix) -> Matrix:
@@ -60,12 +62,15 @@ def fit_few(descriptions: Mapping[str, Matrix], latency_ms_N: Matrix) -> FewFit:
 
 
 def _fit(name: str, x_NF: Matrix, latency_ms_N: Matrix) -> FewFit:
-    errors = []
-    for left_out in range(len(latency_ms_N)):
-        kept = np.arange(len(latency_ms_N)) != left_out
-        predicted = float(x_NF[left_out] @ _weights(x_NF[kept], latency_ms_N[kept]))
-        errors.append(np.log(max(predicted, 1e-9) / latency_ms_N[left_out]))
-    return FewFit(description=name, weights_F=_weights(x_NF, latency_ms_N), log_errors_N=np.array(errors))
+    every = np.arange(len(latency_ms_N))
+    left_out_NF = np.stack([_weights(x_NF[every != n], latency_ms_N[every != n]) for n in every])
+    predicted_N = (x_NF * left_out_NF).sum(1)
+    return FewFit(
+        description=name,
+        weights_F=_weights(x_NF, latency_ms_N),
+        left_out_NF=left_out_NF,
+        log_errors_N=np.log(np.maximum(predicted_N, 1e-9) / latency_ms_N),
+    )
 
 
 def _weights(x_NF: Matrix, latency_ms_N: Matrix) -> Matrix:

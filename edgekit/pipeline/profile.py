@@ -109,6 +109,11 @@ def profile(model: Path | str, target: str, *, variant: str | None = None) -> Pr
     )
 
 
+def precision_of(graph: Graph) -> Precision:
+    """fp32 where any operator reads or writes float32."""
+    return Precision.FP32 if graph.dtypes.get("float32") else Precision.INT8
+
+
 def _target_of(graph: Graph, text: str, path: Path) -> Target:
     """The target with the file's precision."""
     named = parse_target(text)
@@ -116,7 +121,7 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
         raise UsageError(
             f"{named.device.name} has no figures of a runtime for {path}", hint=f"ask for {named.device.name} alone"
         )
-    precision = Precision.FP32 if graph.dtypes.get("float32") else Precision.INT8
+    precision = precision_of(graph)
     resolved = replace(named, precision=precision)
     says_precision = "-" in text.partition(":")[2]
     if says_precision and named.precision is not precision:
