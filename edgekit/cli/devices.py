@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekit.cli.console import Console, output_options
+from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
     from edgekit.devices.device import Device
@@ -105,6 +106,34 @@ def calibrate(
     )
     console.line()
     console.facts({"device": result.device, "folder": result.folder})
+
+
+@devices.command()
+@click.option("--like", required=True, metavar="TARGET", help="A known target; its precision is that of the files.")
+@click.option("--count", type=int, default=12, show_default=True, help="Files to write, ten or more.")
+@click.option("--model", default="signs43", show_default=True, help="The supernet whose networks they are.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--overwrite", is_flag=True, help="Replace an older folder of probes.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@output_options
+def probes(*, console: Console, like: str, count: int, model: str, output: Path, overwrite: bool, seed: int) -> None:
+    """Write networks to measure on a board of your own, with a table for their latencies.
+
+    \b
+    edgekit devices probes --like rpi4:tflite-int8 -o probes/
+    (measure each file on the board, write the medians into probes/measurements.csv)
+    edgekit devices calibrate my-board --measurements probes/measurements.csv --like rpi4 --threads 4 --runtime-version 2.16.1
+    """
+    from edgekit.pipeline.probes import write_probes
+
+    with stages(console) as progress:
+        written = write_probes(
+            output, like=like, count=count, model=model, overwrite=overwrite, seed=seed, progress=progress
+        )
+    if console.as_json:
+        console.json({"folder": str(output), "probes": [probe.to_json() for probe in written]})
+        return
+    console.table(("file", "MACs", "genotype"), ((probe.file, number(probe.macs), probe.genotype) for probe in written))
 
 
 def _runtimes(device: Device) -> list[str]:

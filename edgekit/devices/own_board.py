@@ -41,7 +41,7 @@ def fit_own_board(
 def _fit(measurements: Sequence[Measurement], relatives: Mapping[str, Rates]) -> tuple[Fit, str]:
     works = [one.work for one in measurements]
     latency_ms_N = np.array([one.latency_ms for one in measurements])
-    descriptions = {OWN: np.array([_units(work) for work in works])}
+    descriptions = {OWN: np.array([units_of(work) for work in works])}
     for name, rates in relatives.items():
         work_ms_N = np.array([rates.work_ms(work) for work in works])
         descriptions[LIKE.format(name)] = np.stack([work_ms_N, np.ones(len(works))], axis=1)
@@ -64,7 +64,7 @@ def _fit(measurements: Sequence[Measurement], relatives: Mapping[str, Rates]) ->
     return fit, chosen.description
 
 
-def _units(work: Work) -> list[float]:
+def units_of(work: Work) -> list[float]:
     """What each rate multiplies, in the order of `Rates`."""
     return [
         Rates(**{name: float(name == rate) for name in Rates.__slots__}).latency_ms(work) for rate in Rates.__slots__

@@ -1,0 +1,109 @@
+"""Networks to measure on a board that nothing is known of."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.errors import UsageError
+from edgekit.core.records import whole_folder, write_bytes
+from edgekit.devices.cost_model import CostModel, Work, load_cost_model, total_work
+from edgekit.devices.few_measurements import d_optimal
+from edgekit.devices.own_board import LEAST, units_of
+from edgekit.devices.target import parse_target
+from edgekit.supernet.description import describe
+from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.spec import SupernetSpec
+from edgekit.supernet.storage import SupernetFolder, open_supernet
+
+TABLE = "measurements.csv"
+_POOL = 400
+_LABELS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """`file` holds the subnet of `genotype`."""
+
+    file: str
+    genotype: str
+    macs: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def write_probes(
+    output: Path | str,
+    *,
+    like: str,
+    count: int = 12,
+    model: str | Path = "signs43",
+    overwrite: bool = False,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _stage: None,
+) -> tuple[Probe, ...]:
+    """Writes `count` .tflite files that together tell most of the rates of a board, and a table for their latencies.
+
+    They are subnets of a supernet, chosen D-optimally out of random ones by what their operators do for each millisecond that
+    the target `like` is predicted to take; its precision is theirs. Raises UsageError for too few, or a folder that exists.
+    """
+    if count < LEAST:
+        raise UsageError(f"{count} networks are too few to fit a cost model", hint=f"ask for {LEAST} or more")
+    target = parse_target(like)
+    cost_model, folder = load_cost_model(target), open_supernet(model)
+    chosen = chosen_genotypes(folder.spec, cost_model, count=count, seed=seed)
+    with whole_folder(Path(output), overwrite=overwrite, marker=TABLE) as working:
+        probes = []
+        for number, genotype in enumerate(chosen):
+            progress(f"probe {number + 1} of {count}")
+            probes.append(_probe(folder, genotype, str(target), working, number=number, seed=seed))
+        rows = ["file,p50_ms", *(f"{probe.file}," for probe in probes)]
+        write_bytes(working / TABLE, ("\n".join(rows) + "\n").encode())
+    return tuple(probes)
+
+
+def chosen_genotypes(spec: SupernetSpec, cost_model: CostModel, *, count: int, seed: int) -> tuple[Genotype, ...]:
+    genotypes = random_genotypes(spec, seed)
+    works = [_work(spec, genotype, cost_model) for genotype in genotypes]
+    latency_ms_N = np.array([cost_model.rates.latency_ms(work) for work in works])
+    x_NF = np.array([units_of(work) for work in works]) / latency_ms_N[:, None]
+    return tuple(genotypes[index] for index in d_optimal(x_NF, count))
+
+
+def random_genotypes(spec: SupernetSpec, seed: int) -> list[Genotype]:
+    """From nearly closed to nearly open, at every image size."""
+    rng = np.random.default_rng(seed)
+    least, most = np.array(spec.least_genes), np.array(spec.most_genes)
+    sizes = rng.integers(least[0], most[0] + 1, (_POOL, 1))
+    counts = least[1:] + rng.binomial(most[1:] - least[1:], rng.random((_POOL, 1)))
+    drawn = np.hstack([sizes, counts])
+    return list(dict.fromkeys(spec.genotype(tuple(map(int, genes))) for genes in drawn))
+
+
+def _work(spec: SupernetSpec, genotype: Genotype, cost_model: CostModel) -> Work:
+    return total_work(describe(spec, genotype, rows=_LABELS, sums=None), cost_model.target.precision)
+
+
+def _probe(folder: SupernetFolder, genotype: Genotype, target: str, working: Path, *, number: int, seed: int) -> Probe:
+    from edgekit.pipeline.build import build
+
+    labels = [label.name for label in folder.vocabulary.labels[:_LABELS]]
+    file = f"probe-{number + 1:02}.tflite"
+    with tempfile.TemporaryDirectory(prefix="edgekit-probe-") as place:
+        result = build(
+            task=", ".join(labels),
+            model=folder.path,
+            target=target,
+            genotype=str(genotype),
+            output=Path(place) / "out",
+            seed=seed,
+        )
+        shutil.copyfile(result.folder / "model.tflite", working / file)
+    return Probe(file=file, genotype=str(genotype), macs=round(result.figure("MACs").value))
