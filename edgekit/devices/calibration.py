@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.records import sha256_of
-from edgekit.devices.cost_model import SCHEMA_VERSION, Rates, Uncertainty, Work, total_work
+from edgekit.devices.cost_model import SCHEMA_VERSION, Rates, Uncertainty, Work, total_work, units_of
 from edgekit.devices.device import Device, Runtime
 from edgekit.devices.networks import reference_network
 from edgekit.devices.precision import Precision
@@ -124,7 +124,7 @@ def _units(measurement: Measurement, rate: str, owner: Precision | None) -> floa
     """What `rate` multiplies in this measurement; nothing where the rate belongs to another precision."""
     if owner not in {None, measurement.precision}:
         return 0.0
-    return Rates(**{name: float(name == rate) for name in Rates.__slots__}).latency_ms(measurement.work)
+    return units_of(measurement.work)[Rates.__slots__.index(rate)]
 
 
 def log_errors(rates: Mapping[Precision, Rates], judged: Sequence[Measurement]) -> list[float]:

@@ -101,6 +101,13 @@ class Rates:
         return self.ms_per_run + self.work_ms(work)
 
 
+def units_of(work: Work) -> list[float]:
+    """What each rate multiplies, in the order of `Rates`."""
+    return [
+        Rates(**{name: float(name == rate) for name in Rates.__slots__}).latency_ms(work) for rate in Rates.__slots__
+    ]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Uncertainty:
     """How far a prediction may be from the truth.

@@ -65,7 +65,7 @@ def live(edges: Sequence[Edge]) -> tuple[Edge, ...]:
 def executed(edges: Sequence[Edge]) -> tuple[Edge, ...]:
     """The edges that the runtimes behind the tables of raspi4 and pixel3 (HW-NAS-Bench, arXiv 2103.10584) executed.
 
-    What never reaches the output was dropped, with one exception that those tables show to the percent: a node that is only
+    What never reaches the output was dropped, with one exception that those tables show: a node that is only
     multiplied by zero and is the result of a single convolution. The product was folded into its weights, and a convolution
     with weights of zero is executed like any other.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekit.core.errors import BadInputError
 from edgekit.devices.calibration import Fit, Measurement, conformal_quantile
-from edgekit.devices.cost_model import Rates, Uncertainty, Work
+from edgekit.devices.cost_model import Rates, Uncertainty, units_of
 from edgekit.devices.few_measurements import FewFit, Matrix, fit_few
 from edgekit.devices.precision import Precision
 
@@ -62,13 +62,6 @@ def _fit(measurements: Sequence[Measurement], relatives: Mapping[str, Rates]) ->
         left_out=tuple(one.network for one in measurements),
     )
     return fit, chosen.description
-
-
-def units_of(work: Work) -> list[float]:
-    """What each rate multiplies, in the order of `Rates`."""
-    return [
-        Rates(**{name: float(name == rate) for name in Rates.__slots__}).latency_ms(work) for rate in Rates.__slots__
-    ]
 
 
 def _rates(chosen: FewFit, weights_F: Matrix, relatives: Mapping[str, Rates]) -> Rates:

@@ -132,6 +132,8 @@ def _read(table: Path) -> tuple[Measurement, ...]:
         raise BadInputError(
             f"cannot read {table}: {error}", hint="name a table with the columns file, p50_ms"
         ) from error
+    if not rows:
+        raise BadInputError(f"{table} holds no measurements", hint="columns: file, p50_ms; a row for each file")
     measured = [_measurement(row, table, where=f"{table}, line {line}") for line, row in enumerate(rows, start=2)]
     seen: set[str] = set()
     for one in measured:
@@ -149,6 +151,8 @@ def _measurement(row: Mapping[str, str | None], table: Path, *, where: str) -> M
     except (KeyError, ValueError) as error:
         raise BadInputError(f"{where} is not a measurement: {error}", hint="columns: file, p50_ms") from error
     path = table.parent / name
+    if path.suffix == ".onnx":
+        raise BadInputError(f"{where}: {path} is not what TFLite ran", hint="measure .tflite files")
     if not path.is_file():
         raise BadInputError(f"{where}: {path} does not exist", hint="name the file from the table's own folder")
     graph = read_foreign_graph(path)

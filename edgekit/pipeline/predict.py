@@ -58,5 +58,5 @@ def model_file(path: Path) -> Path:
     """The .tflite of a build folder, or the file itself. Raises BadInputError where there is none."""
     found = path / MODEL_FILE if path.is_dir() else path
     if not found.is_file():
-        raise BadInputError(f"{found} does not exist", hint="name a folder that edgekit build wrote")
+        raise BadInputError(f"{found} does not exist", hint="name a model file, or a folder that edgekit build wrote")
     return found

@@ -13,9 +13,9 @@ import numpy as np
 
 from edgekit.core.errors import UsageError
 from edgekit.core.records import whole_folder, write_bytes
-from edgekit.devices.cost_model import CostModel, Work, load_cost_model, total_work
+from edgekit.devices.cost_model import CostModel, Work, load_cost_model, total_work, units_of
 from edgekit.devices.few_measurements import d_optimal
-from edgekit.devices.own_board import LEAST, units_of
+from edgekit.devices.own_board import LEAST
 from edgekit.devices.target import parse_target
 from edgekit.supernet.description import describe
 from edgekit.supernet.genotype import Genotype
@@ -23,7 +23,7 @@ from edgekit.supernet.spec import SupernetSpec
 from edgekit.supernet.storage import SupernetFolder, open_supernet
 
 TABLE = "measurements.csv"
-_POOL = 400
+_POOL, _MOST = 400, 50
 _LABELS = 5
 
 
@@ -52,10 +52,13 @@ def write_probes(
     """Writes `count` .tflite files that together tell most of the rates of a board, and a table for their latencies.
 
     They are subnets of a supernet, chosen D-optimally out of random ones by what their operators do for each millisecond that
-    the target `like` is predicted to take; its precision is theirs. Raises UsageError for too few, or a folder that exists.
+    the target `like` is predicted to take; its precision is theirs.
+    Raises UsageError for too few or too many, or a folder that exists.
     """
     if count < LEAST:
         raise UsageError(f"{count} networks are too few to fit a cost model", hint=f"ask for {LEAST} or more")
+    if count > _MOST:
+        raise UsageError(f"{count} networks are more than anybody measures", hint=f"ask for at most {_MOST}")
     target = parse_target(like)
     cost_model, folder = load_cost_model(target), open_supernet(model)
     chosen = chosen_genotypes(folder.spec, cost_model, count=count, seed=seed)

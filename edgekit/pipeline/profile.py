@@ -88,6 +88,8 @@ def profile(model: Path | str, target: str, *, variant: str | None = None) -> Pr
     without the onnx library.
     """
     path = model_file(Path(model))
+    if variant is not None and path.suffix == _ONNX:
+        raise UsageError(f"{path} has no variants", hint="leave --variant out")
     graph = read_foreign_graph(path, signature=variant)
     custom = sorted(name.removeprefix(_CUSTOM) for name in graph.census if name.startswith(_CUSTOM))
     if custom:

@@ -88,6 +88,9 @@ def test_a_finished_device_is_replaced_only_when_asked(home: Path, table: Path) 
         ("my-board", lambda rows: [*rows, rows[-1]], ExitCode.BAD_INPUT, "twice"),
         ("my-board", lambda rows: [*rows, "none.tflite,3"], ExitCode.BAD_INPUT, "does not exist"),
         ("my-board", lambda rows: [*rows, "0.tflite,-3"], ExitCode.BAD_INPUT, "line 14"),
+        ("my-board", lambda rows: rows[:0], ExitCode.BAD_INPUT, "no measurements"),
+        ("my-board", lambda rows: rows[:1], ExitCode.BAD_INPUT, "no measurements"),
+        ("my-board", lambda rows: [*rows, "a.onnx,3"], ExitCode.BAD_INPUT, "not what TFLite ran"),
         ("my-board", lambda rows: ["a,b", *rows[1:]], ExitCode.BAD_INPUT, "line 2"),
     ],
 )

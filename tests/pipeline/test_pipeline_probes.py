@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.errors import UsageError
-from edgekit.devices.cost_model import load_cost_model, total_work
-from edgekit.devices.own_board import units_of
+from edgekit.devices.cost_model import load_cost_model, total_work, units_of
 from edgekit.devices.target import parse_target
 from edgekit.exporters.tflite_graph import read_graph
 from edgekit.pipeline.calibrate import calibrate
@@ -45,9 +44,10 @@ def test_probes_say_more_than_random_networks_and_differ_in_size() -> None:
     assert max(macs) > 4 * min(macs)
 
 
-def test_too_few_probes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="too few"):
-        write_probes(tmp_path / "probes", like="rpi4", count=9)
+@pytest.mark.parametrize(("count", "words"), [(9, "too few"), (51, "more than")])
+def test_too_few_and_too_many_probes_are_refused(tmp_path: Path, count: int, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        write_probes(tmp_path / "probes", like="rpi4", count=count)
     assert not (tmp_path / "probes").exists()
 
 
