@@ -14,6 +14,7 @@ from pathlib import Path
 from cost_model import judge, splits
 from harness import Table, bars, publish
 
+from edgekit.core.data_folders import data_folder
 from edgekit.devices.calibration import calibrate, read_measurements
 from edgekit.devices.device import list_devices
 
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/unseen_families.json")
     options = parser.parse_args()
     figures = []
-    for device in list_devices():
+    for device in list_devices(data_folder("devices")):
         measurements = read_measurements(device.folder / device.runtime("tflite").calibration)
         for name, seen, unseen in (split for split in splits(measurements) if split[0] in FAMILIES):
             fits = calibrate(seen)

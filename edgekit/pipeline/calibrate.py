@@ -14,7 +14,7 @@ from typing import Any
 
 import tomli_w
 
-from edgekit.core.data_folders import user_folder
+from edgekit.core.data_folders import data_folder, user_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import whole_folder, write_bytes, write_json
@@ -119,8 +119,8 @@ def _check_name(name: str) -> None:
         raise UsageError(
             f'"{name}" cannot be the name of a device', hint="use small letters, digits and hyphens, such as my-board"
         )
-    taken = {known.lower(): device for device in list_devices() for known in (device.name, *device.aliases)}
-    if name in taken and taken[name].folder.parent != user_folder("devices"):
+    shipped = list_devices(data_folder("devices"))
+    if name in {known.lower() for device in shipped for known in (device.name, *device.aliases)}:
         raise UsageError(f'"{name}" is a device that ships with edgekit', hint="choose another name")
 
 
@@ -169,9 +169,7 @@ def _measurement(row: Mapping[str, str | None], table: Path, *, where: str) -> M
 def _relatives() -> dict[str, dict[Precision, Any]]:
     """The rates of every device that ships with edgekit."""
     found: dict[str, dict[Precision, Any]] = {}
-    for device in list_devices():
-        if device.folder.parent == user_folder("devices"):
-            continue
+    for device in list_devices(data_folder("devices")):
         runtime = device.runtime(_RUNTIME)
         found[device.name] = {
             precision: load_cost_model(

@@ -89,7 +89,7 @@ def test_resnet50_which_was_never_fitted_is_predicted_within_ten_percent():
     assert MODELS[Precision.FP32].latency_ms(resnet50()) == pytest.approx(591.3, rel=0.1)
 
 
-@pytest.mark.parametrize("device", list_devices(), ids=lambda device: device.name)
+@pytest.mark.parametrize("device", list_devices(data_folder("devices")), ids=lambda device: device.name)
 def test_shipped_cost_model_follows_from_the_shipped_table(device):
     for runtime in device.runtimes:
         shipped = json.loads((device.folder / f"{runtime.name}.json").read_text())
