@@ -5,7 +5,8 @@
 
 `train` makes plain networks: the supernet's stem and blocks at its full image size, with 8, 6, 4, 2 or 1 eighths of the
 hidden channels in every block; images, their changes, growing image sizes, batch and optimiser are those of the supernet's
-recipe, one cosine over the whole training. It keeps a checkpoint of each every few minutes and goes on from it; widths that
+recipe, one cosine over the whole training. As the supernet's, their normalisation is frozen after the recipe's share of
+warm-up, at the statistics of pictures as they come, and nothing is cut out from there on. On a GPU where there is one. It keeps a checkpoint of each every few minutes and goes on from it; widths that
 are done are passed over. `--steps` gives the same networks on every run, `--minutes` is for each width.
 
 `report` sets beside each plain network the best that the supernet has at no more than its predicted latency. The plain ones
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from safetensors import safe_open
 from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from edgekit.assembler.training.data import read_parquet
 from edgekit.assembler.training.recipe import Recipe
+from edgekit.assembler.training.statistics import settle_statistics
 from edgekit.core.budget import Budget
 from edgekit.supernet.description import describe
 from edgekit.supernet.spec import SupernetSpec
@@ -72,8 +74,10 @@ class PlainTraining:
 
     def __init__(self, spec: SupernetSpec, eighths: int, path: Path, recipe: Recipe, images: Images) -> None:
         self.recipe, self.path, self.sizes = recipe, path, spec.image_sizes
+        self.warmup = recipe.warmup_steps / recipe.steps
         network = plain_network(spec, eighths, seed=recipe.seed)
-        self.network: Supernet = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        device = images.x_NCHW.device
+        self.network: Supernet = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training = Training(
             self.network,
             lambda x_NCHW: self.network(x_NCHW, self.network.spec.full),
@@ -84,14 +88,21 @@ class PlainTraining:
         self.steps, self.seconds = load_checkpoint(path, self._state()) if path.exists() else (0, 0.0)
 
     def run(self, *, steps: int | None, minutes: float | None) -> None:
-        self.network.train()
+        def share(steps_taken: int, seconds: float) -> float:
+            return steps_taken / steps if steps else seconds / (60 * minutes) if minutes else 1.0
+
+        warming_up = self.steps == 0 or share(self.steps - 1, self.seconds) < self.warmup
+        self.network.train(warming_up)
         started = time.monotonic() - self.seconds
         while True:
             self.seconds = time.monotonic() - started
-            done = self.steps / steps if steps else self.seconds / (60 * minutes) if minutes else 1.0
+            done = share(self.steps, self.seconds)
             if done >= 1:
                 break
-            loss = self.training.step(done, image_size=self._image_size(done))
+            if warming_up and done >= self.warmup:
+                settle_statistics(self.network, lambda: self.training.draw()[0])
+                warming_up = False
+            loss = self.training.step(done, image_size=self._image_size(done), in_place=not warming_up)
             self.steps += 1
             if self.steps % CHECKPOINT_EVERY == 0:
                 self._save()
@@ -123,7 +134,8 @@ def checkpoint_of(folder: Path, eighths: int) -> Path:
 def train(folder: SupernetFolder, recipe: Recipe, options: argparse.Namespace) -> None:
     spec = folder.spec
     dataset = read_parquet(options.data, "train", image_size=spec.image_size, labels=spec.labels)
-    images = Images.of(dataset)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = replace(Images.of(dataset), x_NCHW=torch.from_numpy(dataset.x_NCHW).to(device))
     for eighths in options.widths:
         path = checkpoint_of(options.folder, eighths)
         PlainTraining(spec, eighths, path, recipe, images).run(steps=options.steps, minutes=options.minutes)

@@ -87,6 +87,7 @@ class Training:
         self, network: nn.Module, answer: Callable[[Tensor], Tensor], images: Images, course: Course, *, seed: int
     ) -> None:
         self.network, self.answer, self.images, self.course = network, answer, images, course
+        self.device = next(network.parameters()).device
         self.drawn = torch.Generator().manual_seed(seed)
         self.mixed = np.random.default_rng(seed)
         self.weight_N = torch.bincount(images.y_N).float().clamp_min(1).rsqrt()[images.y_N]
@@ -100,18 +101,23 @@ class Training:
             steps += 1
         return steps
 
-    def step(self, done: float, *, image_size: int) -> float:
-        """One batch at a place of the training from 0 to 1; its loss."""
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """A batch as it comes: `x_NCHW` float32 in [0, 1], and `y_N`."""
+        chosen = torch.multinomial(self.weight_N, self.course.batch, True, generator=self.drawn)
+        x_NCHW = self.images.x_NCHW[chosen.to(self.images.x_NCHW.device)].to(self.device).float() / 255
+        return x_NCHW, self.images.y_N[chosen].to(self.device)
+
+    def step(self, done: float, *, image_size: int, in_place: bool = False) -> Tensor:
+        """One batch at a place of the training from 0 to 1, with the recipe's changes or those in place; its loss."""
         course = self.course
-        chosen = torch.multinomial(self.weight_N, course.batch, True, generator=self.drawn)
-        x_NCHW = self.images.x_NCHW[chosen].float() / 255
-        x_NCHW = course.augmentation.change(x_NCHW, course.augmentation.draw(course.batch, self.drawn))
+        augmentation = course.augmentation.in_place if in_place else course.augmentation
+        x_NCHW, y_N = self.draw()
+        x_NCHW = augmentation.change(x_NCHW, augmentation.draw(course.batch, self.drawn))
         mixing = tuple(self.mixed.random(4).tolist()) if self.mixed.random() < course.augmentation.mix else None
         x_NCHW, mixture = (x_NCHW, Mixture()) if mixing is None else mix(x_NCHW, mixing)
         x_NCHW = resized(x_NCHW, image_size).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=course.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=course.bfloat16):
             z_NK = self.answer(x_NCHW).float()
-        y_N = self.images.y_N[chosen]
         loss = mixture.share * self._cross_entropy(z_NK, y_N)
         if mixture.share < 1:
             loss = loss + (1 - mixture.share) * self._cross_entropy(z_NK, Mixture.neighbours(y_N))
@@ -119,7 +125,7 @@ class Training:
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         rise = min(1.0, (done + 1e-3) / RISE)
         self.optimizers.step(learning_rate=course.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done)))
-        return float(loss.detach())
+        return loss.detach()
 
     def _cross_entropy(self, z_NK: Tensor, y_N: Tensor) -> Tensor:
         return F.cross_entropy(z_NK, y_N, label_smoothing=self.course.label_smoothing)
