@@ -11,19 +11,21 @@ from edgekit.cli.console import Console, number, output_options
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", required=True, metavar="DEVICE", help="As for build; the precision is the file's own.")
+@click.option("--target", metavar="DEVICE", help="As for build; the precision is the file's own.")
+@click.option("--board", metavar="BOARD", help="Measure on this board, one of `edgekit devices boards`.")
 @click.option("--variant", metavar="NAME", help="Of a build with --variants, such as 8ms.")
 @output_options
-def profile(*, console: Console, model: Path, target: str, variant: str | None) -> None:
+def profile(*, console: Console, model: Path, target: str | None, board: str | None, variant: str | None) -> None:
     """Tell what MODEL, a .tflite or .onnx file or a build folder, costs on a board, operator by operator.
 
     \b
     edgekit profile model.tflite --target rpi4
     edgekit profile out/ --target rpi4 --json
+    edgekit profile out/ --board pi
     """
     from edgekit.pipeline.profile import profile as run
 
-    result = run(model, target, variant=variant)
+    result = run(model, target, board=board, variant=variant)
     if console.as_json:
         console.json(result.to_json())
         return

@@ -94,20 +94,30 @@ class BoardFacts:
 
 def check_board(board: Board, facts: BoardFacts, device: Device) -> None:
     """Raises BoardError for an emulated board that is said to be real, and for another processor than the device's."""
-    if facts.signs_of_emulation and not board.emulated:
-        raise BoardError(
-            f"{board.name} is said to be a real {device.name}, but {'; '.join(facts.signs_of_emulation)}",
-            hint="an emulated time is not a latency: set emulated = true in the board's description",
-        )
-    architecture = device.triple.partition("-")[0]
-    if facts.machine != architecture:
-        raise BoardError(
-            f"{board.name} runs {facts.machine} programs, {device.name} runs {architecture}",
-            hint="name its true device, or install a 64-bit system on it",
-        )
+    check_real(board, facts)
+    check_architecture(board, facts, device)
     named = set(facts.cpus) & set(_ARM_CORES.values())
     if named and device.mcpu in _ARM_CORES.values() and device.mcpu not in named:
         raise BoardError(
             f"{board.name} has {' and '.join(sorted(named))}, {device.name} has {device.mcpu}",
             hint="name its true device in the board's description",
+        )
+
+
+def check_real(board: Board, facts: BoardFacts) -> None:
+    """Raises BoardError for an emulated board that is said to be real."""
+    if facts.signs_of_emulation and not board.emulated:
+        raise BoardError(
+            f"{board.name} is said to be a real {board.device}, but {'; '.join(facts.signs_of_emulation)}",
+            hint="an emulated time is not a latency: set emulated = true in the board's description",
+        )
+
+
+def check_architecture(board: Board, facts: BoardFacts, device: Device) -> None:
+    """Raises BoardError where it does not run the device's programs."""
+    architecture = device.triple.partition("-")[0]
+    if facts.machine != architecture:
+        raise BoardError(
+            f"{board.name} runs {facts.machine} programs, {device.name} runs {architecture}",
+            hint="name its true device, or install a 64-bit system on it",
         )

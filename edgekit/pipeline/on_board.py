@@ -1,0 +1,94 @@
+"""What a board says of a model file: measured on a real one, counted on an emulated one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit.core.quantity import Evidence, Quantity
+from edgekit.core.records import read_json, sha256_of, whole_folder, write_bytes, write_json
+from edgekit.devices.boards.board import Board, load_board
+from edgekit.devices.boards.facts import BoardFacts, check_board
+from edgekit.devices.boards.session import BoardSession, open_board
+from edgekit.devices.device import load_device
+from edgekit.pipeline.result import REPORT_SCHEMA, Figure
+from edgekit.report.card import with_figures
+
+LATENCY = "latency"
+REPORT, _CARD = "report.json", "card.md"
+_RUNS, _WARM_UP, _SECONDS = 50, 100, 20.0
+
+
+def probe(name: str) -> BoardFacts:
+    """Raises UsageError for an unknown board, BoardError where it does not answer or is not what it is said to be."""
+    board = load_board(name)
+    with open_board(board) as session:
+        facts = session.facts()
+    check_board(board, facts, load_device(board.device))
+    return facts
+
+
+def figures_on_board(board: Board, path: Path, predicted: Quantity, *, threads: int) -> tuple[Figure, ...]:
+    """The latency with the prediction beside it and the ratio, or what an emulated board executes beside the prediction.
+
+    Raises BoardError where the board does not answer, is in use, or is not what it is said to be, UnstableError for times that
+    cannot be trusted.
+    """
+    with open_board(board) as session:
+        check_board(board, session.facts(), load_device(board.device))
+        return _counted(session, path, predicted) if board.emulated else _timed(session, path, predicted, threads)
+
+
+def _timed(session: BoardSession, path: Path, predicted: Quantity, threads: int) -> tuple[Figure, ...]:
+    run = session.measure(path, threads=threads, runs=_RUNS, warm_up=_WARM_UP, seconds=_SECONDS)
+    name = session.board.name
+    measured = run.latency(name)
+    ratio = Quantity(
+        value=measured.value / predicted.value if predicted.value else 0.0,
+        unit="ratio",
+        evidence=Evidence.MEASURED,
+        source=f"latency measured on {name} over latency predicted",
+    )
+    memory = Quantity(
+        value=run.peak_rss_bytes,
+        unit="bytes",
+        evidence=Evidence.MEASURED,
+        source=f"largest resident set of the whole process on {name}, Python among it",
+    )
+    return (
+        Figure(name=LATENCY, quantity=measured),
+        Figure(name="latency predicted", quantity=predicted),
+        Figure(name="measured / predicted", quantity=ratio),
+        Figure(name="process RAM", quantity=memory),
+    )
+
+
+def _counted(session: BoardSession, path: Path, predicted: Quantity) -> tuple[Figure, ...]:
+    run = session.count(path)
+    counts = run.instructions(session.board.name)
+    return (
+        Figure(name=LATENCY, quantity=predicted),
+        *(Figure(name=f"instructions, {kind}", quantity=quantity) for kind, quantity in counts.items()),
+    )
+
+
+def record_in_build(folder: Path, figures: Sequence[Figure]) -> None:
+    """Puts figures in the place of a build's latency, in its report and its card. Raises BadInputError where it is no build."""
+    report = read_json(folder / REPORT, schema_version=REPORT_SCHEMA)
+    names = {figure.name for figure in figures}
+    new = [{"name": figure.name, **figure.quantity.to_json()} for figure in figures]
+    kept: list[Mapping[str, Any]] = []
+    for old in report["figures"]:
+        if old["name"] == LATENCY:
+            kept += new
+        elif old["name"] not in names and not old["name"].startswith("instructions, "):
+            kept.append(old)
+    with whole_folder(folder, overwrite=True, marker=REPORT) as working:
+        shutil.copytree(folder, working, dirs_exist_ok=True)
+        card = with_figures((folder / _CARD).read_text(encoding="utf-8"), report["figures"], kept)
+        write_bytes(working / _CARD, card.encode())
+        report |= {"figures": kept}
+        report["sha256"] |= {_CARD: sha256_of(working / _CARD)}
+        write_json(working / REPORT, report)
