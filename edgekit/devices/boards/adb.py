@@ -12,6 +12,7 @@ from typing import Final
 from edgekit.core.errors import BoardError, EdgekitError, LostBoardError
 from edgekit.devices.boards import processes
 from edgekit.devices.boards.board import AdbBoard
+from edgekit.devices.boards.remote import cannot_write, check_in_time, last_line, limited
 from edgekit.devices.boards.transport import Completed
 
 _PACKAGE: Final = "adb"
@@ -52,11 +53,12 @@ class AdbTransport:
 
     def exec(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
-        command = ["env", *variables, *argv] if variables else argv
         # adb hands one line to the board's shell: quoted, every argument reaches the program as it is.
-        done = self._adb(["shell", shlex.join(command)], timeout_s=timeout_s + _CONNECT_S)
+        command = shlex.join(limited(["env", *variables, *argv] if variables else argv, timeout_s))
+        done = self._adb(["shell", command], timeout_s=timeout_s + _CONNECT_S)
         if done.code and done.stderr.startswith(("error:", "adb:")):
             raise self._failure(done.stderr)
+        check_in_time(done, self._board.name, argv, timeout_s)
         return done
 
     def pull(self, source: str, target: Path) -> None:
@@ -78,21 +80,19 @@ class AdbTransport:
     def _checked(self, argv: Sequence[str]) -> None:
         done = self.exec(argv, timeout_s=_CONNECT_S)
         if done.code:
-            raise self._failure(done.stderr or done.stdout)
+            raise cannot_write(self._board.name, done.stderr or done.stdout)
 
     def _copied(self, done: Completed) -> None:
         if done.code:
             raise self._failure(done.stderr or done.stdout)
 
     def _failure(self, told: str) -> BoardError:
-        name, reason = self._board.name, told.strip().splitlines()[-1] if told.strip() else "no reason given"
+        name, reason = self._board.name, last_line(told)
         if "unauthorized" in told:
             return BoardError(f"{name} does not trust this machine", hint="allow USB debugging on its screen")
         if any(sign in told for sign in _LOST):
             return LostBoardError(f"{name} does not answer: {reason}", hint="see whether adb devices lists it")
-        return BoardError(
-            f"{name} cannot be written to or read: {reason}", hint="free some room on it, or name another workspace"
-        )
+        return cannot_write(name, told)
 
 
 def _listens(port: int) -> bool:

@@ -18,6 +18,7 @@ from edgekit.devices.boards.local import LocalTransport
 from edgekit.devices.boards.lock import locked
 from edgekit.devices.boards.measurement import BoardRun, check_stable
 from edgekit.devices.boards.qemu import QemuTransport
+from edgekit.devices.boards.remote import last_line
 from edgekit.devices.boards.ssh import SshTransport
 from edgekit.devices.boards.transport import Transport
 
@@ -121,7 +122,7 @@ class BoardSession:
         done = transport.exec(argv, timeout_s=timeout_s, env=self.board.env)
         if done.code:
             raise BoardError(
-                f"{program} failed on {self.board.name} with exit code {done.code}: {_last_line(done.stderr)}",
+                f"{program} failed on {self.board.name} with exit code {done.code}: {last_line(done.stderr)}",
                 hint="Python, numpy and ai-edge-litert must be installed there; see docs/boards.md",
             )
         return self._parsed(lambda: dict(json.loads(done.stdout)))
@@ -163,7 +164,3 @@ def open_transport(board: Board) -> Transport:
         case LocalBoard():
             return LocalTransport()
     raise TypeError(board)
-
-
-def _last_line(told: str) -> str:
-    return next((line.strip() for line in reversed(told.splitlines()) if line.strip()), "it said nothing")

@@ -13,6 +13,7 @@ from typing import Final
 from edgekit.core.errors import BoardError, EdgekitError, LostBoardError
 from edgekit.devices.boards import processes
 from edgekit.devices.boards.board import SshBoard
+from edgekit.devices.boards.remote import cannot_write, check_in_time, last_line, limited
 from edgekit.devices.boards.transport import Completed
 
 _PACKAGE: Final = "openssh-client"
@@ -39,12 +40,13 @@ class SshTransport:
 
     def exec(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
         variables = [f"{name}={value}" for name, value in (env or {}).items()]
-        command = ["env", *variables, *argv] if variables else argv
         # ssh hands one line to the board's shell: quoted, every argument reaches the program as it is.
-        asked = ["ssh", *self._options(), "--", self._destination(), shlex.join(command)]
+        command = shlex.join(limited(["env", *variables, *argv] if variables else argv, timeout_s))
+        asked = ["ssh", *self._options(), "--", self._destination(), command]
         done = processes.run(asked, timeout_s=timeout_s + _CONNECT_S, package=_PACKAGE)
         if done.code == _OWN_FAILURE:
             raise self._failure(done.stderr)
+        check_in_time(done, self._board.name, argv, timeout_s)
         return done
 
     def pull(self, source: str, target: Path) -> None:
@@ -83,10 +85,10 @@ class SshTransport:
     def _checked(self, argv: Sequence[str]) -> None:
         done = self.exec(argv, timeout_s=_CONNECT_S)
         if done.code:
-            raise self._failure(done.stderr)
+            raise cannot_write(self._board.name, done.stderr)
 
     def _failure(self, told: str) -> BoardError:
-        name, reason = self._board.name, _last_line(told)
+        name, reason = self._board.name, last_line(told)
         if "Host key verification failed" in told or "REMOTE HOST IDENTIFICATION HAS CHANGED" in told:
             return BoardError(
                 f"the host key of {name} is not the known one",
@@ -96,11 +98,5 @@ class SshTransport:
             return BoardError(f"{name} refuses the login: {reason}", hint="copy your key to it with ssh-copy-id")
         for sign in ("No space left", "Disk quota", "Read-only", "Permission denied", "write remote"):
             if sign in told:
-                return BoardError(
-                    f"{name} cannot be written to: {reason}", hint="free some room on it, or name another workspace"
-                )
+                return cannot_write(name, told)
         return LostBoardError(f"{name} does not answer: {reason}", hint="see whether it is on and reachable by ssh")
-
-
-def _last_line(told: str) -> str:
-    return next((line.strip() for line in reversed(told.splitlines()) if line.strip()), "no reason given")
