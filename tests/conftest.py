@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 REPO_ROOT = Path(__file__).parents[1]
+pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(scope="session")
