@@ -32,8 +32,11 @@ def list_(*, console: Console) -> None:
     if console.as_json:
         console.json({"devices": [_record(device) for device in known]})
         return
-    rows = ((device.name, device.title, device.cpu, ", ".join(_runtimes(device))) for device in known)
-    console.table(("name", "title", "cpu", "runtimes"), rows)
+    rows = (
+        (device.name, device.title, device.cpu, ", ".join(_runtimes(device)), _latencies_from(device))
+        for device in known
+    )
+    console.table(("name", "title", "cpu", "runtimes", "latencies from"), rows)
 
 
 @devices.command()
@@ -42,6 +45,7 @@ def list_(*, console: Console) -> None:
 def show(*, console: Console, name: str) -> None:
     """Show the facts of one board, with their sources."""
     from edgekit.devices.device import load_device
+    from edgekit.devices.origins import origins_of
 
     device = load_device(name)
     if console.as_json:
@@ -53,14 +57,25 @@ def show(*, console: Console, name: str) -> None:
             "title": device.title,
             "also called": ", ".join(device.aliases),
             "soc": device.soc,
-            "cpu": f"{device.cores} cores, {device.cpu}, {device.clock_mhz} MHz",
+            "cpu": f"{device.cores} cores, {device.cpu}, {device.clock_mhz or 'unknown'} MHz",
             "caches": f"L1d {device.l1d_bytes:,} bytes a core, L2 {device.l2_bytes:,} bytes",
             "RAM": " or ".join(f"{size:,}" for size in device.ram_bytes) + " bytes",
             "instructions": f"{device.isa}, {' '.join(device.isa_features)}",
+            "triple": f"{device.triple}, {device.mcpu}" + (f", TVM tag {device.tvm_tag}" if device.tvm_tag else ""),
+            "measured with": (
+                f"{device.protocol.runs} runs after at most {device.protocol.warmup_runs_max} of warming up, "
+                f"{device.protocol.threads} threads, governor {device.protocol.governor}"
+            ),
             "default": f"{device.default_runtime}-{device.default_precision}, {device.default_threads} threads",
             **{
                 f"runtime {runtime.name}": f"{runtime.version}, {', '.join(runtime.precisions)}; {runtime.source}"
                 for runtime in device.runtimes
+                if runtime.has_figures
+            },
+            **{f"latency {origin.name}": origin.reason for origin in origins_of(device)},
+            **{
+                f"figures {figures.name}": f"{figures.runtime} on {figures.board}, {figures.date}; {figures.source}"
+                for figures in device.figures
             },
             "sources": "; ".join(device.sources),
         }
@@ -222,5 +237,16 @@ def _runtimes(device: Device) -> list[str]:
     return [f"{runtime.name}-{precision}" for runtime in device.runtimes for precision in runtime.precisions]
 
 
+def _latencies_from(device: Device) -> str:
+    from edgekit.devices.origins import origins_of
+
+    origins = origins_of(device)
+    words = {origin.word for origin in origins}
+    return words.pop() if len(words) == 1 else ", ".join(f"{origin.name}: {origin.word}" for origin in origins)
+
+
 def _record(device: Device) -> dict[str, Any]:
-    return {**asdict(device), "folder": str(device.folder)}
+    from edgekit.devices.origins import origins_of
+
+    latencies = [origin.to_json() for origin in origins_of(device)]
+    return {**asdict(device), "folder": str(device.folder), "latencies": latencies}

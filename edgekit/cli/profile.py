@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekit.cli.console import Console, number, output_options
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.profile import Profile
 
 
 @click.command()
@@ -32,6 +36,13 @@ def profile(*, console: Console, model: Path, target: str | None, board: str | N
     console.facts({"file": result.file, "target": f"{result.target}, {result.threads} threads"})
     console.line()
     console.figures(result.figures)
+    if result.operators:
+        _tables(console, result)
+    for note in result.notes:
+        console.line(f"note: {note}")
+
+
+def _tables(console: Console, result: Profile) -> None:
     console.line()
     console.table(
         ("operators", "number", "MACs", "ms predicted", "share"),
@@ -58,5 +69,3 @@ def profile(*, console: Console, model: Path, target: str | None, board: str | N
             for cost in result.operators
         ),
     )
-    for note in result.notes:
-        console.line(f"note: {note}")

@@ -1,4 +1,4 @@
-"""The rates of the devices that ship with edgekit: what a new board may resemble."""
+"""The rates of the devices that ship with edgekit and have figures: what a new board may resemble."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def known_rates() -> Mapping[str, Mapping[Precision, Rates]]:
     found = {}
     for device in list_devices(data_folder("devices")):
         for runtime in device.runtimes:
-            if runtime.name == _RUNTIME:
+            if runtime.name == _RUNTIME and runtime.has_figures:
                 found[device.name] = {
                     precision: load_cost_model(
                         Target(device=device, runtime=runtime.name, precision=precision, threads=runtime.threads)

@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,7 +19,7 @@ from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import whole_folder, write_bytes, write_json
 from edgekit.devices.calibration import Measurement, record_of
 from edgekit.devices.cost_model import Work, total_work
-from edgekit.devices.device import Device, list_devices, load_device, read_device
+from edgekit.devices.device import Device, list_devices, load_device, read_device, read_record
 from edgekit.devices.known_rates import known_rates
 from edgekit.devices.own_board import fit_own_board
 from edgekit.devices.precision import Precision
@@ -170,7 +169,9 @@ def _facts(
     relative: Device, name: str, precisions: Sequence[Precision], *, threads: int, version: str, table: str
 ) -> dict[str, Any]:
     """What `device.toml` says: the relative's facts under a name of its own, and the user's measurements."""
-    facts = tomllib.loads((relative.folder / MARKER).read_text(encoding="utf-8"))
+    facts = read_record(relative.folder)
+    # Figures are of the relative, and lie in its folder.
+    facts.pop("figures", None)
     return facts | {
         "name": name,
         "title": f"{name}, facts of {relative.title}",
@@ -178,6 +179,7 @@ def _facts(
         "default_runtime": RUNTIME,
         "default_precision": str(precisions[0]),
         "default_threads": threads,
+        "protocol": facts.get("protocol", {}) | {"threads": threads},
         "runtimes": {
             RUNTIME: {
                 "version": version,

@@ -15,13 +15,13 @@ from edgekit.core.records import check_replaceable, read_json, write_bytes, writ
 from edgekit.devices.boards.board import Board, load_board
 from edgekit.devices.boards.facts import check_architecture, check_board, check_real
 from edgekit.devices.boards.session import BoardSession, open_board
-from edgekit.devices.device import Device, load_device
+from edgekit.devices.device import Device, Protocol, load_device
 from edgekit.devices.target import Precision, Target
 from edgekit.pipeline.calibrate import MARKER, RUNTIME, CalibrationResult, calibrate, check_name
 from edgekit.pipeline.probes import Probe, write_probes
 
 _SETTINGS, _TABLE = "settings.json", "measurements.csv"
-_RUNS, _WARM_UP, _SECONDS = 50, 100, 10.0
+_SECONDS = 10.0
 
 Progress = Callable[[str], None]
 
@@ -60,12 +60,12 @@ def calibrate_on_board(
     check_replaceable(user_folder("devices") / name, overwrite=overwrite, marker=MARKER)
     attached = load_board(board)
     relative = load_device(_like(attached, name, like))
-    settings = Settings(board=board, like=relative.name, budget=budget, threads=relative.default_threads, seed=seed)
+    settings = Settings(board=board, like=relative.name, budget=budget, threads=relative.protocol.threads, seed=seed)
     work = user_folder("devices") / f".{name}.calibrating"
     _open(work, settings)
     with open_board(attached) as session:
         _check(session, relative, said=attached.device == name)
-        runtime = _measure_all(session, work, _probes(work, relative, settings, progress), settings, progress)
+        runtime = _measure_all(session, work, _probes(work, relative, settings, progress), relative.protocol, progress)
     result = calibrate(
         name,
         work / _TABLE,
@@ -139,7 +139,7 @@ def _measure_all(
     session: BoardSession,
     work: Path,
     probes: Mapping[Precision, tuple[Probe, ...]],
-    settings: Settings,
+    protocol: Protocol,
     progress: Progress,
 ) -> str:
     """Fills the table, row by row on the disk before the next is measured; the runtime that the board names."""
@@ -149,7 +149,7 @@ def _measure_all(
     for number, file in enumerate(files):
         if file not in measured:
             progress(f"measure {number + 1} of {len(files)} on {session.board.name}")
-            run = session.measure(work / file, threads=settings.threads, runs=_RUNS, warm_up=_WARM_UP, seconds=_SECONDS)
+            run = session.measure(work / file, protocol, seconds=_SECONDS)
             measured[file] = (run.percentile_ms(50), run.runtime)
             write_bytes(work / _TABLE, _table(measured).encode())
         runtime = measured[file][1]

@@ -13,11 +13,11 @@ import numpy as np
 
 from edgekit.core.errors import UsageError
 from edgekit.core.records import whole_folder, write_bytes
-from edgekit.devices.cost_model import CostModel, Rates, Work, load_cost_model, total_work, units_of
+from edgekit.devices.cost_model import CostModel, Rates, Work, load_cost_model, relative_of, total_work, units_of
 from edgekit.devices.few_measurements import Matrix, d_optimal
 from edgekit.devices.known_rates import known_rates
 from edgekit.devices.own_board import LEAST
-from edgekit.devices.target import parse_target
+from edgekit.devices.target import Target, parse_target
 from edgekit.supernet.description import describe
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
@@ -53,14 +53,15 @@ def write_probes(
     """Writes `count` .tflite files that together tell most of the rates of a board, and a table for their latencies.
 
     They are subnets of a supernet, chosen D-optimally out of random ones by what their operators do for each millisecond that
-    the target `like` is predicted to take, and by how far the known devices disagree about them; its precision is theirs.
+    the target `like` is predicted to take, and by how far the known devices disagree about them; its precision is theirs. Where
+    nothing predicts `like`, a known device stands for it.
     Raises UsageError for too few or too many, or a folder that exists.
     """
     if count < LEAST:
         raise UsageError(f"{count} networks are too few to fit a cost model", hint=f"ask for {LEAST} or more")
     if count > _MOST:
         raise UsageError(f"{count} networks are more than anybody measures", hint=f"ask for at most {_MOST}")
-    target = parse_target(like)
+    target = _predicted(parse_target(like))
     cost_model, folder = load_cost_model(target), open_supernet(model)
     relatives = [rates[target.precision] for rates in known_rates().values() if target.precision in rates]
     chosen = chosen_genotypes(folder.spec, cost_model, relatives, count=count, seed=seed)
@@ -72,6 +73,16 @@ def write_probes(
         rows = ["file,p50_ms", *(f"{probe.file}," for probe in probes)]
         write_bytes(working / TABLE, ("\n".join(rows) + "\n").encode())
     return tuple(probes)
+
+
+def _predicted(target: Target) -> Target:
+    """The target, or where nothing predicts it the first that is known in its precision."""
+    try:
+        relative_of(target)
+    except UsageError:
+        known = next(name for name, rates in known_rates().items() if target.precision in rates)
+        return parse_target(f"{known}:{target.runtime}-{target.precision}")
+    return target
 
 
 def chosen_genotypes(

@@ -19,7 +19,7 @@ from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target
 from edgekit.exporters.foreign import read_foreign_graph
-from edgekit.pipeline.on_board import REPORT, figures_on_board, record_in_build
+from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, record_in_build
 from edgekit.pipeline.predict import model_file
 from edgekit.pipeline.result import Figure
 
@@ -110,22 +110,23 @@ def profile(
             hint="it was compiled for an accelerator or a runtime of its own: profile the file that it was made from",
         )
     resolved = _target_of(graph, target, path)
-    cost_model = load_cost_model(resolved)
-    costs = tuple(_costs(graph.operators, cost_model))
-    figures = _figures(graph, cost_model, path)
+    cost_model, notes = _cost_model(resolved, attached)
+    predicted = None if cost_model is None else _latency(graph, cost_model, path)
+    costs = () if cost_model is None else tuple(_costs(graph.operators, cost_model))
     if attached is not None:
-        on_board = figures_on_board(attached, path, figures[0].quantity, threads=resolved.threads)
-        figures = on_board + figures[1:]
+        latency = figures_on_board(attached, path, predicted, threads=resolved.threads)
         if path.parent == Path(model) and (path.parent / REPORT).is_file():
-            record_in_build(path.parent, on_board)
+            notes += record_in_build(path.parent, latency, resolved)
+    else:
+        latency = () if predicted is None else (Figure(name=LATENCY, quantity=predicted),)
     return Profile(
         file=str(path),
         target=str(resolved),
         threads=resolved.threads,
-        figures=figures,
+        figures=latency + _counts(graph, resolved.precision, path),
         kinds=_kinds(costs),
         operators=costs,
-        notes=tuple(_notes(graph, resolved.precision)),
+        notes=(*notes, *_notes(graph, resolved.precision)),
     )
 
 
@@ -174,11 +175,23 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
     return resolved
 
 
-def _figures(graph: Graph, cost_model: CostModel, path: Path) -> tuple[Figure, ...]:
-    precision = cost_model.target.precision
+def _cost_model(target: Target, board: Board | None) -> tuple[CostModel | None, tuple[str, ...]]:
+    """None, and why, where nothing predicts the target but a board measures it. Raises UsageError."""
+    try:
+        return load_cost_model(target), ()
+    except UsageError as error:
+        if board is None or board.emulated:
+            raise
+        return None, (f"{error.message}: no table by operator",)
+
+
+def _latency(graph: Graph, cost_model: CostModel, path: Path) -> Quantity:
     latency = cost_model.predict_latency(graph.operators)
+    return _of_another_runtime(latency) if path.suffix == _ONNX else latency
+
+
+def _counts(graph: Graph, precision: Precision, path: Path) -> tuple[Figure, ...]:
     quantities = {
-        "latency": _of_another_runtime(latency) if path.suffix == _ONNX else latency,
         "peak RAM": Quantity(
             value=peak_ram_bytes(graph.operators, precision),
             unit="bytes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +57,8 @@ class BoardUnderTest:
         """Latencies after warming up, with the device's default number of threads. Skips the test on an emulated board."""
         if self.emulated:
             pytest.skip(f"{self.session.board.name} is emulated: its times are no latencies")
-        threads = threads or self.device.default_threads
-        return self.session.measure(_file(subject), threads=threads, runs=runs, warm_up=2 * runs, seconds=seconds)
+        protocol = replace(self.device.protocol, threads=threads or self.device.protocol.threads, runs=runs)
+        return self.session.measure(_file(subject), protocol, seconds=seconds)
 
     def instructions(self, subject: Subject) -> int:
         """What one run executes on one thread. Skips the test on a real board, which does not count them."""

@@ -21,6 +21,7 @@ from edgekit.core.records import sha256_of
 from edgekit.devices.boards.board import SshBoard
 from edgekit.devices.boards.session import BoardSession, open_board
 from edgekit.devices.boards.ssh import SshTransport
+from edgekit.devices.device import Protocol
 from edgekit.exporters.runner import run_in_subprocess
 
 pytestmark = [pytest.mark.hil, pytest.mark.usefixtures("no_process_left")]
@@ -54,7 +55,7 @@ def test_outputs_of_the_board_are_those_of_this_machine(board: Describe, file: P
 def test_a_measurement_is_steady_or_refused(board: Describe, file: Path) -> None:
     with open_board(board()) as session:
         try:
-            run = session.measure(file, threads=1, runs=20, warm_up=200, seconds=3)
+            run = session.measure(file, Protocol(threads=1, runs=20, warmup_runs_max=200), seconds=3)
         except UnstableError:
             return
     assert len(run.times_ms) == 20
@@ -180,7 +181,7 @@ def test_a_throttled_board_is_refused(board: Describe, file: Path, tmp_path: Pat
     firmware.chmod(0o755)
     throttled = board(env={"PATH": f"{firmware.parent}:/usr/bin:/bin"})
     with pytest.raises(UnstableError, match="throttled before the runs") as raised, open_board(throttled) as session:
-        session.measure(file, threads=1, runs=5, warm_up=100, seconds=1)
+        session.measure(file, Protocol(threads=1, runs=5), seconds=1)
     assert "0x50005" in raised.value.message
     assert "supply" in raised.value.hint
 

@@ -21,6 +21,7 @@ from edgekit.devices.boards.qemu import QemuTransport
 from edgekit.devices.boards.remote import last_line
 from edgekit.devices.boards.ssh import SshTransport
 from edgekit.devices.boards.transport import Transport
+from edgekit.devices.device import Protocol
 
 _PROGRAMS: Final = Path(__file__).with_name("programs")
 _PROBE_S, _START_S = 60.0, 60.0
@@ -55,16 +56,16 @@ class BoardSession:
         record = self._again(lambda transport: self._run(transport, "tell_facts.py", [self.board.workspace], _PROBE_S))
         return self._parsed(lambda: BoardFacts.from_json(record))
 
-    def measure(self, path: Path, *, threads: int, runs: int, warm_up: int, seconds: float) -> BoardRun:
+    def measure(self, path: Path, protocol: Protocol, *, seconds: float) -> BoardRun:
         """Latencies of a .tflite file, in at most about `seconds`; measured once more where they are not stable.
 
         Raises UnstableError where they still are not, BoardError where the board is lost or emulated.
         """
         if self.board.emulated:
             raise BoardError(f"{self.board.name} is emulated", hint="count its instructions instead")
-        options = ["--runs", str(runs), "--warm-up", str(warm_up), "--seconds", str(seconds)]
+        options = ["--runs", str(protocol.runs), "--warm-up", str(protocol.warmup_runs_max), "--seconds", str(seconds)]
         for attempt in range(_UNSTABLE_TRIES):
-            run = self._run_model(path, [*options], threads=threads, timeout_s=2 * seconds + _START_S)
+            run = self._run_model(path, options, threads=protocol.threads, timeout_s=2 * seconds + _START_S)
             try:
                 check_stable(run, self.board.name)
             except UnstableError:
