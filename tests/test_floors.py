@@ -17,6 +17,7 @@ FLOOR = {
     "devices": 3,
     "assembler": 4,
     "exporters": 4,
+    "lab": 4,
     "report": 4,
     "pipeline": 5,
     "cli": 6,

@@ -13,6 +13,7 @@ from edgekit.cli.build import build
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.interruption import Interruption
+from edgekit.cli.lab import lab
 from edgekit.cli.models import models
 from edgekit.cli.predict import predict
 from edgekit.cli.profile import profile
@@ -27,7 +28,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, assemble, predict, verify, profile, models, devices):
+for command in (build, assemble, predict, verify, profile, models, devices, lab):
     edgekit.add_command(command)
 
 
