@@ -27,7 +27,6 @@ _PROGRAMS: Final = Path(__file__).with_name("programs")
 _PROBE_S, _START_S = 60.0, 60.0
 _TRIES, _PAUSE_S = 3, 1.0
 _UNSTABLE_TRIES: Final = 2
-_COUNTED_RUNS: Final = 2
 
 Answer = TypeVar("Answer")
 
@@ -76,8 +75,8 @@ class BoardSession:
         raise AssertionError
 
     def count(self, path: Path, *, timeout_s: float = 300.0) -> BoardRun:
-        """The instructions that runs of a .tflite file execute on one thread of an emulated board."""
-        options = ["--runs", str(_COUNTED_RUNS), "--seconds", str(timeout_s / 2), "--count"]
+        """The instructions that a run of a .tflite file executes on one thread of an emulated board."""
+        options = ["--runs", "0", "--seconds", str(timeout_s / 2), "--count"]
         return self._run_model(path, options, threads=1, timeout_s=timeout_s)
 
     def outputs(self, path: Path, inputs: Path, target: Path, *, timeout_s: float = 300.0) -> BoardRun:
