@@ -2,7 +2,8 @@
 
     python benchmarks/device_figures.py
 
-Needs shared/data/latency beside the repository. Of NAS-Bench-201 it takes 100 random networks with a path from input to output.
+Needs shared/data/latency beside the repository. Of HW-NAS-Bench it takes 100 random networks of NAS-Bench-201 with a path from
+input to output, and 100 blocks of FBNet, whose latencies are those above a skip in the same place.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import random
 import sys
 from collections.abc import Mapping
 
+from harness import LATENCIES
 from nasbench201_rows import read_rows
 from ncnn_rows import figures_of, read_settings, setting_of
 
@@ -33,6 +35,8 @@ NCNN = (
 )
 HW_NAS_BENCH = (("rpi4", "raspi4"), ("pixel3", "pixel3"))
 NETWORKS = 100
+# Latencies of blocks are differences: what is not well above the rounding of both tables says nothing.
+LEAST_MS = 0.1
 
 
 def main() -> int:
@@ -44,10 +48,28 @@ def main() -> int:
             figures |= figures_of(latencies, threads, half_precision=half_precision)
         _write(device, "ncnn.csv", figures)
     rows, _ = read_rows()
-    chosen = random.Random(0).sample(rows, NETWORKS)  # noqa: S311
+    cells = random.Random(0).sample(rows, NETWORKS)  # noqa: S311
+    blocks = random.Random(0).sample(_blocks(), NETWORKS)  # noqa: S311
     for device, column in HW_NAS_BENCH:
-        _write(device, "hw_nas_bench.csv", {(row.architecture, "fp32", 0): row.latency_ms[column] for row in chosen})
+        figures = {(row.architecture, "fp32", 0): row.latency_ms[column] for row in cells}
+        figures |= {(_name(block), "fp32", 0): _ms(block, column) for block in blocks}
+        _write(device, "hw_nas_bench.csv", figures)
     return 0
+
+
+def _blocks() -> list[dict[str, str]]:
+    with (LATENCIES / "fbnet_block_lut_recovered.csv").open(newline="") as file:
+        blocks = list(csv.DictReader(file))
+    return [block for block in blocks if all(_ms(block, column) > LEAST_MS for _, column in HW_NAS_BENCH)]
+
+
+def _name(block: Mapping[str, str]) -> str:
+    channels = f"{block['c_in']}-{block['c_out']}"
+    return f"FBNet layer {block['layer']} {block['op']} {channels} stride {block['stride']} at {block['h_in']}"
+
+
+def _ms(block: Mapping[str, str], column: str) -> float:
+    return float(block[f"{column}_ms_minus_skip"])
 
 
 def _write(device: str, name: str, figures: Mapping[FigureKey, float]) -> None:

@@ -5,8 +5,9 @@
 First, for every way to tell how fast a board is beside another, boards that were measured are left out and predicted from the
 others: how many times too high or too low nine of ten networks are at most, with each board counted alike (of fewer than ten
 boards: on the worst), and how many networks of a board the spread of all other boards covers. Second, the devices that ship with
-figures of TFLite are predicted as if they had none. Third, figures that no prediction uses: NAS-Bench-201 on pixel3, and what a
-cost model fitted to such cells alone says of MobileNets on the one board that has both.
+figures of TFLite are predicted as if they had none. Third, NAS-Bench-201: networks of pixel3 that its prediction does not use;
+pixel2 and a Galaxy S7, whose runtime HELP (arXiv 2106.08630) does not name; and what a cost model fitted to such cells alone says
+of MobileNets on the one board that has both. Fourth, what part of the latency such a model puts down to arithmetic.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from boards_left_out import LeftOut, all_left_out
 from cost_model import judge
 from harness import Table, bars, publish
-from nasbench201_rows import read_rows
+from nasbench201_rows import Row, read_rows
 
 from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import UsageError
@@ -40,6 +41,7 @@ CONFIDENCE = 0.9
 FEW = 10
 FITTED, JUDGED = 300, 2000
 BAR_COVERAGE = 0.85
+NO_NAMED_RUNTIME = (("pixel2", "pixel2"), ("galaxy-s7", "samsung_s7"))
 
 
 def spread(found: Iterable[LeftOut]) -> float:
@@ -160,13 +162,36 @@ def unused_figures() -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     used = {network for network, _, _ in read_figures(pixel3.folder, figures)}
     rest = random.Random(0).sample([row for row in rows if row.architecture not in used], JUDGED)  # noqa: S311
     told, fit = as_relative(pixel3, Precision.FP32)
-    yield _judged("pixel3, NAS-Bench-201", told, fit, [row.measurement("pixel3") for row in rest])
-    fitted = random.Random(1).sample(rows, FITTED)  # noqa: S311
-    own = calibrate([row.measurement("raspi4") for row in fitted])[Precision.FP32]
+    yield _judged("pixel3, cells", told, fit, [row.measurement("pixel3") for row in rest])
+    for device, column in NO_NAMED_RUNTIME:
+        told, fit = as_relative(load_device(device), Precision.FP32)
+        yield _judged(f"{device}, cells, runtime not named", told, fit, [row.measurement(column) for row in rest])
+    own = fit_to_cells(rows, "raspi4")
     rpi4 = load_device("rpi4")
     mobilenets = read_measurements(rpi4.folder / rpi4.runtime("tflite").calibration)
     floats = [one for one in mobilenets if one.precision is Precision.FP32]
     yield _judged("rpi4, MobileNets", f"fit to {FITTED} cells on rpi4", own, floats)
+
+
+def fit_to_cells(rows: Sequence[Row], column: str) -> Fit:
+    fitted = random.Random(1).sample(rows, FITTED)  # noqa: S311
+    return calibrate([row.measurement(column) for row in fitted])[Precision.FP32]
+
+
+def arithmetic() -> Iterator[tuple[str, float]]:
+    """Part of the latency that rates fitted to cells put down to multiply-accumulates and what is gathered for them: the median."""
+    rows, _ = read_rows()
+    judged = random.Random(0).sample(rows, JUDGED)  # noqa: S311
+    for device, column in (("rpi4", "raspi4"), ("pixel3", "pixel3"), *NO_NAMED_RUNTIME):
+        rates = fit_to_cells(rows, column).rates
+        works = [row.measurement(column).work for row in judged]
+        yield (
+            device,
+            median(
+                (rates.ms_per_mmac * work.mmacs + rates.ms_per_patch_mbyte * work.patch_mbytes) / rates.latency_ms(work)
+                for work in works
+            ),
+        )
 
 
 def _judged(name: str, told: str, fit: Fit, judged: list[Measurement]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -180,13 +205,18 @@ def main() -> int:
     options = parser.parse_args()
     found = all_left_out()
     table, by_way = ways(found)
-    left_out, unused = list(devices_left_out()), list(unused_figures())
+    left_out, unused, parts = list(devices_left_out()), list(unused_figures()), list(arithmetic())
     columns = ("", "predicted as", "networks", "bias", "median error", "in interval", "high / low")
     coverage = fmean(figure["coverage"] for _, figure in left_out if "coverage" in figure)
     tables = [
         table,
         Table("Devices with figures of TFLite, predicted as if they had none", columns, [row for row, _ in left_out]),
         Table("Figures that no prediction uses, fp32", columns, [row for row, _ in unused]),
+        Table(
+            f"Latency of cells that a fit to {FITTED} of them puts down to arithmetic",
+            ("", "half of the networks above"),
+            [(device, f"{part:.0%}") for device, part in parts],
+        ),
         bars(
             *(
                 (
@@ -209,6 +239,7 @@ def main() -> int:
         "ways": by_way,
         "devices_left_out": [figure for _, figure in left_out],
         "unused": [figure for _, figure in unused],
+        "arithmetic": dict(parts),
     }
     publish("relatives", tables, figures, options.output)
     return 0

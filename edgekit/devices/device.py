@@ -131,9 +131,13 @@ def list_devices(folder: Path | None = None) -> tuple[Device, ...]:
 
 
 def load_device(name: str, *, folder: Path | None = None) -> Device:
-    """The device of this name or alias, in any case. Raises UsageError for an unknown name, or BadInputError."""
+    """The device of this name or alias, in any case. Raises UsageError for an unknown name, or BadInputError.
+
+    A name goes before an alias, and the user's own device before one that ships: a device that is added later takes neither away.
+    """
     devices = list_devices(folder)
-    by_name = {known.lower(): device for device in devices for known in (*device.aliases, device.name)}
+    by_name = {alias.lower(): device for device in devices for alias in device.aliases}
+    by_name |= {device.name.lower(): device for device in devices}
     try:
         return by_name[" ".join(name.lower().split())]
     except KeyError as error:
@@ -147,8 +151,9 @@ def read_device(folder: Path, *, name: str | None = None) -> Device:
     try:
         device = _parse(record, folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"the file lacks {error.args[0]}" if isinstance(error, KeyError) else error
         raise BadInputError(
-            f"{path} does not describe a device: {error}", hint="see devices/rpi4/device.toml for the keys"
+            f"{path} does not describe a device: {reason}", hint="see devices/rpi4/device.toml for the keys"
         ) from error
     if device.name != (name or folder.name):
         raise BadInputError(f'{path} calls the device "{device.name}"', hint="a device is called as its folder")
