@@ -2,7 +2,7 @@ VENV ?= .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test
+.PHONY: demo test hil
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/edgekit build --target rpi4 --task "stop, yield, no entry" --latency-ms 1.0 -o out/ --overwrite
@@ -12,7 +12,12 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest --cov
+	$(VENV)/bin/python -m pytest --cov -m "not hil"
+
+# On an emulated board, which stays up: edgekit lab down.
+hil: $(VENV)/.installed-dev
+	ci/lab/setup $(VENV)/bin/edgekit
+	$(VENV)/bin/python -m pytest -m hil
 
 # torch comes first: with nothing but the pinned version to look at, pip takes the build without CUDA where there is one.
 $(VENV)/.installed: pyproject.toml constraints.txt

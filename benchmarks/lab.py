@@ -3,7 +3,7 @@
     edgekit lab up --device rpi4
     python benchmarks/lab.py [--board lab-qemu] [--processes 5] [-o RESULT.json]
 
-Files: a small and a large network of each shipped supernet in int8 and fp32, on pictures of its calibration set; and the int8
+Files: a network of half the bricks and the full one of each shipped supernet in int8 and fp32, on pictures of its calibration set; and the int8
 files of MLPerf Tiny where the data lies beside the checkout, on uniform noise. fp32 is shown beside: it need not be identical.
 """
 
@@ -51,7 +51,9 @@ def shipped(folder: Path) -> list[tuple[str, Path, NDArray[np.float32]]]:
     for name in list_supernets():
         supernet = open_supernet(name)
         labels = ", ".join(label.name for label in supernet.vocabulary.labels[:5])
-        for size, genotype in (("small", supernet.spec.smallest), ("large", supernet.spec.full)):
+        spec = supernet.spec
+        half = [max(block.fewest_bricks, block.bricks // 2) for block in spec.blocks]
+        for size, genotype in (("half", spec.genotype((0, *half))), ("full", spec.full)):
             for precision in ("int8", "fp32"):
                 out = folder / f"{name}-{size}-{precision}"
                 made = build(

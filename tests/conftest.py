@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from edgekit.core.errors import MissingExtraError
+from edgekit.lab.machine import check_machine
 
 REPO_ROOT = Path(__file__).parents[1]
 pytest_plugins = ["pytester"]
@@ -42,3 +52,36 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} does not exist: data sets are not part of the repository")
     return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("hil") and (reason := no_lab_because()):
+        pytest.skip(reason)
+
+
+@cache
+def no_lab_because() -> str:
+    """Why this machine cannot be a lab; nothing where it can."""
+    try:
+        check_machine()
+    except MissingExtraError as error:
+        return f"{error.message} ({error.hint})"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def lab_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a user whose lab is up, which is not the lab of whoever runs the tests."""
+    home = tmp_path_factory.mktemp("lab")
+    environment = os.environ | {"XDG_CONFIG_HOME": f"{home}/config", "XDG_STATE_HOME": f"{home}/state"}
+    command = [sys.executable, "-m", "edgekit.cli.main", "lab"]
+    subprocess.run([*command, "up", "--device", "rpi4"], env=environment, timeout=300, check=True)
+    yield environment
+    subprocess.run([*command, "down"], env=environment, timeout=60, check=True)
+
+
+@pytest.fixture(scope="session")
+def boards(lab_environment: dict[str, str]) -> dict[str, Any]:
+    """The entries of the lab's boards, by name."""
+    path = Path(lab_environment["XDG_CONFIG_HOME"], "edgekit/boards.d/lab.toml")
+    return dict(tomllib.loads(path.read_text())["boards"])

@@ -104,6 +104,7 @@ def build_root(board: Board) -> None:
 def _build_devices(dev: Path) -> None:
     """A few: the board must not reach the disks of a machine whose root runs it."""
     _mount("tmpfs", str(dev), kind="tmpfs")
+    dev.chmod(0o755)  # in a sticky folder, what others own cannot be opened to be made
     for name in _DEVICES:
         (dev / name).touch()
         _bind(Path("/dev", name), dev / name)
