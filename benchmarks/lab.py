@@ -3,8 +3,9 @@
     edgekit lab up --device rpi4
     python benchmarks/lab.py [--board lab-qemu] [--processes 5] [-o RESULT.json]
 
-Files: a network of half the bricks and the full one of each shipped supernet in int8 and fp32, on pictures of its calibration set; and the int8
-files of MLPerf Tiny where the data lies beside the checkout, on uniform noise. fp32 is shown beside: it need not be identical.
+Files: of each shipped supernet a network of half the bricks and the full one, in int8 and fp32, on pictures of its
+calibration set; and the int8 files of MLPerf Tiny where the data lies beside the checkout, on uniform noise. fp32 is shown
+beside: it need not be identical.
 """
 
 from __future__ import annotations
