@@ -27,6 +27,7 @@ from boards_left_out import LeftOut, all_left_out
 from cost_model import judge
 from harness import Table, bars, publish
 from nasbench201_rows import Row, read_rows
+from scipy.stats import spearmanr
 
 from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import UsageError
@@ -135,7 +136,14 @@ def judged_row(name: str, told: str, row: dict[str, float]) -> tuple[str, ...]:
         f"{row['median']:.0%}",
         f"{row['coverage']:.0%}",
         f"{row['interval_high_over_low']:.1f}",
+        f"{row['spearman']:.3f}",
     )
+
+
+def judge_and_rank(precision: Precision, fit: Fit, judged: Sequence[Measurement]) -> dict[str, float]:
+    predicted = [fit.rates.latency_ms(one.work) for one in judged]
+    ranks = spearmanr(predicted, [one.latency_ms for one in judged])
+    return {**judge({precision: fit}, judged), "spearman": float(ranks.statistic)}
 
 
 def devices_left_out() -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
@@ -149,9 +157,9 @@ def devices_left_out() -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
             try:
                 told, fit = as_relative(device, precision)
             except UsageError as error:
-                yield (name, str(error), *[""] * 5), {"target": name, "error": str(error)}
+                yield (name, "no relative", *[""] * 6), {"target": name, "error": str(error)}
                 continue
-            row = judge({precision: fit}, [one for one in measurements if one.precision is precision])
+            row = judge_and_rank(precision, fit, [one for one in measurements if one.precision is precision])
             yield judged_row(name, told, row), {"target": name, "relative": told, **row}
 
 
@@ -195,7 +203,7 @@ def arithmetic() -> Iterator[tuple[str, float]]:
 
 
 def _judged(name: str, told: str, fit: Fit, judged: list[Measurement]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    row = judge({Precision.FP32: fit}, judged)
+    row = judge_and_rank(Precision.FP32, fit, judged)
     return judged_row(name, told, row), {"judged": name, "by": told, **row}
 
 
@@ -206,7 +214,7 @@ def main() -> int:
     found = all_left_out()
     table, by_way = ways(found)
     left_out, unused, parts = list(devices_left_out()), list(unused_figures()), list(arithmetic())
-    columns = ("", "predicted as", "networks", "bias", "median error", "in interval", "high / low")
+    columns = ("", "predicted as", "networks", "bias", "median error", "in interval", "high / low", "Spearman")
     coverage = fmean(figure["coverage"] for _, figure in left_out if "coverage" in figure)
     tables = [
         table,

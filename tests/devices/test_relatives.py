@@ -78,6 +78,12 @@ def test_a_relative_says_whose_figures_they_are_and_why() -> None:
         assert word in source
 
 
+def test_a_runtime_that_only_compares_boards_is_no_target() -> None:
+    with pytest.raises(UsageError, match="ncnn") as caught:
+        parse_target("rpi3:ncnn")
+    assert "tflite" in caught.value.hint
+
+
 def test_own_figures_go_before_any_relative() -> None:
     for name in ("rpi4", "rk3399", "jetson-xavier-cpu", "hikey960"):
         assert load_cost_model(parse_target(name)).relative is None
