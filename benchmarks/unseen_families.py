@@ -27,7 +27,8 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/unseen_families.json")
     options = parser.parse_args()
     figures = []
-    for device in list_devices(data_folder("devices")):
+    with_figures = (one for one in list_devices(data_folder("devices")) if one.runtime("tflite").has_figures)
+    for device in with_figures:
         measurements = read_measurements(device.folder / device.runtime("tflite").calibration)
         for name, seen, unseen in (split for split in splits(measurements) if split[0] in FAMILIES):
             fits = calibrate(seen)

@@ -6,8 +6,9 @@
 `train` makes plain networks: the supernet's stem and blocks at its full image size, with 8, 6, 4, 2 or 1 eighths of the
 hidden channels in every block; images, their changes, growing image sizes, batch and optimiser are those of the supernet's
 recipe, one cosine over the whole training. As the supernet's, their normalisation is frozen after the recipe's share of
-warm-up, at the statistics of pictures as they come, and nothing is cut out from there on. On a GPU where there is one. It keeps a checkpoint of each every few minutes and goes on from it; widths that
-are done are passed over. `--steps` gives the same networks on every run, `--minutes` is for each width.
+warm-up, at the statistics of pictures as they come, and nothing is cut out from there on. On a GPU where there is one. It
+keeps a checkpoint of each every few minutes and goes on from it; widths that are done are passed over. `--steps` gives the
+same networks on every run, `--minutes` is for each width.
 
 `report` sets beside each plain network the best that the supernet has at no more than its predicted latency. The plain ones
 also see the images that the supernet's training held out.

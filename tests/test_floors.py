@@ -21,6 +21,7 @@ FLOOR = {
     "report": 4,
     "pipeline": 5,
     "cli": 6,
+    "testing": 6,
 }
 
 

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekit.cli.console import Console, number, output_options
 
+if TYPE_CHECKING:
+    from edgekit.pipeline.profile import Profile
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", required=True, metavar="DEVICE", help="As for build; the precision is the file's own.")
+@click.option("--target", metavar="DEVICE", help="As for build; the precision is the file's own.")
+@click.option("--board", metavar="BOARD", help="Measure on this board, one of `edgekit devices boards`.")
 @click.option("--variant", metavar="NAME", help="Of a build with --variants, such as 8ms.")
 @output_options
-def profile(*, console: Console, model: Path, target: str, variant: str | None) -> None:
+def profile(*, console: Console, model: Path, target: str | None, board: str | None, variant: str | None) -> None:
     """Tell what MODEL, a .tflite or .onnx file or a build folder, costs on a board, operator by operator.
 
     \b
     edgekit profile model.tflite --target rpi4
     edgekit profile out/ --target rpi4 --json
+    edgekit profile out/ --board pi
     """
     from edgekit.pipeline.profile import profile as run
 
-    result = run(model, target, variant=variant)
+    result = run(model, target, board=board, variant=variant)
     if console.as_json:
         console.json(result.to_json())
         return
     console.facts({"file": result.file, "target": f"{result.target}, {result.threads} threads"})
     console.line()
     console.figures(result.figures)
+    if result.operators:
+        _tables(console, result)
+    for note in result.notes:
+        console.line(f"note: {note}")
+
+
+def _tables(console: Console, result: Profile) -> None:
     console.line()
     console.table(
         ("operators", "number", "MACs", "ms predicted", "share"),
@@ -56,5 +69,3 @@ def profile(*, console: Console, model: Path, target: str, variant: str | None) 
             for cost in result.operators
         ),
     )
-    for note in result.notes:
-        console.line(f"note: {note}")

@@ -48,6 +48,22 @@ class VerificationError(EdgekitError):
     code = ExitCode.VERIFICATION
 
 
+class BoardError(EdgekitError):
+    """A board that does not answer, is not what it is said to be, or is in use."""
+
+    code = ExitCode.BOARD
+
+
+class LostBoardError(BoardError):
+    """A connection that broke or a command that did not end in time: trying again may help."""
+
+
+class UnstableError(EdgekitError):
+    """A measurement that cannot be trusted."""
+
+    code = ExitCode.UNSTABLE
+
+
 class MissingExtraError(EdgekitError):
     code = ExitCode.MISSING_EXTRA
 

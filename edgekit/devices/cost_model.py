@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.operators import Operator, OperatorKind
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import read_json
+from edgekit.devices.device import list_devices
 from edgekit.devices.precision import Precision
+from edgekit.devices.relatives import Relative, nearest_relative
 from edgekit.devices.target import Target
 
 SCHEMA_VERSION: Final = 2
@@ -87,6 +90,9 @@ class Rates:
             if not (math.isfinite(rate) and rate >= 0):
                 raise ValueError(f"{name} is {rate}, expected a rate of at least 0")
 
+    def scaled(self, times: float) -> Rates:
+        return Rates(**{name: times * getattr(self, name) for name in self.__slots__})
+
     def work_ms(self, work: Work) -> float:
         return (
             self.ms_per_mmac * work.mmacs
@@ -132,6 +138,16 @@ class Uncertainty:
         margin = math.exp(self.log_error + self.log_error_per_octave * self._octaves_outside(latency_ms))
         return min(predictions) / margin, max(predictions) * margin
 
+    def of_relative(self, relative: Relative) -> Uncertainty:
+        """Of rates that were scaled to another device: what such predictions missed comes on top."""
+        low, high = self.latency_range_ms
+        return replace(
+            self,
+            alternatives=tuple(rates.scaled(relative.times) for rates in self.alternatives),
+            log_error=self.log_error + math.log(relative.spread),
+            latency_range_ms=(relative.times * low, relative.times * high),
+        )
+
     def _octaves_outside(self, latency_ms: float) -> float:
         low, high = self.latency_range_ms
         return max(0.0, math.log2(low / latency_ms), math.log2(latency_ms / high))
@@ -139,12 +155,13 @@ class Uncertainty:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CostModel:
-    """Latency on one target at batch 1."""
+    """Latency on one target at batch 1; `relative` is the device whose figures it was fitted to, where that is not the target's."""
 
     target: Target
     rates: Rates
     uncertainty: Uncertainty
     runtime_version: str
+    relative: Relative | None = None
 
     @property
     def overhead_ms(self) -> float:
@@ -161,25 +178,35 @@ class CostModel:
         """The latency with its 90 % interval and its source."""
         work = total_work(operators, self.target.precision)
         latency_ms = self.rates.latency_ms(work)
-        error = f"{100 * self.uncertainty.log_error_mean:.1f} %"
-        target = self.target
-        source = (
-            f"cost model of {target.device.name}, {target.runtime} {self.runtime_version}, {target.precision}, "
-            f"{target.threads} threads; leave-one-out error {error}"
-        )
         return Quantity(
             value=latency_ms,
             unit="ms",
             evidence=Evidence.PREDICTED,
-            source=source,
+            source=self._source(),
             interval=self.uncertainty.interval_ms(work, latency_ms),
+        )
+
+    def _source(self) -> str:
+        target, error = self.target, f"{100 * self.uncertainty.log_error_mean:.1f} %"
+        fitted = self.relative.device if self.relative else target.device
+        source = (
+            f"cost model of {fitted.name}, {target.runtime} {self.runtime_version}, {target.precision}, "
+            f"{target.threads} threads; leave-one-out error {error}"
+        )
+        if self.relative is None:
+            return source
+        return (
+            f"no figures of {target.runtime} on {target.device.name}: as {fitted.name} x {self.relative.times:.2f} "
+            f"({self.relative.reason}), interval {self.relative.spread:g} times wider either way; {source}"
         )
 
 
 def load_cost_model(target: Target) -> CostModel:
-    """Reads `<runtime>.json` of the target's device.
+    """Of the figures of the target's runtime on its device; where there are none, of its nearest relative among the devices that
+    ship with edgekit.
 
-    Raises UsageError for other threads than those measured, BadInputError for a missing or broken file.
+    Raises UsageError for other threads than those measured and where there is no relative, BadInputError for a missing or broken
+    file.
     """
     runtime = target.device.runtime(target.runtime)
     if target.threads != runtime.threads:
@@ -187,6 +214,29 @@ def load_cost_model(target: Target) -> CostModel:
             f"{target} was measured with {runtime.threads} threads, not {target.threads}",
             hint=f"ask for {runtime.threads} threads",
         )
+    relative = relative_of(target)
+    if relative is None:
+        return _read(target)
+    fitted = _read(replace(target, device=relative.device))
+    return CostModel(
+        target=target,
+        rates=fitted.rates.scaled(relative.times),
+        uncertainty=fitted.uncertainty.of_relative(relative),
+        runtime_version=fitted.runtime_version,
+        relative=relative,
+    )
+
+
+def relative_of(target: Target) -> Relative | None:
+    """The shipped device whose figures predict the target; None where it has its own. Raises UsageError where there is neither."""
+    if target.device.runtime(target.runtime).has_figures:
+        return None
+    shipped = list_devices(data_folder("devices"))
+    return nearest_relative(target.device, target.runtime, target.precision, target.threads, among=shipped)
+
+
+def _read(target: Target) -> CostModel:
+    """`<runtime>.json` of the target's device."""
     path = target.device.folder / f"{target.runtime}.json"
     record = read_json(path, schema_version=SCHEMA_VERSION)
     try:

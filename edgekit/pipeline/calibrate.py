@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,15 +18,15 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import whole_folder, write_bytes, write_json
 from edgekit.devices.calibration import Measurement, record_of
-from edgekit.devices.cost_model import Work, load_cost_model, total_work
-from edgekit.devices.device import Device, list_devices, load_device, read_device
+from edgekit.devices.cost_model import Work, total_work
+from edgekit.devices.device import Device, list_devices, load_device, read_device, read_record
+from edgekit.devices.known_rates import known_rates
 from edgekit.devices.own_board import fit_own_board
 from edgekit.devices.precision import Precision
-from edgekit.devices.target import Target
 from edgekit.exporters.foreign import read_foreign_graph
 from edgekit.pipeline.profile import precision_of
 
-_MARKER, _RUNTIME = "device.toml", "tflite"
+MARKER, RUNTIME = "device.toml", "tflite"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -79,21 +78,21 @@ def calibrate(
     Raises UsageError for a name that is taken or cannot be one, BadInputError for a table or file that cannot be read and for fewer
     than ten networks of a precision.
     """
-    _check_name(name)
+    check_name(name)
     relative = load_device(like)
     table = Path(measurements)
     measured = _read(table)
-    fits = fit_own_board(measured, _relatives())
+    fits = fit_own_board(measured, known_rates())
     precisions = sorted(fits, key=lambda precision: (precision is not relative.default_precision, precision))
     folder = user_folder("devices") / name
-    with whole_folder(folder, overwrite=overwrite, marker=_MARKER) as working:
-        kept = working / f"measured_{_RUNTIME}.csv"
+    with whole_folder(folder, overwrite=overwrite, marker=MARKER) as working:
+        kept = working / f"measured_{RUNTIME}.csv"
         write_bytes(kept, _table(measured).encode())
         facts = _facts(relative, name, precisions, threads=threads, version=runtime_version, table=kept.name)
-        write_bytes(working / _MARKER, tomli_w.dumps(facts).encode())
-        runtime = read_device(working, name=name).runtime(_RUNTIME)
+        write_bytes(working / MARKER, tomli_w.dumps(facts).encode())
+        runtime = read_device(working, name=name).runtime(RUNTIME)
         record = record_of(name, runtime, kept, measured, {precision: fit for precision, (fit, _) in fits.items()})
-        write_json(working / f"{_RUNTIME}.json", record)
+        write_json(working / f"{RUNTIME}.json", record)
     return CalibrationResult(
         folder=folder,
         device=name,
@@ -114,7 +113,7 @@ def calibrate(
     )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise UsageError(
             f'"{name}" cannot be the name of a device', hint="use small letters, digits and hyphens, such as my-board"
@@ -166,34 +165,23 @@ def _measurement(row: Mapping[str, str | None], table: Path, *, where: str) -> M
     )
 
 
-def _relatives() -> dict[str, dict[Precision, Any]]:
-    """The rates of every device that ships with edgekit."""
-    found: dict[str, dict[Precision, Any]] = {}
-    for device in list_devices(data_folder("devices")):
-        runtime = device.runtime(_RUNTIME)
-        found[device.name] = {
-            precision: load_cost_model(
-                Target(device=device, runtime=_RUNTIME, precision=precision, threads=runtime.threads)
-            ).rates
-            for precision in runtime.precisions
-        }
-    return found
-
-
 def _facts(
     relative: Device, name: str, precisions: Sequence[Precision], *, threads: int, version: str, table: str
 ) -> dict[str, Any]:
     """What `device.toml` says: the relative's facts under a name of its own, and the user's measurements."""
-    facts = tomllib.loads((relative.folder / _MARKER).read_text(encoding="utf-8"))
+    facts = read_record(relative.folder)
+    # Figures are of the relative, and lie in its folder.
+    facts.pop("figures", None)
     return facts | {
         "name": name,
         "title": f"{name}, facts of {relative.title}",
         "aliases": [],
-        "default_runtime": _RUNTIME,
+        "default_runtime": RUNTIME,
         "default_precision": str(precisions[0]),
         "default_threads": threads,
+        "protocol": facts.get("protocol", {}) | {"threads": threads},
         "runtimes": {
-            _RUNTIME: {
+            RUNTIME: {
                 "version": version,
                 "precisions": [str(precision) for precision in precisions],
                 "threads": threads,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 
 from edgekit.core.errors import UsageError
 from edgekit.core.records import whole_folder, write_bytes
-from edgekit.devices.cost_model import CostModel, Work, load_cost_model, total_work, units_of
-from edgekit.devices.few_measurements import d_optimal
+from edgekit.devices.cost_model import CostModel, Rates, Work, load_cost_model, relative_of, total_work, units_of
+from edgekit.devices.few_measurements import Matrix, d_optimal
+from edgekit.devices.known_rates import known_rates
 from edgekit.devices.own_board import LEAST
-from edgekit.devices.target import parse_target
+from edgekit.devices.target import Target, parse_target
 from edgekit.supernet.description import describe
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.spec import SupernetSpec
@@ -52,16 +53,18 @@ def write_probes(
     """Writes `count` .tflite files that together tell most of the rates of a board, and a table for their latencies.
 
     They are subnets of a supernet, chosen D-optimally out of random ones by what their operators do for each millisecond that
-    the target `like` is predicted to take; its precision is theirs.
+    the target `like` is predicted to take, and by how far the known devices disagree about them; its precision is theirs. Where
+    nothing predicts `like`, a known device stands for it.
     Raises UsageError for too few or too many, or a folder that exists.
     """
     if count < LEAST:
         raise UsageError(f"{count} networks are too few to fit a cost model", hint=f"ask for {LEAST} or more")
     if count > _MOST:
         raise UsageError(f"{count} networks are more than anybody measures", hint=f"ask for at most {_MOST}")
-    target = parse_target(like)
+    target = _predicted(parse_target(like))
     cost_model, folder = load_cost_model(target), open_supernet(model)
-    chosen = chosen_genotypes(folder.spec, cost_model, count=count, seed=seed)
+    relatives = [rates[target.precision] for rates in known_rates().values() if target.precision in rates]
+    chosen = chosen_genotypes(folder.spec, cost_model, relatives, count=count, seed=seed)
     with whole_folder(Path(output), overwrite=overwrite, marker=TABLE) as working:
         probes = []
         for number, genotype in enumerate(chosen):
@@ -72,12 +75,33 @@ def write_probes(
     return tuple(probes)
 
 
-def chosen_genotypes(spec: SupernetSpec, cost_model: CostModel, *, count: int, seed: int) -> tuple[Genotype, ...]:
+def _predicted(target: Target) -> Target:
+    """The target, or where nothing predicts it the first that is known in its precision."""
+    try:
+        relative_of(target)
+    except UsageError:
+        known = next(name for name, rates in known_rates().items() if target.precision in rates)
+        return parse_target(f"{known}:{target.runtime}-{target.precision}")
+    return target
+
+
+def chosen_genotypes(
+    spec: SupernetSpec, cost_model: CostModel, relatives: Sequence[Rates], *, count: int, seed: int
+) -> tuple[Genotype, ...]:
     genotypes = random_genotypes(spec, seed)
     works = [_work(spec, genotype, cost_model) for genotype in genotypes]
     latency_ms_N = np.array([cost_model.rates.latency_ms(work) for work in works])
     x_NF = np.array([units_of(work) for work in works]) / latency_ms_N[:, None]
+    x_NF = np.hstack([x_NF, _disagreement(works, relatives)])
     return tuple(genotypes[index] for index in d_optimal(x_NF, count))
+
+
+def _disagreement(works: Sequence[Work], relatives: Sequence[Rates]) -> Matrix:
+    """(network, device): by which factor each device is slower on this network than on others, beside all devices, as logarithm."""
+    log_ms_ND = np.log([[rates.latency_ms(work) for rates in relatives] for work in works])
+    log_ms_ND -= log_ms_ND.mean(0)
+    beside_ND: Matrix = log_ms_ND - log_ms_ND.mean(1, keepdims=True)
+    return beside_ND
 
 
 def random_genotypes(spec: SupernetSpec, seed: int) -> list[Genotype]:

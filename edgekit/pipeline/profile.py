@@ -1,4 +1,4 @@
-"""What a model file costs on a target: predicted, where no board is attached."""
+"""What a model file costs on a target: measured on a board, or predicted where none is attached."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.graph import Graph
 from edgekit.core.operators import Operator
 from edgekit.core.quantity import Evidence, Quantity
+from edgekit.devices.boards.board import Board, load_board
 from edgekit.devices.cost_model import CostModel, load_cost_model, work_of
+from edgekit.devices.device import load_device
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target
 from edgekit.exporters.foreign import read_foreign_graph
+from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, record_in_build
 from edgekit.pipeline.predict import model_file
 from edgekit.pipeline.result import Figure
 
@@ -79,15 +82,24 @@ class Profile:
         }
 
 
-def profile(model: Path | str, target: str, *, variant: str | None = None) -> Profile:
+def profile(
+    model: Path | str, target: str | None = None, *, board: str | None = None, variant: str | None = None
+) -> Profile:
     """`model` is any .tflite or .onnx file or a build folder; the precision is the file's own.
 
-    An ONNX file is priced as if the target's default runtime ran it, with an interval as much wider as runtimes differ. Raises
-    BadInputError for a file that is damaged or that the target's runtime cannot run, UsageError for an unknown target, a
-    runtime or precision that is not the file's, and a variant that the file does not have, MissingExtraError for an ONNX file
-    without the onnx library.
+    An ONNX file is priced as if the target's default runtime ran it, with an interval as much wider as runtimes differ.
+
+    With a `board` the .tflite file is run there: the latency is the measured one, with the prediction and the ratio beside it, or
+    on an emulated board the instructions that it executes stand beside the prediction. A build folder's report and card then
+    tell these. The board's device is the target, unless one is given.
+
+    Raises BoardError and UnstableError as the board gives cause to, BadInputError for a file that is damaged or that the target's
+    runtime cannot run, UsageError for an unknown target or board, a runtime or precision that is not the file's, and a variant that
+    the file does not have, MissingExtraError for an ONNX file without the onnx library.
     """
     path = model_file(Path(model))
+    attached = None if board is None else load_board(board)
+    target = _target_text(target, attached, path, variant)
     if variant is not None and path.suffix == _ONNX:
         raise UsageError(f"{path} has no variants", hint="leave --variant out")
     graph = read_foreign_graph(path, signature=variant)
@@ -98,17 +110,41 @@ def profile(model: Path | str, target: str, *, variant: str | None = None) -> Pr
             hint="it was compiled for an accelerator or a runtime of its own: profile the file that it was made from",
         )
     resolved = _target_of(graph, target, path)
-    cost_model = load_cost_model(resolved)
-    costs = tuple(_costs(graph.operators, cost_model))
+    cost_model, notes = _cost_model(resolved, attached)
+    predicted = None if cost_model is None else _latency(graph, cost_model, path)
+    costs = () if cost_model is None else tuple(_costs(graph.operators, cost_model))
+    if attached is not None:
+        latency = figures_on_board(attached, path, predicted, threads=resolved.threads)
+        if path.parent == Path(model) and (path.parent / REPORT).is_file():
+            notes += record_in_build(path.parent, latency, resolved)
+    else:
+        latency = () if predicted is None else (Figure(name=LATENCY, quantity=predicted),)
     return Profile(
         file=str(path),
         target=str(resolved),
         threads=resolved.threads,
-        figures=_figures(graph, cost_model, path),
+        figures=latency + _counts(graph, resolved.precision, path),
         kinds=_kinds(costs),
         operators=costs,
-        notes=tuple(_notes(graph, resolved.precision)),
+        notes=(*notes, *_notes(graph, resolved.precision)),
     )
+
+
+def _target_text(target: str | None, board: Board | None, path: Path, variant: str | None) -> str:
+    """What is asked for, or the board's device. Raises UsageError where they do not fit."""
+    if board is None:
+        if target is None:
+            raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
+        return target
+    if path.suffix == _ONNX or variant is not None:
+        raise UsageError(
+            f"{path.name}: boards run single .tflite files", hint="leave --board out to predict its latency"
+        )
+    if target is None:
+        return board.device
+    if parse_target(target).device.name != load_device(board.device).name:
+        raise UsageError(f"{board.name} is a {board.device}, not a {target}", hint="leave --target out")
+    return target
 
 
 def precision_of(graph: Graph) -> Precision:
@@ -139,11 +175,23 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
     return resolved
 
 
-def _figures(graph: Graph, cost_model: CostModel, path: Path) -> tuple[Figure, ...]:
-    precision = cost_model.target.precision
+def _cost_model(target: Target, board: Board | None) -> tuple[CostModel | None, tuple[str, ...]]:
+    """None, and why, where nothing predicts the target but a board measures it. Raises UsageError."""
+    try:
+        return load_cost_model(target), ()
+    except UsageError as error:
+        if board is None or board.emulated:
+            raise
+        return None, (f"{error.message}: no table by operator",)
+
+
+def _latency(graph: Graph, cost_model: CostModel, path: Path) -> Quantity:
     latency = cost_model.predict_latency(graph.operators)
+    return _of_another_runtime(latency) if path.suffix == _ONNX else latency
+
+
+def _counts(graph: Graph, precision: Precision, path: Path) -> tuple[Figure, ...]:
     quantities = {
-        "latency": _of_another_runtime(latency) if path.suffix == _ONNX else latency,
         "peak RAM": Quantity(
             value=peak_ram_bytes(graph.operators, precision),
             unit="bytes",

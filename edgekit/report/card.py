@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def write_card(path: Path, report: Mapping[str, Any], *, model_card: Mapping[str
         "",
         "| figure | value | interval | evidence | source |",
         "|---|---|---|---|---|",
-        *(figure_row(figure) for figure in report["figures"]),
+        *_rows(report["figures"]),
         "",
         *_own_classes(report.get("own_classes")),
         "## Checks passed",
@@ -40,6 +40,15 @@ def write_card(path: Path, report: Mapping[str, Any], *, model_card: Mapping[str
         "",
     ]
     write_bytes(path, "\n".join(lines).encode())
+
+
+def with_figures(card: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> str:
+    """The text of a card with other figures in its table."""
+    return card.replace("\n".join(_rows(old)), "\n".join(_rows(new)))
+
+
+def _rows(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [figure_row(figure) for figure in figures]
 
 
 def _own_classes(learnt: Mapping[str, Any] | None) -> list[str]:

@@ -89,9 +89,14 @@ def test_resnet50_which_was_never_fitted_is_predicted_within_ten_percent():
     assert MODELS[Precision.FP32].latency_ms(resnet50()) == pytest.approx(591.3, rel=0.1)
 
 
-@pytest.mark.parametrize("device", list_devices(data_folder("devices")), ids=lambda device: device.name)
+WITH_FIGURES = [
+    device for device in list_devices(data_folder("devices")) if any(runtime.has_figures for runtime in device.runtimes)
+]
+
+
+@pytest.mark.parametrize("device", WITH_FIGURES, ids=lambda device: device.name)
 def test_shipped_cost_model_follows_from_the_shipped_table(device):
-    for runtime in device.runtimes:
+    for runtime in (one for one in device.runtimes if one.has_figures):
         shipped = json.loads((device.folder / f"{runtime.name}.json").read_text())
         fitted = json.loads(json.dumps(cost_model_record(device, runtime)))
         for precision in runtime.precisions:

@@ -1,3 +1,5 @@
+import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import pytest
 
 from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import BadInputError, UsageError
-from edgekit.devices.device import list_devices, load_device
+from edgekit.devices.device import Protocol, list_devices, load_device
 from edgekit.devices.target import Precision, Target, parse_target
 
 DEVICE_TOML = (data_folder("devices") / "rpi4" / "device.toml").read_text()
@@ -68,6 +70,11 @@ def test_missing_runtime_is_answered_with_those_there_are():
         ("threads = 4\ncalibration", "calibration"),
         ("[runtimes.tflite]", "[runtimes]"),
         ('name = "rpi4"', 'name = "rpi5"'),
+        ("runs = 50", "runs = 0"),
+        ("runs = 50", "runs = 50\nrun = 50"),
+        ('licence = "Apache-2.0"', ""),
+        ('table = "ncnn.csv"', ""),
+        ('name = "rpi4"', 'name = "rpi4"\nfacts = "guess"'),
     ],
 )
 def test_broken_device_file_is_bad_input_that_names_the_file(devices: Path, old: str, new: str):
@@ -89,3 +96,39 @@ def test_missing_or_binary_device_file_is_bad_input(devices: Path):
 
 def test_device_from_another_folder_keeps_that_folder(devices: Path):
     assert load_device("pi4", folder=devices).folder == devices / "rpi4"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("cores = 4", "", ("the file", "lacks cores")),
+        ("cores = 4", "cores = 4\nbig_core = 4", ('"big_core"', 'did you mean "big_cores"')),
+        ("runs = 50", "run = 50", ("[protocol]", '"run"', 'did you mean "runs"')),
+        ('table = "ncnn.csv"', "", ("[figures.ncnn]", "lacks table")),
+        ('version = "2.4.1 (ruy)"', "", ("[runtimes.tflite]", "lacks version")),
+    ],
+)
+def test_a_missing_or_unknown_key_is_named_with_its_section(devices: Path, old: str, new: str, words: tuple[str, ...]):
+    (devices / "rpi4" / "device.toml").write_text(DEVICE_TOML.replace(old, new, 1))
+    with pytest.raises(BadInputError) as caught:
+        load_device("rpi4", folder=devices)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_what_a_device_of_an_older_version_does_not_say_has_a_default(devices: Path):
+    older = DEVICE_TOML[: DEVICE_TOML.index("[protocol]")] + DEVICE_TOML[DEVICE_TOML.index("[runtimes.tflite]") :]
+    older = older[: older.index("[figures.ncnn]")]
+    (devices / "rpi4" / "device.toml").write_text("\n".join(x for x in older.splitlines() if "tvm" not in x.lower()))
+    device = load_device("rpi4", folder=devices)
+    assert device.protocol == Protocol(threads=device.default_threads)
+    assert (device.big_cores, device.tvm_tag, device.figures) == (device.cores, "", ())
+
+
+def test_this_machine_tells_its_own_facts():
+    host = load_device("host")
+    assert host == load_device("this machine")
+    assert host.cores == os.cpu_count()
+    assert host.isa == platform.machine()
+    assert host.sources == ("read on this machine, from the operating system",)
+    assert not host.runtime("tflite").has_figures

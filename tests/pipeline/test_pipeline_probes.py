@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.core.errors import UsageError
 from edgekit.devices.cost_model import load_cost_model, total_work, units_of
+from edgekit.devices.known_rates import known_rates
 from edgekit.devices.target import parse_target
 from edgekit.exporters.tflite_graph import read_graph
 from edgekit.pipeline.calibrate import calibrate
@@ -34,8 +35,9 @@ def test_probes_say_more_than_random_networks_and_differ_in_size() -> None:
         told = told / np.linalg.norm(told, axis=0)
         return float(np.linalg.slogdet(told.T @ told + 1e-9 * np.eye(told.shape[1]))[1])
 
-    chosen = chosen_genotypes(spec, cost_model, count=12, seed=0)
-    assert chosen == chosen_genotypes(spec, cost_model, count=12, seed=0)
+    relatives = [rates[TARGET.precision] for rates in known_rates().values()]
+    chosen = chosen_genotypes(spec, cost_model, relatives, count=12, seed=0)
+    assert chosen == chosen_genotypes(spec, cost_model, relatives, count=12, seed=0)
     assert len(set(chosen)) == 12
     rng, pool = np.random.default_rng(0), random_genotypes(spec, 1)
     others = [information([pool[index] for index in rng.choice(len(pool), 12, replace=False)]) for _ in range(20)]

@@ -1,0 +1,37 @@
+"""What ways to a board over a shell have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from edgekit.core.errors import BoardError, LostBoardError
+from edgekit.devices.boards.transport import Completed
+
+_GRACE_S: Final = 5
+# What `timeout` of coreutils and toybox exits with where it ended the program.
+_OUT_OF_TIME: Final = (124, 137)
+
+
+def limited(argv: Sequence[str], timeout_s: float) -> list[str]:
+    """The board itself ends the program: it would go on where only the connection to it ends."""
+    return ["timeout", "-k", str(_GRACE_S), str(math.ceil(timeout_s)), *argv]
+
+
+def check_in_time(done: Completed, name: str, argv: Sequence[str], timeout_s: float) -> None:
+    """Raises LostBoardError where the board ended the program."""
+    if done.code in _OUT_OF_TIME:
+        raise LostBoardError(
+            f"{argv[0]} did not end within {timeout_s:g} s on {name}", hint="see what else runs on the board"
+        )
+
+
+def cannot_write(name: str, told: str) -> BoardError:
+    return BoardError(
+        f"{name} cannot be written to: {last_line(told)}", hint="free some room on it, or name another workspace"
+    )
+
+
+def last_line(told: str) -> str:
+    return next((line.strip() for line in reversed(told.splitlines()) if line.strip()), "no reason given")

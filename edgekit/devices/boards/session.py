@@ -1,0 +1,166 @@
+"""A board in use: locked, probed, and asked again where it was lost for a moment."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from edgekit.core.errors import BoardError, LostBoardError, UnstableError
+from edgekit.core.records import sha256_of
+from edgekit.devices.boards.adb import AdbTransport
+from edgekit.devices.boards.board import AdbBoard, Board, LocalBoard, QemuBoard, SshBoard
+from edgekit.devices.boards.facts import BoardFacts
+from edgekit.devices.boards.local import LocalTransport
+from edgekit.devices.boards.lock import locked
+from edgekit.devices.boards.measurement import BoardRun, check_stable
+from edgekit.devices.boards.qemu import QemuTransport
+from edgekit.devices.boards.remote import last_line
+from edgekit.devices.boards.ssh import SshTransport
+from edgekit.devices.boards.transport import Transport
+from edgekit.devices.device import Protocol
+
+_PROGRAMS: Final = Path(__file__).with_name("programs")
+_PROBE_S, _START_S = 60.0, 60.0
+_TRIES, _PAUSE_S = 3, 1.0
+_UNSTABLE_TRIES: Final = 2
+
+Answer = TypeVar("Answer")
+
+
+@contextmanager
+def open_board(board: Board, *, wait_s: float = 0.0) -> Iterator[BoardSession]:
+    """Locks the board for this process and closes its transport at the end. Raises BoardError where it is in use or cannot be
+    reached."""
+    with locked(board, wait_s=wait_s):
+        session = BoardSession(board)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+class BoardSession:
+    """What breaks on the way to a board is tried three times, each time over a new connection."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._transport: Transport | None = None
+
+    def facts(self) -> BoardFacts:
+        """Raises BoardError where the board does not answer."""
+        record = self._again(lambda transport: self._run(transport, "tell_facts.py", [self.board.workspace], _PROBE_S))
+        return self._parsed(lambda: BoardFacts.from_json(record))
+
+    def measure(self, path: Path, protocol: Protocol, *, seconds: float) -> BoardRun:
+        """Latencies of a .tflite file, in at most about `seconds`; measured once more where they are not stable.
+
+        Raises UnstableError where they still are not, BoardError where the board is lost or emulated.
+        """
+        if self.board.emulated:
+            raise BoardError(f"{self.board.name} is emulated", hint="count its instructions instead")
+        options = ["--runs", str(protocol.runs), "--warm-up", str(protocol.warmup_runs_max), "--seconds", str(seconds)]
+        for attempt in range(_UNSTABLE_TRIES):
+            run = self._run_model(path, options, threads=protocol.threads, timeout_s=2 * seconds + _START_S)
+            try:
+                check_stable(run, self.board.name)
+            except UnstableError:
+                if attempt + 1 == _UNSTABLE_TRIES:
+                    raise
+            else:
+                return run
+        raise AssertionError
+
+    def count(self, path: Path, *, timeout_s: float = 300.0) -> BoardRun:
+        """The instructions that a run of a .tflite file executes on one thread of an emulated board."""
+        options = ["--runs", "0", "--seconds", str(timeout_s / 2), "--count"]
+        return self._run_model(path, options, threads=1, timeout_s=timeout_s)
+
+    def outputs(self, path: Path, inputs: Path, target: Path, *, timeout_s: float = 300.0) -> BoardRun:
+        """Writes to `target` what the file answers to `inputs`, both .npy: [N, ...] float32 in, the file's own type out."""
+        remote = [self._place(inputs.name), self._place(f"{path.stem}.outputs.npy")]
+
+        def ask(transport: Transport) -> BoardRun:
+            transport.push(inputs, remote[0])
+            options = ["--runs", "0", "--seconds", str(timeout_s / 2), "--inputs", remote[0], "--outputs", remote[1]]
+            run = self._run_once(transport, path, options, threads=1, timeout_s=timeout_s)
+            transport.pull(remote[1], target)
+            return run
+
+        return self._again(ask)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def _run_model(self, path: Path, options: Sequence[str], *, threads: int, timeout_s: float) -> BoardRun:
+        return self._again(
+            lambda transport: self._run_once(transport, path, options, threads=threads, timeout_s=timeout_s)
+        )
+
+    def _run_once(
+        self, transport: Transport, path: Path, options: Sequence[str], *, threads: int, timeout_s: float
+    ) -> BoardRun:
+        sha256 = sha256_of(path)
+        remote = self._place(f"{sha256[:16]}{path.suffix}")
+        transport.push(path, remote)
+        transport.push(_PROGRAMS / "tell_facts.py", self._place("tell_facts.py"))
+        arguments = [remote, "--threads", str(threads), *options]
+        record = self._run(transport, "run_model.py", arguments, timeout_s)
+        run = self._parsed(lambda: BoardRun.from_json(record, threads=threads))
+        if run.sha256 != sha256:
+            raise LostBoardError(f"{path} arrived damaged on {self.board.name}", hint="free some room on the board")
+        return run
+
+    def _run(self, transport: Transport, program: str, arguments: Sequence[str], timeout_s: float) -> Mapping[str, Any]:
+        transport.push(_PROGRAMS / program, self._place(program))
+        argv = [*self.board.python, self._place(program), *arguments]
+        done = transport.exec(argv, timeout_s=timeout_s, env=self.board.env)
+        if done.code:
+            raise BoardError(
+                f"{program} failed on {self.board.name} with exit code {done.code}: {last_line(done.stderr)}",
+                hint="Python, numpy and ai-edge-litert must be installed there; see docs/boards.md",
+            )
+        return self._parsed(lambda: dict(json.loads(done.stdout)))
+
+    def _place(self, name: str) -> str:
+        return f"{self.board.workspace.rstrip('/')}/{name}"
+
+    def _parsed(self, parse: Callable[[], Answer]) -> Answer:
+        try:
+            return parse()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LostBoardError(
+                f"{self.board.name} answered what cannot be read: {error}", hint="see whether its login prints anything"
+            ) from error
+
+    def _again(self, ask: Callable[[Transport], Answer]) -> Answer:
+        for attempt in range(_TRIES):
+            try:
+                if self._transport is None:
+                    self._transport = open_transport(self.board)
+                return ask(self._transport)
+            except LostBoardError:
+                self.close()
+                if attempt + 1 == _TRIES:
+                    raise
+                time.sleep(_PAUSE_S * 2**attempt)
+        raise AssertionError
+
+
+def open_transport(board: Board) -> Transport:
+    """Raises BoardError where it cannot be reached."""
+    match board:
+        case SshBoard():
+            return SshTransport(board)
+        case AdbBoard():
+            return AdbTransport(board)
+        case QemuBoard():
+            return QemuTransport(board)
+        case LocalBoard():
+            return LocalTransport()
+    raise TypeError(board)

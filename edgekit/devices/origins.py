@@ -1,0 +1,50 @@
+"""Where the predicted latencies of a device come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.core.errors import UsageError
+from edgekit.devices.cost_model import relative_of
+from edgekit.devices.device import Device
+from edgekit.devices.relatives import Relative
+from edgekit.devices.target import Target
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Of one runtime and precision: figures of the device's own, or those of `relative`, or none at all; `reason` says why."""
+
+    name: str
+    relative: Relative | None
+    reason: str
+    word: str
+    """`own`, the name of the relative, or `none`."""
+
+    def to_json(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"name": self.name, "from": self.word, "reason": self.reason}
+        if self.relative is not None:
+            record |= {"times": self.relative.times, "spread": self.relative.spread}
+        return record
+
+
+def origins_of(device: Device) -> tuple[Origin, ...]:
+    """Of every runtime and precision that models can be built for."""
+    return tuple(
+        _origin(Target(device=device, runtime=runtime.name, precision=precision, threads=runtime.threads))
+        for runtime in device.runtimes
+        for precision in runtime.precisions
+    )
+
+
+def _origin(target: Target) -> Origin:
+    name = f"{target.runtime}-{target.precision}"
+    try:
+        relative = relative_of(target)
+    except UsageError as error:
+        return Origin(name=name, relative=None, reason=str(error), word="none")
+    if relative is None:
+        return Origin(name=name, relative=None, reason="figures of its own", word="own")
+    reason = f"no figures: as {relative.device.name} x {relative.times:.2f} ({relative.reason})"
+    return Origin(name=name, relative=relative, reason=reason, word=relative.device.name)
