@@ -35,8 +35,8 @@ def start_adb_server(folder: Path, *, port: int, serial: str) -> Server:
         log=folder / "adb.log",
         # A client that finds no server starts one that nobody ends.
         is_ready=lambda: _listens(port) and _connects(port, serial),
-        # Its key lies in the home folder; and no port is to be searched for emulators.
-        environment={"HOME": str(folder), "ADB_LOCAL_TRANSPORT_MAX_PORT": "5554"},
+        # Its key lies in the home folder; and it is to look for no other device, least of all one that is plugged in.
+        environment={"HOME": str(folder), "ADB_EMU": "0", "ADB_MDNS": "0", "ADB_USB": "0"},
     )
 
 

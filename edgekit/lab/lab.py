@@ -96,7 +96,7 @@ def status() -> Lab | None:
 def down() -> Lab | None:
     """Ends the lab, with whatever runs on its boards and all their files; what took long to make stays in the cache.
 
-    Returns what there was. Raises LabError where a server does not end.
+    Returns what there was. Raises LabError where a server does not end, BadInputError for files that cannot be removed.
     """
     with _locked():
         present = _read()
@@ -171,11 +171,14 @@ def _shell(board: Board, description: Path) -> list[str]:
 
 
 def _remove(servers: tuple[Server, ...]) -> None:
-    boards_file().unlink(missing_ok=True)
     for server in servers:
         server.stop()
-    if _folder().exists():
-        shutil.rmtree(_folder())
+    for path in (boards_file(), _folder()):
+        with writing_to(path):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _read() -> Lab | None:

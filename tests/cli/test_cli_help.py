@@ -30,6 +30,9 @@ COMMANDS = (
     ("models", "check-data"),
     ("devices", "list"),
     ("devices", "show"),
+    ("lab", "up"),
+    ("lab", "status"),
+    ("lab", "down"),
 )
 
 
@@ -61,7 +64,7 @@ def test_version():
     assert edgekit("--version").stdout.strip().endswith(VERSION)
 
 
-@pytest.mark.parametrize("command", [(), ("models",), ("devices",)], ids=repr)
+@pytest.mark.parametrize("command", [(), ("models",), ("devices",), ("lab",)], ids=repr)
 def test_a_command_that_is_not_whole_shows_the_help_and_fails(command: tuple[str, ...]):
     done = edgekit(*command)
     assert done.returncode == ExitCode.USAGE
