@@ -18,7 +18,7 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from harness import LATENCIES, REPO_ROOT
+from harness import LATENCIES, REPO_ROOT, absent
 from nasbench201_rows import read_rows
 from scipy.optimize import linprog
 from scipy.stats import spearmanr
@@ -122,6 +122,8 @@ def main() -> None:
     options = parser.parse_args()
     device = load_device(options.device)
     runtime = device.runtime("tflite")
+    if not runtime.has_figures:
+        absent(f"{device.name} has no figures of its own: see benchmarks/relatives.py")
     measurements = read_measurements(device.folder / runtime.calibration)
     fits = calibrate(measurements)
     result: dict[str, Any] = {

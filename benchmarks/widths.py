@@ -185,6 +185,7 @@ def report(folder: SupernetFolder, options: argparse.Namespace) -> None:
             f"{one.latency_ms:.3f}",
             f"{one.macs / 1e6:.2f}",
             f"{one.accuracy:.2%}",
+            f"{one.steps:,}",
             f"{one.minutes:.0f}",
             one.genotype,
             f"{one.supernet_latency_ms:.3f}",
@@ -193,14 +194,28 @@ def report(folder: SupernetFolder, options: argparse.Namespace) -> None:
         )
         for one in points
     ]
-    columns = ("width", "ms", "MMACs", "top-1", "minutes", "of the supernet", "ms", "top-1", "supernet behind by")
+    columns = (
+        "width",
+        "ms",
+        "MMACs",
+        "top-1",
+        "steps",
+        "minutes",
+        "of the supernet",
+        "ms",
+        "top-1",
+        "supernet behind by",
+    )
     worst = max(points, key=lambda one: one.behind)
     tables = [
         Table(f"{folder.spec.labels} labels, {judge.split} images, latency predicted on rpi4", columns, rows),
         Table(
-            "Training, minutes",
-            ("", ""),
-            [(f"{len(points)} widths", f"{minutes:.0f}"), ("supernet", f"{card_minutes:.0f}")],
+            "Training, in minutes of wall time",
+            ("", "steps", "minutes"),
+            [
+                (f"{len(points)} widths", f"{sum(one.steps for one in points):,}", f"{minutes:.0f}"),
+                ("supernet", f"{folder.card['training']['steps']:,}", f"{card_minutes:.0f}"),
+            ],
         ),
         bars(
             (

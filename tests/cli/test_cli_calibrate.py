@@ -98,3 +98,14 @@ def test_what_cannot_be_fitted_leaves_nothing(home: Path, table: Path, name, cha
     table.write_text("\n".join(change(table.read_text().splitlines())))
     assert_fails(run(home, "devices", "calibrate", name, "--measurements", table, *OPTIONS), code, words)
     assert not (home / "edgekit" / "devices").exists()
+
+
+@pytest.mark.parametrize("like", ["rpi5", "host"])
+def test_a_board_like_one_that_nobody_measured_is_measured_itself(home: Path, table: Path, like: str) -> None:
+    options = ("--like", like, "--threads", "4", "--runtime-version", "2.16.1")
+    assert run(home, "devices", "calibrate", "mine", "--measurements", table, *options).returncode == 0
+    record = json.loads(run(home, "devices", "show", "mine", "--json").stdout)
+    assert [latency["from"] for latency in record["latencies"]] == ["own"]
+    assert record["figures"] == []
+    assert record["protocol"]["threads"] == 4
+    assert record["cpu"] == json.loads(run(home, "devices", "show", like, "--json").stdout)["cpu"]

@@ -83,6 +83,16 @@ def test_devices_are_listed_and_shown():
     assert listed["runtimes"][0]["source"] in shown
 
 
+def test_the_list_of_devices_says_whose_figures_predict_them():
+    listed = {device["name"]: device for device in edgekit_json("devices", "list")["devices"]}
+    assert {latency["from"] for latency in listed["rpi4"]["latencies"]} == {"own"}
+    assert {latency["from"] for latency in listed["rpi3"]["latencies"]} == {"rpi4"}
+    assert {latency["spread"] for latency in listed["rpi3"]["latencies"]} == {3.3}
+    shown = edgekit("devices", "show", "rpi3").stdout
+    assert "as rpi4 x" in shown
+    assert "ncnn" in shown
+
+
 def test_an_unknown_device_is_answered_with_the_nearest():
     assert_fails(edgekit("devices", "show", "rpi44"), ExitCode.USAGE, "rpi4")
 

@@ -78,6 +78,12 @@ def test_a_relative_says_whose_figures_they_are_and_why() -> None:
         assert word in source
 
 
+def test_a_runtime_that_only_compares_boards_is_no_target() -> None:
+    with pytest.raises(UsageError, match="ncnn") as caught:
+        parse_target("rpi3:ncnn")
+    assert "tflite" in caught.value.hint
+
+
 def test_own_figures_go_before_any_relative() -> None:
     for name in ("rpi4", "rk3399", "jetson-xavier-cpu", "hikey960"):
         assert load_cost_model(parse_target(name)).relative is None
@@ -227,6 +233,20 @@ def test_a_relative_holds_its_measured_networks_where_it_has_some() -> None:
         low, high = model.uncertainty.interval_ms(work, model.rates.latency_ms(work))
         held += low <= ms <= high
     assert held >= 0.9 * len(cells)
+
+
+@pytest.mark.parametrize("name", ["rpi3", "pixel2"])
+def test_a_relative_holds_what_xnnpack_published(name: str) -> None:
+    """MobileNets in whole milliseconds, in no prediction: fewer than five networks say nothing of how fast a board is."""
+    device = load_device(name)
+    (figures,) = (one for one in device.figures if one.name == "xnnpack")
+    builders = {"mobilenet_v1": mobilenet_v1, "mobilenet_v2": mobilenet_v2}
+    for (network, precision, _), ms in read_figures(device.folder, figures).items():
+        if network in builders:
+            model = load_cost_model(parse_target(f"{name}:tflite-{precision}"))
+            latency = model.predict_latency(builders[network](width=1.0, resolution=224))
+            assert latency.interval is not None
+            assert latency.interval[0] <= ms <= latency.interval[1]
 
 
 def test_an_own_device_keeps_its_name_where_a_shipped_one_has_it_as_alias(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from edgekit.devices.boards.transport import Transport
 from edgekit.devices.device import Protocol
 
 _PROGRAMS: Final = Path(__file__).with_name("programs")
-_PROBE_S, _START_S = 60.0, 60.0
+_PROBE_S, _START_S = 30.0, 60.0
 _TRIES, _PAUSE_S = 3, 1.0
 _UNSTABLE_TRIES: Final = 2
 

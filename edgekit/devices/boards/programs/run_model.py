@@ -123,7 +123,7 @@ def main() -> None:
         "warm_up_ms": [],
         "times_ms": [],
         "settled": True,
-        "counts": [],
+        "executed": {},
     }
     if options.count:
         told["executed"] = counted(made)
