@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev
 # On an emulated board, which stays up: edgekit lab down.
 hil: $(VENV)/.installed-dev
 	ci/lab/setup $(VENV)/bin/edgekit
-	$(VENV)/bin/python -m pytest -m hil
+	$(VENV)/bin/python -m pytest -m hil tests/hil tests/lab
 
 # torch comes first: with nothing but the pinned version to look at, pip takes the build without CUDA where there is one.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -1,9 +1,10 @@
-"""Writes the tables of figures beside the devices: what ncnn and HW-NAS-Bench (arXiv 2103.10584) measured on them or their cores.
+"""Writes the tables of figures beside the devices: what ncnn, HW-NAS-Bench (arXiv 2103.10584) and XNNPACK measured on them.
 
     python benchmarks/device_figures.py
 
 Needs shared/data/latency beside the repository. Of HW-NAS-Bench it takes 100 random networks of NAS-Bench-201 with a path from
-input to output, and 100 blocks of FBNet, whose latencies are those above a skip in the same place.
+input to output, and 100 blocks of FBNet, whose latencies are those above a skip in the same place. XNNPACK's are those that its
+README states, of the Raspberry Pi 3+ under a 32-bit system.
 """
 
 from __future__ import annotations
@@ -35,6 +36,18 @@ NCNN = (
 )
 HW_NAS_BENCH = (("rpi4", "raspi4"), ("pixel3", "pixel3"))
 NETWORKS = 100
+XNNPACK = {
+    "rpi3": {
+        "fp32": {"mobilenet_v1": 114, "mobilenet_v2": 79, "mobilenet_v3_large": 67, "mobilenet_v3_small": 22},
+        "int8": {"mobilenet_v1": 46, "mobilenet_v2": 30},
+    },
+    "rpi4": {
+        "fp32": {"mobilenet_v1": 77, "mobilenet_v2": 46, "mobilenet_v3_large": 40, "mobilenet_v3_small": 15},
+        "int8": {"mobilenet_v1": 24, "mobilenet_v2": 17},
+    },
+    "pixel2": {"fp32": {"mobilenet_v1": 27, "mobilenet_v2": 18, "mobilenet_v3_large": 16, "mobilenet_v3_small": 6}},
+}
+XNNPACK_THREADS = 4
 # Latencies of blocks are differences: what is not well above the rounding of both tables says nothing.
 LEAST_MS = 0.1
 
@@ -54,6 +67,13 @@ def main() -> int:
         figures = {(row.architecture, "fp32", 0): row.latency_ms[column] for row in cells}
         figures |= {(_name(block), "fp32", 0): _ms(block, column) for block in blocks}
         _write(device, "hw_nas_bench.csv", figures)
+    for device, of_precision in XNNPACK.items():
+        figures = {
+            (network, precision, XNNPACK_THREADS): float(ms)
+            for precision, latencies in of_precision.items()
+            for network, ms in latencies.items()
+        }
+        _write(device, "xnnpack.csv", figures)
     return 0
 
 

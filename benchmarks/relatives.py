@@ -7,7 +7,8 @@ others: how many times too high or too low nine of ten networks are at most, wit
 boards: on the worst), and how many networks of a board the spread of all other boards covers. Second, the devices that ship with
 figures of TFLite are predicted as if they had none. Third, NAS-Bench-201: networks of pixel3 that its prediction does not use;
 pixel2 and a Galaxy S7, whose runtime HELP (arXiv 2106.08630) does not name; and what a cost model fitted to such cells alone says
-of MobileNets on the one board that has both. Fourth, what part of the latency such a model puts down to arithmetic.
+of MobileNets on the one board that has both. Fourth, what part of the latency such a model puts down to arithmetic. Fifth,
+MobileNets by XNNPACK, whose kernels TFLite has taken over since, against predictions that did not use them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from edgekit.core.errors import UsageError
 from edgekit.devices.calibration import Fit, Measurement, calibrate, read_measurements
 from edgekit.devices.cost_model import load_cost_model
 from edgekit.devices.device import Device, list_devices, load_device
+from edgekit.devices.networks import reference_network
 from edgekit.devices.precision import Precision
 from edgekit.devices.relatives import SPREAD, Basis, read_figures
 from edgekit.devices.target import Target
@@ -42,6 +44,7 @@ CONFIDENCE = 0.9
 FEW = 10
 FITTED, JUDGED = 300, 2000
 BAR_COVERAGE = 0.85
+CHECKED, FAMILIES = ("rpi4", "rpi3", "pixel2"), ("mobilenet_v1", "mobilenet_v2")
 NO_NAMED_RUNTIME = (("pixel2", "pixel2"), ("galaxy-s7", "samsung_s7"))
 
 
@@ -207,6 +210,24 @@ def _judged(name: str, told: str, fit: Fit, judged: list[Measurement]) -> tuple[
     return judged_row(name, told, row), {"judged": name, "by": told, **row}
 
 
+def published() -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    for name in CHECKED:
+        device = load_device(name)
+        (figures,) = (one for one in device.figures if one.name == "xnnpack")
+        for (network, number_format, threads), ms in read_figures(device.folder, figures).items():
+            if network not in FAMILIES:
+                continue
+            precision = Precision(number_format)
+            target = Target(device=device, runtime="tflite", precision=precision, threads=threads)
+            latency = load_cost_model(target).predict_latency(reference_network(network, width=1.0, resolution=224))
+            assert latency.interval is not None
+            low, high = latency.interval
+            held = low <= ms <= high
+            row = (f"{name}:{precision}", network, f"{ms:g}", f"{latency.value:.0f}", f"{low:.0f} to {high:.0f}", held)
+            figure = {"target": str(target), "network": network, "published_ms": ms, **latency.to_json(), "held": held}
+            yield (*row[:-1], "yes" if held else "NO"), figure
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/relatives.json")
@@ -214,6 +235,7 @@ def main() -> int:
     found = all_left_out()
     table, by_way = ways(found)
     left_out, unused, parts = list(devices_left_out()), list(unused_figures()), list(arithmetic())
+    checked = list(published())
     columns = ("", "predicted as", "networks", "bias", "median error", "in interval", "high / low", "Spearman")
     coverage = fmean(figure["coverage"] for _, figure in left_out if "coverage" in figure)
     tables = [
@@ -224,6 +246,11 @@ def main() -> int:
             f"Latency of cells that a fit to {FITTED} of them puts down to arithmetic",
             ("", "half of the networks above"),
             [(device, f"{part:.0%}") for device, part in parts],
+        ),
+        Table(
+            "MobileNet V1 and V2, 1.0, 224 x 224, by XNNPACK with four threads, ms",
+            ("", "", "published", "predicted", "interval", "held"),
+            [row for row, _ in checked],
         ),
         bars(
             *(
@@ -248,6 +275,7 @@ def main() -> int:
         "devices_left_out": [figure for _, figure in left_out],
         "unused": [figure for _, figure in unused],
         "arithmetic": dict(parts),
+        "published": [figure for _, figure in checked],
     }
     publish("relatives", tables, figures, options.output)
     return 0

@@ -75,7 +75,7 @@ def show(*, console: Console, name: str) -> None:
             **{f"latency {origin.name}": origin.reason for origin in origins_of(device)},
             **{f"note {runtime.name}": runtime.note for runtime in device.runtimes if runtime.note},
             **{
-                f"figures {figures.name}": f"{figures.runtime} on {figures.board}, {figures.date}; {figures.source}"
+                f"figures {figures.name}": f"{figures.runtime} on {figures.board}, date {figures.date}; {figures.source}"
                 for figures in device.figures
             },
             "sources": "; ".join(device.sources),

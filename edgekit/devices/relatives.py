@@ -85,7 +85,8 @@ def nearest_relative(
         raise UsageError(
             f"nothing predicts {runtime} on {device.name}: it has no figures, and no board with {_architecture(device)} "
             f"instructions has any in {precision} with threads = {threads}",
-            hint=f"measure files on it: edgekit devices probes, then edgekit devices calibrate NAME --like {device.name}",
+            hint=f"measure files that edgekit devices probes --like rpi4 writes, then edgekit devices calibrate NAME --like "
+            f"{device.name}",
         )
     return min(found, key=lambda relative: _distance(relative, device, threads))
 

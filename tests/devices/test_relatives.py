@@ -235,6 +235,20 @@ def test_a_relative_holds_its_measured_networks_where_it_has_some() -> None:
     assert held >= 0.9 * len(cells)
 
 
+@pytest.mark.parametrize("name", ["rpi3", "pixel2"])
+def test_a_relative_holds_what_xnnpack_published(name: str) -> None:
+    """MobileNets in whole milliseconds, in no prediction: fewer than five networks say nothing of how fast a board is."""
+    device = load_device(name)
+    (figures,) = (one for one in device.figures if one.name == "xnnpack")
+    builders = {"mobilenet_v1": mobilenet_v1, "mobilenet_v2": mobilenet_v2}
+    for (network, precision, _), ms in read_figures(device.folder, figures).items():
+        if network in builders:
+            model = load_cost_model(parse_target(f"{name}:tflite-{precision}"))
+            latency = model.predict_latency(builders[network](width=1.0, resolution=224))
+            assert latency.interval is not None
+            assert latency.interval[0] <= ms <= latency.interval[1]
+
+
 def test_an_own_device_keeps_its_name_where_a_shipped_one_has_it_as_alias(tmp_path: Path) -> None:
     for name, alias in (("pi5", "mine"), ("rpi5", "pi5")):
         shutil.copytree(data_folder("devices") / "rpi4", tmp_path / name)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path[:0] = [str(Path(__file__).parents[2] / "benchmarks"), str(Path(__file__).parents[1] / "cli")]
 
-from real_sshd import Sshd, missing, running_sshd
+from real_sshd import Sshd, missing, running_sshd  # noqa: E402
 
-from edgekit.devices.boards.board import SshBoard
+from edgekit.devices.boards.board import SshBoard  # noqa: E402
 
 
 @pytest.fixture(scope="session")
