@@ -153,3 +153,24 @@ def test_links_of_the_pages_lead_somewhere(file: str) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+@pytest.mark.parametrize(
+    ("file", "names"), [("docs/boards.md", "camera local my-qemu pi"), ("docs/raspberry-pi.md", "local pi")]
+)
+def test_boards_of_the_pages_are_described_rightly(
+    file: str, names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.devices.boards.board import boards_file, list_boards
+    from edgekit.devices.device import load_device
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    tables = re.findall(
+        r"^```toml\n(.*?)^```$", (REPO_ROOT / file).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    boards_file().parent.mkdir()
+    boards_file().write_text("\n".join(tables), encoding="utf-8")
+    boards = list_boards()
+    assert [board.name for board in boards] == names.split()
+    for board in boards:
+        load_device(board.device)
