@@ -84,7 +84,7 @@ def outputs_of(made: Any, path: str) -> Any:
     inputs, results = made.get_input_details(), made.get_output_details()
     x = np.load(path, allow_pickle=False)
     if len(inputs) != 1 or len(results) != 1 or list(x.shape[1:]) != list(inputs[0]["shape"][1:]):
-        shapes = [list(given["shape"]) for given in inputs]
+        shapes = [given["shape"].tolist() for given in inputs]
         refuse(f"takes inputs of shapes {shapes} and gives {len(results)} outputs, asked for one of {list(x.shape)}")
     outputs = []
     for row in as_given(x, inputs[0]):
