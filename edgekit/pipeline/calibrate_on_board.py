@@ -18,7 +18,7 @@ from edgekit.devices.boards.session import BoardSession, open_board
 from edgekit.devices.device import Device, Protocol, load_device
 from edgekit.devices.target import Precision, Target
 from edgekit.pipeline.calibrate import MARKER, RUNTIME, CalibrationResult, calibrate, check_name
-from edgekit.pipeline.probes import Probe, write_probes
+from edgekit.pipeline.probes import Probe, check_count, write_probes
 
 _SETTINGS, _TABLE = "settings.json", "measurements.csv"
 _SECONDS = 10.0
@@ -57,15 +57,18 @@ def calibrate_on_board(
     trusted.
     """
     check_name(name)
+    check_count(budget)
     check_replaceable(user_folder("devices") / name, overwrite=overwrite, marker=MARKER)
     attached = load_board(board)
     relative = load_device(_like(attached, name, like))
     settings = Settings(board=board, like=relative.name, budget=budget, threads=relative.protocol.threads, seed=seed)
     work = user_folder("devices") / f".{name}.calibrating"
-    _open(work, settings)
     with open_board(attached) as session:
         _check(session, relative, said=attached.device == name)
-        runtime = _measure_all(session, work, _probes(work, relative, settings, progress), relative.protocol, progress)
+    _open(work, settings)
+    probes = _probes(work, relative, settings, progress)
+    with open_board(attached) as session:
+        runtime = _measure_all(session, work, probes, relative.protocol, progress)
     result = calibrate(
         name,
         work / _TABLE,
@@ -145,15 +148,23 @@ def _measure_all(
     """Fills the table, row by row on the disk before the next is measured; the runtime that the board names."""
     measured = _read(work / _TABLE)
     files = [f"{precision}/{probe.file}" for precision, each in probes.items() for probe in each]
-    runtime = ""
     for number, file in enumerate(files):
         if file not in measured:
             progress(f"measure {number + 1} of {len(files)} on {session.board.name}")
             run = session.measure(work / file, protocol, seconds=_SECONDS)
+            _check_runtime(run.runtime, measured, work, session.board)
             measured[file] = (run.percentile_ms(50), run.runtime)
             write_bytes(work / _TABLE, _table(measured).encode())
-        runtime = measured[file][1]
-    return runtime
+    return measured[files[0]][1]
+
+
+def _check_runtime(runtime: str, measured: Mapping[str, tuple[float, str]], work: Path, board: Board) -> None:
+    before = {known for _, known in measured.values()}
+    if before and before != {runtime}:
+        raise BoardError(
+            f"{board.name} now runs {runtime}, and ran {' and '.join(sorted(before))} before",
+            hint=f"remove {work} to begin anew, or install the older runtime again",
+        )
 
 
 def _read(table: Path) -> dict[str, tuple[float, str]]:

@@ -18,7 +18,13 @@ from edgekit.devices.target import Target
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.report.card import with_figures
 
-LATENCY = "latency"
+LATENCY, _PREDICTED, _RATIO, _PROCESS, _EXECUTED = (
+    "latency",
+    "latency predicted",
+    "measured / predicted",
+    "process RAM",
+    "instructions, ",
+)
 REPORT, _CARD = "report.json", "card.md"
 _SECONDS = 20.0
 
@@ -60,7 +66,7 @@ def _timed(session: BoardSession, path: Path, predicted: Quantity | None, protoc
     return (
         Figure(name=LATENCY, quantity=measured),
         *([] if predicted is None else _beside(measured, predicted, name)),
-        Figure(name="process RAM", quantity=memory),
+        Figure(name=_PROCESS, quantity=memory),
     )
 
 
@@ -71,7 +77,7 @@ def _beside(measured: Quantity, predicted: Quantity, board: str) -> tuple[Figure
         evidence=Evidence.MEASURED,
         source=f"latency measured on {board} over latency predicted",
     )
-    return Figure(name="latency predicted", quantity=predicted), Figure(name="measured / predicted", quantity=ratio)
+    return Figure(name=_PREDICTED, quantity=predicted), Figure(name=_RATIO, quantity=ratio)
 
 
 def _counted(session: BoardSession, path: Path, predicted: Quantity | None) -> tuple[Figure, ...]:
@@ -79,8 +85,13 @@ def _counted(session: BoardSession, path: Path, predicted: Quantity | None) -> t
     counts = run.instructions(session.board.name)
     return (
         *([] if predicted is None else [Figure(name=LATENCY, quantity=predicted)]),
-        *(Figure(name=f"instructions, {kind}", quantity=quantity) for kind, quantity in counts.items()),
+        *(Figure(name=f"{_EXECUTED}{kind}", quantity=quantity) for kind, quantity in counts.items()),
     )
+
+
+def holds_variants(folder: Path) -> bool:
+    """Whether it is a build of several networks in one file."""
+    return (folder / REPORT).is_file() and "variants" in read_json(folder / REPORT, schema_version=REPORT_SCHEMA)
 
 
 def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> tuple[str, ...]:
@@ -90,13 +101,12 @@ def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> 
     built_for = report["plan"]["target"]
     if built_for != str(target):
         return (f"{folder} was built for {built_for}: its report keeps its latency",)
-    names = {figure.name for figure in figures}
     new = [{"name": figure.name, **figure.quantity.to_json()} for figure in figures]
     kept: list[Mapping[str, Any]] = []
     for old in report["figures"]:
         if old["name"] == LATENCY:
             kept += new
-        elif old["name"] not in names and not old["name"].startswith("instructions, "):
+        elif old["name"] not in (_PREDICTED, _RATIO, _PROCESS) and not old["name"].startswith(_EXECUTED):
             kept.append(old)
     with whole_folder(folder, overwrite=True, marker=REPORT) as working:
         shutil.copytree(folder, working, dirs_exist_ok=True)

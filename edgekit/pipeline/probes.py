@@ -57,10 +57,7 @@ def write_probes(
     nothing predicts `like`, a known device stands for it.
     Raises UsageError for too few or too many, or a folder that exists.
     """
-    if count < LEAST:
-        raise UsageError(f"{count} networks are too few to fit a cost model", hint=f"ask for {LEAST} or more")
-    if count > _MOST:
-        raise UsageError(f"{count} networks are more than anybody measures", hint=f"ask for at most {_MOST}")
+    check_count(count)
     target = _predicted(parse_target(like))
     cost_model, folder = load_cost_model(target), open_supernet(model)
     relatives = [rates[target.precision] for rates in known_rates().values() if target.precision in rates]
@@ -73,6 +70,14 @@ def write_probes(
         rows = ["file,p50_ms", *(f"{probe.file}," for probe in probes)]
         write_bytes(working / TABLE, ("\n".join(rows) + "\n").encode())
     return tuple(probes)
+
+
+def check_count(count: int) -> None:
+    """Raises UsageError for too few networks or too many."""
+    if count < LEAST:
+        raise UsageError(f"{count} networks are too few to fit a cost model", hint=f"ask for {LEAST} or more")
+    if count > _MOST:
+        raise UsageError(f"{count} networks are more than anybody measures", hint=f"ask for at most {_MOST}")
 
 
 def _predicted(target: Target) -> Target:

@@ -19,7 +19,7 @@ from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target
 from edgekit.exporters.foreign import read_foreign_graph
-from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, record_in_build
+from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, holds_variants, record_in_build
 from edgekit.pipeline.predict import model_file
 from edgekit.pipeline.result import Figure
 
@@ -136,9 +136,9 @@ def _target_text(target: str | None, board: Board | None, path: Path, variant: s
         if target is None:
             raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
         return target
-    if path.suffix == _ONNX or variant is not None:
+    if path.suffix == _ONNX or variant is not None or holds_variants(path.parent):
         raise UsageError(
-            f"{path.name}: boards run single .tflite files", hint="leave --board out to predict its latency"
+            f"{path}: boards run .tflite files of one network", hint="leave --board out to predict its latency"
         )
     if target is None:
         return board.device

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_sshd import Cable, Sshd, free_port
 
-from edgekit.core.errors import BoardError, LostBoardError, UnstableError
+from edgekit.core.errors import BadInputError, BoardError, LostBoardError, UnstableError
 from edgekit.core.records import sha256_of
 from edgekit.devices.boards.board import SshBoard
 from edgekit.devices.boards.session import BoardSession, open_board
@@ -53,14 +54,11 @@ def test_outputs_of_the_board_are_those_of_this_machine(board: Describe, file: P
 
 
 def test_a_measurement_is_steady_or_refused(board: Describe, file: Path) -> None:
-    with open_board(board()) as session:
-        try:
-            run = session.measure(file, Protocol(threads=1, runs=20, warmup_runs_max=200), seconds=3)
-        except UnstableError:
-            return
-    assert len(run.times_ms) == 20
-    assert min(run.times_ms) > 0
-    assert run.peak_rss_bytes > 10 << 20
+    with open_board(board()) as session, suppress(UnstableError):
+        run = session.measure(file, Protocol(threads=1, runs=20, warmup_runs_max=200), seconds=3)
+        assert len(run.times_ms) == 20
+        assert min(run.times_ms) > 0
+        assert run.peak_rss_bytes > 10 << 20
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -156,7 +154,7 @@ def test_a_hanging_command_is_ended_on_the_board_too(board: Describe, tmp_path: 
     sleep = [sys.executable, "-c", f"import time; time.sleep(600)  # {tmp_path}"]
     started = time.monotonic()
     try:
-        with pytest.raises(LostBoardError, match="did not end within 1 s"):
+        with pytest.raises(BoardError, match="did not end within 1 s"):
             transport.exec(sleep, timeout_s=1)
     finally:
         transport.close()
@@ -193,6 +191,22 @@ def test_a_board_without_the_runtime_says_what_to_install(board: Describe, file:
     assert "ai-edge-litert must be installed" in raised.value.hint
 
 
+def test_inputs_of_another_shape_are_refused(board: Describe, file: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 8, 8, 3), np.float32))
+    with (
+        pytest.raises(BadInputError, match=r"takes inputs of shapes \[\[1, 24, 24, 3\]\]"),
+        open_board(board()) as session,
+    ):
+        session.outputs(file, tmp_path / "x.npy", tmp_path / "y.npy")
+
+
+def test_a_slow_model_is_still_measured(board: Describe, file: Path) -> None:
+    """In a tenth of the time that ten runs take."""
+    with open_board(board()) as session, suppress(UnstableError):
+        run = session.measure(file, Protocol(threads=1, runs=50), seconds=1e-4)
+        assert len(run.times_ms) >= 10
+
+
 def test_a_login_that_talks_is_named(board: Describe) -> None:
     talking = board(python=("/bin/echo", "Welcome!"))
     with pytest.raises(BoardError, match="answered what cannot be read"), open_board(talking) as session:
@@ -202,4 +216,4 @@ def test_a_login_that_talks_is_named(board: Describe) -> None:
 def _outputs(session: BoardSession, file: Path):
     x = file.with_name("x.npy")
     np.save(x, np.zeros((1, 24, 24, 3), np.float32))
-    return session.outputs(file, x, file.with_name("y.npy"), timeout_s=60)
+    return session.outputs(file, x, file.with_name("y.npy"), limit_s=60)

@@ -40,6 +40,11 @@ def on_board(board: Board, path: str | Path) -> str:
     return f"{board['host']}:{path}"
 
 
+def connect(board: Board) -> None:
+    """Whoever used it before may have taken his leave."""
+    assert b"connected to" in adb(board, "connect", board["serial"]).stdout
+
+
 def adb(board: Board, *arguments: str | Path, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return run(["adb", "-s", board["serial"], *arguments], content=content, environment=adb_environment(board))
 

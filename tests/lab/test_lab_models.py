@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from board_clients import Board, adb, on_board, python_of, qemu, run, scp, ssh
+from board_clients import Board, adb, connect, on_board, python_of, qemu, run, scp, ssh
 from exported_model import Exported
 
 pytestmark = pytest.mark.hil
@@ -32,6 +32,7 @@ def run_over_ssh(board: Board, model: Exported, *, times: int = 1) -> dict[str, 
 
 
 def run_over_adb(board: Board, model: Exported) -> dict[str, Any]:
+    connect(board)
     for file in (PROGRAM, model.file):
         adb(board, "push", file, f"{board['workspace']}/{file.name}")
     done = adb(board, "shell", f"cd {board['workspace']}; {python_of(board)} {PROGRAM.name} {model.file.name} 1")

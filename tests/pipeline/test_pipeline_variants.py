@@ -19,6 +19,7 @@ from edgekit.exporters.runner import run_in_subprocess
 from edgekit.pipeline.build import build
 from edgekit.pipeline.check import verify
 from edgekit.pipeline.predict import predict
+from edgekit.pipeline.profile import profile
 from edgekit.pipeline.variants import VariantsResult, build_variants, parse_variants, plan_variants
 
 TASK = "red rows, blue columns, green rows"
@@ -190,3 +191,8 @@ def test_a_wrong_list_is_a_usage_error(tiny_supernet: Path, text: str, words: st
 def test_a_latency_limit_beside_the_variants_is_a_usage_error(tiny_supernet: Path) -> None:
     with pytest.raises(UsageError, match="several latency limits"):
         plan_variants(task=TASK, model=tiny_supernet, variants="4,8ms", budget=Budget(latency_ms=4))
+
+
+def test_boards_run_files_of_one_network(both: VariantsResult) -> None:
+    with pytest.raises(UsageError, match="files of one network"):
+        profile(both.folder, board="local")

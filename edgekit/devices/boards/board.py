@@ -192,5 +192,7 @@ def _check(key: str, value: object) -> None:
     }.get(key, (isinstance(value, str) and bool(value), "a text"))
     if not fits:
         raise ValueError(f"{key} = {value!r} must be {expected}")
+    if key == "workspace" and not str(value).startswith("/"):
+        raise ValueError(f"{key} = {value!r} must be a whole path, from /")
     if key in ("host", "user", "serial") and str(value).startswith("-"):
         raise ValueError(f"{key} = {value!r} would be taken for an option")

@@ -105,7 +105,12 @@ def check_board(board: Board, facts: BoardFacts, device: Device) -> None:
 
 
 def check_real(board: Board, facts: BoardFacts) -> None:
-    """Raises BoardError for an emulated board that is said to be real."""
+    """Raises BoardError for an emulated board that is said to be real, and the reverse."""
+    if board.emulated and not facts.signs_of_emulation:
+        raise BoardError(
+            f"{board.name} is said to be emulated, but shows no sign of it",
+            hint="leave emulated out of its description",
+        )
     if facts.signs_of_emulation and not board.emulated:
         raise BoardError(
             f"{board.name} is said to be a real {board.device}, but {'; '.join(facts.signs_of_emulation)}",

@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.core.errors import UnstableError
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.devices.boards.facts import BoardState
+from edgekit.devices.device import Protocol
 
 _MOST_SPREAD: Final = 1.25
 _MOST_CLOCK_CHANGE: Final = 0.02
@@ -29,14 +30,13 @@ class BoardRun:
     executed: Mapping[str, int]
     before: BoardState
     after: BoardState
-    threads: int
+    protocol: Protocol
     runtime: str
     sha256: str
-    outputs_sha256: str
     peak_rss_bytes: int
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any], *, threads: int) -> BoardRun:
+    def from_json(cls, record: Mapping[str, Any], protocol: Protocol) -> BoardRun:
         """Raises KeyError, TypeError or ValueError for what no run of ours tells."""
         return cls(
             times_ms=tuple(map(float, record["times_ms"])),
@@ -45,10 +45,9 @@ class BoardRun:
             executed={str(kind): int(count) for kind, count in record["executed"].items()},
             before=BoardState.from_json(record["before"]),
             after=BoardState.from_json(record["after"]),
-            threads=threads,
+            protocol=protocol,
             runtime=str(record["runtime"]),
             sha256=str(record["sha256"]),
-            outputs_sha256=str(record["outputs_sha256"]),
             peak_rss_bytes=int(record["peak_rss_bytes"]),
         )
 
@@ -61,10 +60,10 @@ class BoardRun:
         said = [
             f"on {board}",
             self.runtime,
-            f"{self.threads} threads",
+            f"{self.protocol.threads} threads",
             f"{len(self.times_ms)} runs",
             f"p90 {self.percentile_ms(90):.4g} ms",
-            *([f"governor {'/'.join(sorted(set(self.after.governors)))}"] if self.after.governors else []),
+            *([self._governor()] if self.after.governors else []),
             *([f"{min(clocks):.0f} to {max(clocks):.0f} MHz"] if clocks else []),
             *([f"{self.after.temperature_c:.0f} degrees"] if self.after.temperature_c is not None else []),
         ]
@@ -76,9 +75,13 @@ class BoardRun:
             interval=(min(self.times_ms), self.percentile_ms(90)),
         )
 
+    def _governor(self) -> str:
+        found, wanted = "/".join(sorted(set(self.after.governors))), self.protocol.governor
+        return f"governor {found}" + ("" if found == wanted else f" instead of {wanted}")
+
     def instructions(self, board: str) -> dict[str, Quantity]:
         """Of one run, by class."""
-        source = f"executed on {board}, {self.runtime}, {self.threads} threads"
+        source = f"executed on {board}, {self.runtime}, {self.protocol.threads} threads"
         return {
             kind: Quantity(value=count, unit="instructions", evidence=Evidence.EMULATED, source=source)
             for kind, count in self.executed.items()

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from edgekit.core.errors import BoardError, LostBoardError
+from edgekit.core.errors import BoardError
 from edgekit.devices.boards.transport import Completed
 
 _GRACE_S: Final = 5
-# What `timeout` of coreutils and toybox exits with where it ended the program.
-_OUT_OF_TIME: Final = (124, 137)
+# What `timeout` of coreutils and toybox exits with where it ended the program, and what a shell says of one that was killed.
+_OUT_OF_TIME, _KILLED = 124, 137
 
 
 def limited(argv: Sequence[str], timeout_s: float) -> list[str]:
@@ -20,11 +20,13 @@ def limited(argv: Sequence[str], timeout_s: float) -> list[str]:
 
 
 def check_in_time(done: Completed, name: str, argv: Sequence[str], timeout_s: float) -> None:
-    """Raises LostBoardError where the board ended the program."""
-    if done.code in _OUT_OF_TIME:
-        raise LostBoardError(
+    """Raises BoardError where the board ended the program."""
+    if done.code == _OUT_OF_TIME:
+        raise BoardError(
             f"{argv[0]} did not end within {timeout_s:g} s on {name}", hint="see what else runs on the board"
         )
+    if done.code == _KILLED:
+        raise BoardError(f"{argv[0]} was killed on {name}", hint="see whether the board's memory suffices")
 
 
 def cannot_write(name: str, told: str) -> BoardError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from edgekit.core.errors import BoardError, LostBoardError, UnstableError
+from edgekit.core.errors import BadInputError, BoardError, LostBoardError, UnstableError
 from edgekit.core.records import sha256_of
 from edgekit.devices.boards.adb import AdbTransport
 from edgekit.devices.boards.board import AdbBoard, Board, LocalBoard, QemuBoard, SshBoard
@@ -20,13 +21,17 @@ from edgekit.devices.boards.measurement import BoardRun, check_stable
 from edgekit.devices.boards.qemu import QemuTransport
 from edgekit.devices.boards.remote import last_line
 from edgekit.devices.boards.ssh import SshTransport
-from edgekit.devices.boards.transport import Transport
+from edgekit.devices.boards.transport import Completed, Transport
 from edgekit.devices.device import Protocol
 
 _PROGRAMS: Final = Path(__file__).with_name("programs")
 _PROBE_S, _START_S = 30.0, 60.0
 _TRIES, _PAUSE_S = 3, 1.0
 _UNSTABLE_TRIES: Final = 2
+# A measurement may take so many times as long as it is meant to: ten runs are made however slow they are.
+_LIMIT: Final = 6
+_UNSUITABLE: Final = 3
+_ONE_THREAD: Final = Protocol(threads=1)
 
 Answer = TypeVar("Answer")
 
@@ -52,11 +57,13 @@ class BoardSession:
 
     def facts(self) -> BoardFacts:
         """Raises BoardError where the board does not answer."""
-        record = self._again(lambda transport: self._run(transport, "tell_facts.py", [self.board.workspace], _PROBE_S))
+        done = self._again(lambda transport: self._exec(transport, "tell_facts.py", [self.board.workspace], _PROBE_S))
+        record = self._answer(done, "tell_facts.py")
         return self._parsed(lambda: BoardFacts.from_json(record))
 
     def measure(self, path: Path, protocol: Protocol, *, seconds: float) -> BoardRun:
-        """Latencies of a .tflite file, in at most about `seconds`; measured once more where they are not stable.
+        """Latencies of a .tflite file, in about `seconds` where ten runs take no longer; measured once more where they are not
+        stable.
 
         Raises UnstableError where they still are not, BoardError where the board is lost or emulated.
         """
@@ -64,7 +71,7 @@ class BoardSession:
             raise BoardError(f"{self.board.name} is emulated", hint="count its instructions instead")
         options = ["--runs", str(protocol.runs), "--warm-up", str(protocol.warmup_runs_max), "--seconds", str(seconds)]
         for attempt in range(_UNSTABLE_TRIES):
-            run = self._run_model(path, options, threads=protocol.threads, timeout_s=2 * seconds + _START_S)
+            run = self._run_model(path, options, protocol, limit_s=_LIMIT * seconds + _START_S)
             try:
                 check_stable(run, self.board.name)
             except UnstableError:
@@ -74,19 +81,19 @@ class BoardSession:
                 return run
         raise AssertionError
 
-    def count(self, path: Path, *, timeout_s: float = 300.0) -> BoardRun:
+    def count(self, path: Path, *, limit_s: float = 300.0) -> BoardRun:
         """The instructions that a run of a .tflite file executes on one thread of an emulated board."""
-        options = ["--runs", "0", "--seconds", str(timeout_s / 2), "--count"]
-        return self._run_model(path, options, threads=1, timeout_s=timeout_s)
+        return self._run_model(path, ["--count"], _ONE_THREAD, limit_s=limit_s)
 
-    def outputs(self, path: Path, inputs: Path, target: Path, *, timeout_s: float = 300.0) -> BoardRun:
-        """Writes to `target` what the file answers to `inputs`, both .npy: [N, ...] float32 in, the file's own type out."""
+    def outputs(self, path: Path, inputs: Path, target: Path, *, limit_s: float = 300.0) -> BoardRun:
+        """Writes to `target` what the file answers to `inputs`, both .npy: [N, ...] float32 in, the file's own type out. Raises
+        BadInputError for a file with several inputs or outputs, or of other shapes."""
         remote = [self._place(inputs.name), self._place(f"{path.stem}.outputs.npy")]
 
         def ask(transport: Transport) -> BoardRun:
             transport.push(inputs, remote[0])
-            options = ["--runs", "0", "--seconds", str(timeout_s / 2), "--inputs", remote[0], "--outputs", remote[1]]
-            run = self._run_once(transport, path, options, threads=1, timeout_s=timeout_s)
+            options = ["--inputs", remote[0], "--outputs", remote[1]]
+            run = self._run_once(transport, path, options, _ONE_THREAD, limit_s=limit_s)
             transport.pull(remote[1], target)
             return run
 
@@ -97,29 +104,32 @@ class BoardSession:
             self._transport.close()
             self._transport = None
 
-    def _run_model(self, path: Path, options: Sequence[str], *, threads: int, timeout_s: float) -> BoardRun:
-        return self._again(
-            lambda transport: self._run_once(transport, path, options, threads=threads, timeout_s=timeout_s)
-        )
+    def _run_model(self, path: Path, options: Sequence[str], protocol: Protocol, *, limit_s: float) -> BoardRun:
+        return self._again(lambda transport: self._run_once(transport, path, options, protocol, limit_s=limit_s))
 
     def _run_once(
-        self, transport: Transport, path: Path, options: Sequence[str], *, threads: int, timeout_s: float
+        self, transport: Transport, path: Path, options: Sequence[str], protocol: Protocol, *, limit_s: float
     ) -> BoardRun:
         sha256 = sha256_of(path)
         remote = self._place(f"{sha256[:16]}{path.suffix}")
         transport.push(path, remote)
         transport.push(_PROGRAMS / "tell_facts.py", self._place("tell_facts.py"))
-        arguments = [remote, "--threads", str(threads), *options]
-        record = self._run(transport, "run_model.py", arguments, timeout_s)
-        run = self._parsed(lambda: BoardRun.from_json(record, threads=threads))
+        arguments = [remote, "--threads", str(protocol.threads), "--limit", str(math.ceil(limit_s)), *options]
+        done = self._exec(transport, "run_model.py", arguments, limit_s)
+        if done.code == _UNSUITABLE:
+            raise BadInputError(f"{path} {last_line(done.stderr)}", hint="give it inputs of its own shape")
+        record = self._answer(done, "run_model.py")
+        run = self._parsed(lambda: BoardRun.from_json(record, protocol))
         if run.sha256 != sha256:
             raise LostBoardError(f"{path} arrived damaged on {self.board.name}", hint="free some room on the board")
         return run
 
-    def _run(self, transport: Transport, program: str, arguments: Sequence[str], timeout_s: float) -> Mapping[str, Any]:
+    def _exec(self, transport: Transport, program: str, arguments: Sequence[str], limit_s: float) -> Completed:
         transport.push(_PROGRAMS / program, self._place(program))
         argv = [*self.board.python, self._place(program), *arguments]
-        done = transport.exec(argv, timeout_s=timeout_s, env=self.board.env)
+        return transport.exec(argv, timeout_s=limit_s, env=self.board.env)
+
+    def _answer(self, done: Completed, program: str) -> Mapping[str, Any]:
         if done.code:
             raise BoardError(
                 f"{program} failed on {self.board.name} with exit code {done.code}: {last_line(done.stderr)}",

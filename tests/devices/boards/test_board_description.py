@@ -82,6 +82,7 @@ def test_two_names_of_one_board_have_one_address(config: Path) -> None:
         (('user = "me"', 'port = "22"'), "port"),
         (('user = "me"', "emulated = 1"), "true or false"),
         (('user = "me"', "python = []"), "list of texts"),
+        (('workspace = "/home/me/edgekit"', 'workspace = "~/edgekit"'), "whole path"),
         (("[boards.pi]", "[board.pi]"), "boards.NAME"),
         (("[boards.pi]", "[boards.pi"), "not TOML"),
     ],
@@ -99,7 +100,7 @@ def test_a_board_described_twice_and_an_emulator_said_to_be_real_are_refused(con
     with pytest.raises(BadInputError, match="described already"):
         list_boards()
     (config / "boards.d" / "more.toml").write_text(
-        '[boards.q]\ndevice = "rpi4"\ntransport = "qemu"\nworkspace = "w"\nsysroot = "s"\ncpu = "c"\nplugin = "p"\n'
+        '[boards.q]\ndevice = "rpi4"\ntransport = "qemu"\nworkspace = "/w"\nsysroot = "s"\ncpu = "c"\nplugin = "p"\n'
     )
     with pytest.raises(BadInputError, match="emulated must be true"):
         list_boards()

@@ -43,7 +43,7 @@ def holder() -> subprocess.Popen[str]:
 def test_a_board_in_use_is_refused_and_its_user_named(holder: subprocess.Popen[str]) -> None:
     with pytest.raises(BoardError, match=f"in use by process {holder.pid}"), locked(BOARD, wait_s=0):
         pass
-    other = SshBoard(name="pi", device="rpi4", workspace="w", host="pi")
+    other = SshBoard(name="pi", device="rpi4", workspace="/w", host="pi")
     with locked(other, wait_s=0):
         pass
 

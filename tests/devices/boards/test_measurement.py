@@ -13,6 +13,7 @@ from edgekit.core.errors import UnstableError
 from edgekit.core.quantity import Evidence
 from edgekit.devices.boards.facts import BoardState
 from edgekit.devices.boards.measurement import BoardRun, check_stable
+from edgekit.devices.device import Protocol
 
 STATE = BoardState(
     governors=("performance",) * 4, clocks_mhz=(1500.0,) * 4, temperature_c=50.0, throttled=0x50000, load=0.1
@@ -24,10 +25,9 @@ RUN = BoardRun(
     executed={},
     before=STATE,
     after=STATE,
-    threads=4,
+    protocol=Protocol(),
     runtime="ai-edge-litert 2.3.0",
     sha256="",
-    outputs_sha256="",
     peak_rss_bytes=1 << 20,
 )
 
@@ -67,7 +67,9 @@ def test_what_cannot_be_trusted_is_refused_with_its_reason_and_advice(run: Board
 def test_clocks_that_follow_the_load_are_not_a_fault_of_their_own() -> None:
     """The governor ondemand lets them rise: whether the times are steady is what counts."""
     low = replace(STATE, governors=("ondemand",) * 4, clocks_mhz=(600.0,) * 4)
-    check_stable(replace(RUN, before=low, after=replace(low, clocks_mhz=(1500.0,) * 4)), "pi")
+    run = replace(RUN, before=low, after=replace(low, clocks_mhz=(1500.0,) * 4))
+    check_stable(run, "pi")
+    assert "governor ondemand instead of performance" in run.latency("pi").source
 
 
 @given(st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=100))

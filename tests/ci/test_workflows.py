@@ -1,0 +1,176 @@
+"""The workflow files for users: what they may do, and that the commands they call exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from edgekit.cli.main import edgekit
+
+REPO_ROOT = Path(__file__).parents[2]
+FOLDER = REPO_ROOT / "ci" / "workflows"
+LAB, PI = "hardware-lab.yml", "hardware-pi.yml"
+PAGES = (
+    "docs/boards.md",
+    "docs/raspberry-pi.md",
+    "docs/hardware-tests.md",
+    "docs/exit-codes/6.md",
+    "docs/exit-codes/7.md",
+)
+FILES = (*(f"ci/workflows/{name}" for name in (LAB, PI, "README.md")), *PAGES)
+
+
+def workflow(name: str) -> dict[Any, Any]:
+    return dict(yaml.safe_load((FOLDER / name).read_text(encoding="utf-8")))
+
+
+def triggers(name: str) -> set[str]:
+    """YAML 1.1 takes the key `on` for true."""
+    return set(workflow(name)[True])
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in workflow(name)["jobs"].values() for step in job["steps"]]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each call of edgekit that stands on a line of its own in a block, or between backticks."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
+    for line in [*lines, *re.findall(r"`(edgekit [^`]+)`", text)]:
+        if line.startswith("edgekit ") and not line.startswith("edgekit: "):
+            yield shlex.split(line.replace("[", "").replace("]", ""), comments=True)
+
+
+def check_command(words: list[str]) -> None:
+    """Raises UsageError for a command or an option that does not exist; words in capitals stand for what a user chooses."""
+    command: click.Command = edgekit
+    rest = words[1:]
+    with click.Context(edgekit) as context:
+        while isinstance(command, click.Group):
+            if not rest:
+                return
+            found = command.get_command(context, rest.pop(0))
+            assert found is not None, " ".join(words)
+            command = found
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in rest:
+            option = word.partition("=")[0]
+            assert not option.startswith("-") or option in known, f"{option} of {' '.join(words)}"
+
+
+def test_the_folder_holds_what_is_tested() -> None:
+    assert {path.name for path in FOLDER.glob("*.yml")} == {LAB, PI}
+
+
+@pytest.mark.parametrize("name", [LAB, PI])
+def test_a_job_may_read_and_ends(name: str) -> None:
+    read = workflow(name)
+    assert read["permissions"] == {"contents": "read"}
+    assert read["concurrency"]["group"]
+    for job in read["jobs"].values():
+        assert 0 < job["timeout-minutes"] <= 120
+        assert "permissions" not in job
+    assert "secrets." not in (FOLDER / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [LAB, PI])
+def test_actions_are_pinned_and_keep_no_token(name: str) -> None:
+    for line in re.findall(r"uses: .+", (FOLDER / name).read_text(encoding="utf-8")):
+        assert re.match(r"uses: actions/[a-z-]+@([0-9a-f]{40} # v[0-9.]+|v[0-9]+)", line), line
+    for step in steps(name):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_the_real_board_is_never_given_to_a_pull_request() -> None:
+    assert triggers(PI) == {"schedule", "workflow_dispatch"}
+    assert workflow(PI)["concurrency"] == {"group": "edgekit-board-pi", "cancel-in-progress": False}
+    for job in workflow(PI)["jobs"].values():
+        assert "self-hosted" in job["runs-on"]
+
+
+def test_the_lab_runs_on_hosted_machines_for_everybody() -> None:
+    assert triggers(LAB) == {"push", "pull_request"}
+    for job in workflow(LAB)["jobs"].values():
+        assert re.fullmatch(r"ubuntu-[0-9.]+", job["runs-on"])
+
+
+def test_the_cache_is_the_folder_of_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.lab.sysroot import cache_folder
+
+    (job,) = workflow(LAB)["jobs"].values()
+    monkeypatch.setenv("XDG_CACHE_HOME", job["env"]["XDG_CACHE_HOME"])
+    (cached,) = [step["with"]["path"] for step in job["steps"] if "actions/cache@" in step.get("uses", "")]
+    assert cached == str(cache_folder())
+
+
+@pytest.mark.parametrize("name", [LAB, PI])
+def test_what_is_called_exists(name: str, pytestconfig: pytest.Config) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    for path in re.findall(r"\.edgekit/([\w./]+)", text):
+        assert (REPO_ROOT / path).exists(), path
+    options = re.findall(r"--edgekit-[a-z]+", text)
+    assert "--edgekit-board" in options
+    for option in options:
+        pytestconfig.getoption(option)  # raises ValueError for one that pytest does not know
+    called = [line for step in steps(name) for line in step.get("run", "").splitlines() if line.startswith("edgekit ")]
+    assert ["edgekit", "devices", "probe"] in [shlex.split(line)[:3] for line in called]
+    for line in called:
+        check_command(shlex.split(line))
+
+
+def test_the_set_up_of_the_lab_is_called_as_it_is() -> None:
+    setup = REPO_ROOT / "ci" / "lab" / "setup"
+    assert os.access(setup, os.X_OK)
+    assert 'lab up --device "$device"' in setup.read_text(encoding="utf-8")
+    assert ".edgekit/ci/lab/setup" in [step.get("run") for step in steps(LAB)]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_commands_of_the_pages_exist(file: str) -> None:
+    for words in commands((REPO_ROOT / file).read_text(encoding="utf-8")):
+        check_command(words)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.endswith(".md")])
+def test_links_of_the_pages_lead_somewhere(file: str) -> None:
+    path = REPO_ROOT / file
+    for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+@pytest.mark.parametrize(
+    ("file", "names"), [("docs/boards.md", "camera local my-qemu pi"), ("docs/raspberry-pi.md", "local pi")]
+)
+def test_boards_of_the_pages_are_described_rightly(
+    file: str, names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.devices.boards.board import boards_file, list_boards
+    from edgekit.devices.device import load_device
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    tables = re.findall(
+        r"^```toml\n(.*?)^```$", (REPO_ROOT / file).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    boards_file().parent.mkdir()
+    boards_file().write_text("\n".join(tables), encoding="utf-8")
+    boards = list_boards()
+    assert [board.name for board in boards] == names.split()
+    for board in boards:
+        load_device(board.device)
