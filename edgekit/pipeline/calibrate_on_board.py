@@ -153,7 +153,7 @@ def _measure_all(
             progress(f"measure {number + 1} of {len(files)} on {session.board.name}")
             run = session.measure(work / file, protocol, seconds=_SECONDS)
             _check_runtime(run.runtime, measured, work, session.board)
-            measured[file] = (run.percentile_ms(50), run.runtime)
+            measured[file] = (run.timed.median_ms, run.runtime)
             write_bytes(work / _TABLE, _table(measured).encode())
     return measured[files[0]][1]
 

@@ -57,17 +57,21 @@ def _timed(session: BoardSession, path: Path, predicted: Quantity | None, protoc
     run = session.measure(path, protocol, seconds=_SECONDS)
     name = session.board.name
     measured = run.latency(name)
-    memory = Quantity(
-        value=run.peak_rss_bytes,
-        unit="bytes",
-        evidence=Evidence.MEASURED,
-        source=f"largest resident set of the whole process on {name}, Python among it",
-    )
     return (
         Figure(name=LATENCY, quantity=measured),
         *([] if predicted is None else _beside(measured, predicted, name)),
-        Figure(name=_PROCESS, quantity=memory),
+        *([] if run.peak_rss_bytes is None else [_memory(run.peak_rss_bytes, name)]),
     )
+
+
+def _memory(peak_rss_bytes: int, board: str) -> Figure:
+    quantity = Quantity(
+        value=peak_rss_bytes,
+        unit="bytes",
+        evidence=Evidence.MEASURED,
+        source=f"largest resident set of the whole process on {board}, Python among it",
+    )
+    return Figure(name=_PROCESS, quantity=quantity)
 
 
 def _beside(measured: Quantity, predicted: Quantity, board: str) -> tuple[Figure, Figure]:

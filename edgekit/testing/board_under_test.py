@@ -74,9 +74,7 @@ class BoardUnderTest:
         ratios = []
         for number in range(rounds):
             order = (base, head) if number % 2 == 0 else (head, base)
-            medians = {
-                id(one): self.measure(one, threads=threads, runs=20, seconds=5).percentile_ms(50) for one in order
-            }
+            medians = {id(one): self.measure(one, threads=threads, runs=20, seconds=5).timed.median_ms for one in order}
             ratios.append(medians[id(head)] / medians[id(base)])
         return Comparison(unit="latency", ratios=tuple(ratios))
 

@@ -156,7 +156,7 @@ def test_links_of_the_pages_lead_somewhere(file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "names"), [("docs/boards.md", "camera local my-qemu pi"), ("docs/raspberry-pi.md", "local pi")]
+    ("file", "names"), [("docs/boards.md", "camera local my-qemu phone pi"), ("docs/raspberry-pi.md", "local pi")]
 )
 def test_boards_of_the_pages_are_described_rightly(
     file: str, names: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

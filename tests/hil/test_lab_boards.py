@@ -134,3 +134,36 @@ def test_a_users_hardware_test_runs_on_an_emulated_board(pytester: pytest.Pytest
     result = pytester.runpytest_subprocess("--edgekit-board", "lab-qemu", "-rs")
     result.assert_outcomes(passed=3, skipped=1)
     result.stdout.fnmatch_lines(["*lab-qemu is emulated: its times are no latencies*"])
+
+
+def test_a_phone_without_python_is_asked_by_its_shell_and_timed_by_tflites_program(file: Path, tmp_path: Path) -> None:
+    """The program is a stand-in that prints a recorded answer: Android's runs on no machine at hand."""
+    sample = Path(__file__).parents[1] / "devices" / "boards" / "benchmark_model.txt"
+    program = tmp_path / "benchmark_model"
+    program.write_text(f"#!/bin/sh\necho \"$@\" >&2\ncat <<'END'\n{sample.read_text()}\nEND\n")
+    phone = replace(load_board("lab-phone"), python=("/no/python",), benchmark_model=str(program))
+    with open_board(phone) as session:
+        facts = session.facts()
+        assert (facts.machine, facts.cpus) == ("aarch64", ("cortex-a72",))
+        assert any("qemu" in sign for sign in facts.signs_of_emulation)
+        assert facts.free_bytes > 0
+        with pytest.raises(BoardError, match="runs no Python"):
+            session.count(file)
+        with pytest.raises(BoardError, match="emulated"):
+            session.measure(file, Protocol(), seconds=1)
+    # What would be timed is said to be real here, to see the way that a real phone takes.
+    with open_board(replace(phone, emulated=False)) as session:
+        run = session.measure(file, Protocol(threads=4), seconds=1)
+    assert run.timed.median_ms == 8.163
+    assert run.settled
+    assert run.runtime.startswith("benchmark_model ")
+    assert run.peak_rss_bytes is None
+    assert "p95 8.29 ms" in run.latency("phone").source
+
+
+def test_a_program_that_fails_on_the_phone_is_named(file: Path, tmp_path: Path) -> None:
+    program = tmp_path / "benchmark_model"
+    program.write_text("#!/bin/sh\necho Failed to load model\nexit 1\n")
+    phone = replace(load_board("lab-phone"), benchmark_model=str(program), emulated=False)
+    with open_board(phone) as session, pytest.raises(BoardError, match="Failed to load model"):
+        session.measure(file, Protocol(), seconds=1)

@@ -65,12 +65,14 @@ class SshBoard(Board):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdbBoard(Board):
-    """What the system's `adb` lists as `serial`; it must run Python, which phones as they are sold do not."""
+    """What the system's `adb` lists as `serial`. Phones as they are sold run no Python: there `benchmark_model`, TFLite's own
+    program for Android at this place on this machine, is run instead."""
 
     transport = "adb"
 
     serial: str
     adb_server_port: int = 5037
+    benchmark_model: str = ""
 
     @property
     def address(self) -> str:

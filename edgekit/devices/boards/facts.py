@@ -34,7 +34,7 @@ class BoardState:
     clocks_mhz: tuple[float, ...]
     temperature_c: float | None
     throttled: int | None
-    load: float
+    load: float | None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> BoardState:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,11 +20,31 @@ _THROTTLED_NOW: Final = 0b1111
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BoardRun:
-    """Runs of one file on a board: times after warming up, or on an emulated one what a run executed."""
+class Latencies:
+    """Of so many runs: the fastest, the median, and what `high_percent` of a hundred keep to."""
 
-    times_ms: tuple[float, ...]
-    warm_up_ms: tuple[float, ...]
+    runs: int
+    least_ms: float
+    median_ms: float
+    high_ms: float
+    high_percent: int = 90
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> Latencies:
+        """Raises ValueError where there are none."""
+        if not times_ms:
+            raise ValueError("no runs")
+        median_ms, high_ms = np.percentile(times_ms, (50, 90))
+        return cls(runs=len(times_ms), least_ms=min(times_ms), median_ms=float(median_ms), high_ms=float(high_ms))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoardRun:
+    """Runs of one file on a board: their times after so many runs of warming up, or on an emulated one what a run executed.
+    `peak_rss_bytes` is None where nobody told."""
+
+    latencies: Latencies | None
+    warm_up_runs: int
     settled: bool
     executed: Mapping[str, int]
     before: BoardState
@@ -33,14 +52,14 @@ class BoardRun:
     protocol: Protocol
     runtime: str
     sha256: str
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], protocol: Protocol) -> BoardRun:
         """Raises KeyError, TypeError or ValueError for what no run of ours tells."""
         return cls(
-            times_ms=tuple(map(float, record["times_ms"])),
-            warm_up_ms=tuple(map(float, record["warm_up_ms"])),
+            latencies=Latencies.of([float(time) for time in record["times_ms"]]) if record["times_ms"] else None,
+            warm_up_runs=len(record["warm_up_ms"]),
             settled=bool(record["settled"]),
             executed={str(kind): int(count) for kind, count in record["executed"].items()},
             before=BoardState.from_json(record["before"]),
@@ -51,28 +70,32 @@ class BoardRun:
             peak_rss_bytes=int(record["peak_rss_bytes"]),
         )
 
-    def percentile_ms(self, percent: float) -> float:
-        return float(np.percentile(self.times_ms, percent))
+    @property
+    def timed(self) -> Latencies:
+        """Raises UnstableError where nothing was timed."""
+        if self.latencies is None:
+            raise UnstableError("no run was timed", hint="measure again")
+        return self.latencies
 
     def latency(self, board: str) -> Quantity:
-        """The median, with the interval from the fastest run to that which nine in ten keep to."""
-        clocks = self.after.clocks_mhz
+        """The median, with the interval from the fastest run to what nine in ten keep to, or as many as is known of."""
+        clocks, timed = self.after.clocks_mhz, self.timed
         said = [
             f"on {board}",
             self.runtime,
             f"{self.protocol.threads} threads",
-            f"{len(self.times_ms)} runs",
-            f"p90 {self.percentile_ms(90):.4g} ms",
+            f"{timed.runs} runs",
+            f"p{timed.high_percent} {timed.high_ms:.4g} ms",
             *([self._governor()] if self.after.governors else []),
             *([f"{min(clocks):.0f} to {max(clocks):.0f} MHz"] if clocks else []),
             *([f"{self.after.temperature_c:.0f} degrees"] if self.after.temperature_c is not None else []),
         ]
         return Quantity(
-            value=self.percentile_ms(50),
+            value=timed.median_ms,
             unit="ms",
             evidence=Evidence.MEASURED,
             source=", ".join(said),
-            interval=(min(self.times_ms), self.percentile_ms(90)),
+            interval=(timed.least_ms, timed.high_ms),
         )
 
     def _governor(self) -> str:
@@ -115,10 +138,11 @@ def _reasons(run: BoardRun) -> Iterator[tuple[str, str]]:
     if set(run.after.governors) == {"performance"} and changes and max(changes) > _MOST_CLOCK_CHANGE:
         yield f"its clock changed by {max(changes):.0%} although it is fixed", "let it cool, or lower its fixed clock"
     if not run.settled:
-        yield f"{len(run.warm_up_ms)} runs did not settle", f"end what else runs on it; {performance}"
-    spread = run.percentile_ms(90) / run.percentile_ms(50) if run.times_ms else math.inf
-    if not spread <= _MOST_SPREAD:
+        yield f"{run.warm_up_runs} runs did not settle", f"end what else runs on it; {performance}"
+    timed = run.timed
+    if timed.high_ms > _MOST_SPREAD * timed.median_ms:
         yield (
-            f"one run in ten takes {spread:.2f} times the median or more, at most {_MOST_SPREAD} is trusted",
+            f"one run in {round(100 / (100 - timed.high_percent))} takes {timed.high_ms / timed.median_ms:.2f} times the median or "
+            f"more, at most {_MOST_SPREAD} is trusted",
             f"end what else runs on it; {performance}",
         )

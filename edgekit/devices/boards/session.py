@@ -18,6 +18,7 @@ from edgekit.devices.boards.facts import BoardFacts
 from edgekit.devices.boards.local import LocalTransport
 from edgekit.devices.boards.lock import locked
 from edgekit.devices.boards.measurement import BoardRun, check_stable
+from edgekit.devices.boards.phone import measure_on_phone, phone_facts
 from edgekit.devices.boards.qemu import QemuTransport
 from edgekit.devices.boards.remote import last_line
 from edgekit.devices.boards.ssh import SshTransport
@@ -57,6 +58,8 @@ class BoardSession:
 
     def facts(self) -> BoardFacts:
         """Raises BoardError where the board does not answer."""
+        if self._phone is not None:
+            return self._again(lambda transport: phone_facts(transport, self.board.workspace))
         done = self._again(lambda transport: self._exec(transport, "tell_facts.py", [self.board.workspace], _PROBE_S))
         record = self._answer(done, "tell_facts.py")
         return self._parsed(lambda: BoardFacts.from_json(record))
@@ -70,8 +73,12 @@ class BoardSession:
         if self.board.emulated:
             raise BoardError(f"{self.board.name} is emulated", hint="count its instructions instead")
         options = ["--runs", str(protocol.runs), "--warm-up", str(protocol.warmup_runs_max), "--seconds", str(seconds)]
+        limit_s = _LIMIT * seconds + _START_S
         for attempt in range(_UNSTABLE_TRIES):
-            run = self._run_model(path, options, protocol, limit_s=_LIMIT * seconds + _START_S)
+            if (program := self._phone) is not None:
+                run = self._on_phone(path, program, protocol, seconds=seconds, limit_s=limit_s)
+            else:
+                run = self._run_model(path, options, protocol, limit_s=limit_s)
             try:
                 check_stable(run, self.board.name)
             except UnstableError:
@@ -104,12 +111,28 @@ class BoardSession:
             self._transport.close()
             self._transport = None
 
+    @property
+    def _phone(self) -> Path | None:
+        """The program that stands in for Python."""
+        native = self.board.benchmark_model if isinstance(self.board, AdbBoard) else ""
+        return Path(native) if native else None
+
+    def _on_phone(self, path: Path, program: Path, protocol: Protocol, *, seconds: float, limit_s: float) -> BoardRun:
+        workspace = self.board.workspace.rstrip("/")
+        return self._again(
+            lambda transport: measure_on_phone(
+                transport, path, program, workspace, protocol, seconds=seconds, limit_s=limit_s
+            )
+        )
+
     def _run_model(self, path: Path, options: Sequence[str], protocol: Protocol, *, limit_s: float) -> BoardRun:
         return self._again(lambda transport: self._run_once(transport, path, options, protocol, limit_s=limit_s))
 
     def _run_once(
         self, transport: Transport, path: Path, options: Sequence[str], protocol: Protocol, *, limit_s: float
     ) -> BoardRun:
+        if self._phone is not None:
+            raise BoardError(f"{self.board.name} runs no Python", hint="its latencies alone can be measured")
         sha256 = sha256_of(path)
         remote = self._place(f"{sha256[:16]}{path.suffix}")
         transport.push(path, remote)

@@ -27,11 +27,10 @@ def read_all(pattern: str) -> list[str]:
 
 def state() -> dict[str, Any]:
     """Governor and clock of each core in MHz, the hottest zone in degrees, and the firmware's throttling flags."""
-    degrees = [int(text) / 1000 for text in read_all(_ZONES) if text.lstrip("-").isdigit()]
     return {
         "governors": read_all(_CPUS + "scaling_governor"),
         "clocks_mhz": [int(text or 0) / 1000 for text in read_all(_CPUS + "scaling_cur_freq")],
-        "temperature_c": max(degrees) if degrees else None,
+        "temperature_c": degrees(read_all(_ZONES)),
         "throttled": throttled(),
         "load": os.getloadavg()[0],
     }
@@ -47,9 +46,9 @@ def throttled() -> int | None:
         return None
 
 
-def cpuinfo() -> tuple[list[tuple[str, str]], list[str], str]:
-    """Pairs of implementer and part of each core, and the features of the first."""
-    lines = [line.partition(":") for line in read("/proc/cpuinfo").splitlines()]
+def cpuinfo(text: str) -> tuple[list[tuple[str, str]], list[str], str]:
+    """Of /proc/cpuinfo: implementer and part of each core, the features of the first, and the board's model."""
+    lines = [line.partition(":") for line in text.splitlines()]
     told = [(key.strip(), value.strip()) for key, _, value in lines]
     implementers = [value for key, value in told if key == "CPU implementer"]
     parts = [value for key, value in told if key == "CPU part"]
@@ -57,6 +56,18 @@ def cpuinfo() -> tuple[list[tuple[str, str]], list[str], str]:
     models = [value for key, value in told if key == "Model"]
     cores = list(zip(implementers, parts))  # noqa: B905 (from Python 3.10)
     return cores, features[0].split() if features else [], models[0] if models else ""
+
+
+def ram_bytes(text: str) -> int:
+    """Of /proc/meminfo."""
+    total = [line.split() for line in text.splitlines() if line.startswith("MemTotal:")]
+    return int(total[0][1]) * 1024 if total else 0
+
+
+def degrees(texts: list[str]) -> float | None:
+    """Of the hottest thermal zone; None where none tells."""
+    told = [int(text) / 1000 for text in texts if text.lstrip("-").isdigit()]
+    return max(told) if told else None
 
 
 def signs_of_emulation(machine: str) -> Iterator[str]:
@@ -95,8 +106,7 @@ def runtime() -> str:
 
 def facts(workspace: str) -> dict[str, Any]:
     machine = os.uname().machine
-    parts, features, model = cpuinfo()
-    memory = [line.split() for line in read("/proc/meminfo").splitlines() if line.startswith("MemTotal:")]
+    parts, features, model = cpuinfo(read("/proc/cpuinfo"))
     disk = os.statvfs(workspace)
     return {
         "machine": machine,
@@ -105,7 +115,7 @@ def facts(workspace: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cpu_parts": parts,
         "features": features,
-        "ram_bytes": int(memory[0][1]) * 1024 if memory else 0,
+        "ram_bytes": ram_bytes(read("/proc/meminfo")),
         "free_bytes": disk.f_bavail * disk.f_frsize,
         "python": sys.version.split()[0],
         "runtime": runtime(),
