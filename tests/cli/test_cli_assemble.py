@@ -119,7 +119,7 @@ def test_a_floor_may_be_a_share_of_what_the_full_supernet_reaches(asked):
         (("--min-accuracy", "0"), ExitCode.USAGE, ("min_accuracy",)),
         (("--min-accuracy", "97"), ExitCode.USAGE, ("min_accuracy", "95%")),
         (("--min-accuracy", "105%"), ExitCode.USAGE, ("share",)),
-        (("--target", "rpi5"), ExitCode.USAGE, ("did you mean",)),
+        (("--target", "rpi6"), ExitCode.USAGE, ("did you mean",)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

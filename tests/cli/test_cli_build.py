@@ -75,7 +75,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tiny_supernet, tmp_path):
         (("--task", "red rows", "--latency-ms", "-1"), ("latency_ms",)),
         (("--task", "red rows", "--macs", "250%"), ("share",)),
         (("--task", "red rows", "--min-accuracy", "97"), ("min_accuracy",)),
-        (("--task", "red rows", "--target", "rpi5"), ("did you mean",)),
+        (("--task", "red rows", "--target", "rpi6"), ("did you mean",)),
         (("--task", "red rows", "--seed", "-1"), ("--seed",)),
         (("--latency-ms", "1"), ("--task",)),
         (("--task", "red rows", "--latency", "1"), ("--latency-ms",)),

@@ -146,12 +146,12 @@ def test_an_unforeseen_error_is_a_bug_of_ours_and_says_how_to_report_it():
 
 
 def test_the_traceback_is_printed_on_demand_only():
-    assert "Traceback" not in edgekit("devices", "show", "rpi5").stderr
-    assert "Traceback" in edgekit("devices", "show", "rpi5", "-v").stderr
+    assert "Traceback" not in edgekit("devices", "show", "rpi6").stderr
+    assert "Traceback" in edgekit("devices", "show", "rpi6", "-v").stderr
 
 
 def test_an_error_is_one_json_object_when_json_is_asked_for():
-    for arguments in (("devices", "show", "rpi5"), ("build", "--nonsense"), ("nonsense",)):
+    for arguments in (("devices", "show", "rpi6"), ("build", "--nonsense"), ("nonsense",)):
         done = edgekit(*arguments, "--json")
         error = json.loads(done.stdout)["error"]
         assert error["code"] == done.returncode == ExitCode.USAGE
