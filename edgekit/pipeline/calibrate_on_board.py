@@ -134,7 +134,10 @@ def _probes(
             )
             write_json(listed, {"schema_version": 1, "probes": [probe.to_json() for probe in written]})
         record = read_json(listed, schema_version=1)
-        found[precision] = tuple(Probe(**probe) for probe in record["probes"])
+        try:
+            found[precision] = tuple(Probe(**probe) for probe in record["probes"])
+        except (KeyError, TypeError) as error:
+            raise BadInputError(f"{listed} lists no probes: {error}", hint=f"remove {work} to begin anew") from error
     return found
 
 

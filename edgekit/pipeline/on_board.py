@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.errors import BadInputError
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import read_json, sha256_of, whole_folder, write_bytes, write_json
 from edgekit.devices.boards.board import Board, load_board
@@ -32,9 +33,10 @@ _SECONDS = 20.0
 def probe(name: str) -> BoardFacts:
     """Raises UsageError for an unknown board, BoardError where it does not answer or is not what it is said to be."""
     board = load_board(name)
+    device = load_device(board.device)
     with open_board(board) as session:
         facts = session.facts()
-    check_board(board, facts, load_device(board.device))
+    check_board(board, facts, device)
     return facts
 
 
@@ -102,21 +104,24 @@ def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> 
     """Puts figures in the place of a build's latency, in its report and its card, where it was built for this target; says so
     where it was not. Raises BadInputError where it is no build."""
     report = read_json(folder / REPORT, schema_version=REPORT_SCHEMA)
-    built_for = report["plan"]["target"]
+    try:
+        built_for, before = report["plan"]["target"], {old["name"]: old for old in report["figures"]}
+        hashes = dict(report["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInputError(f"{folder / REPORT} lacks {error}", hint="build the folder anew") from error
     if built_for != str(target):
         return (f"{folder} was built for {built_for}: its report keeps its latency",)
     new = [{"name": figure.name, **figure.quantity.to_json()} for figure in figures]
     kept: list[Mapping[str, Any]] = []
-    for old in report["figures"]:
-        if old["name"] == LATENCY:
+    for name, old in before.items():
+        if name == LATENCY:
             kept += new
-        elif old["name"] not in (_PREDICTED, _RATIO, _PROCESS) and not old["name"].startswith(_EXECUTED):
+        elif name not in (_PREDICTED, _RATIO, _PROCESS) and not name.startswith(_EXECUTED):
             kept.append(old)
     with whole_folder(folder, overwrite=True, marker=REPORT) as working:
         shutil.copytree(folder, working, dirs_exist_ok=True)
-        card = with_figures((folder / _CARD).read_text(encoding="utf-8"), report["figures"], kept)
+        card = with_figures((folder / _CARD).read_text(encoding="utf-8"), list(before.values()), kept)
         write_bytes(working / _CARD, card.encode())
-        report |= {"figures": kept}
-        report["sha256"] |= {_CARD: sha256_of(working / _CARD)}
-        write_json(working / REPORT, report)
+        hashes |= {_CARD: sha256_of(working / _CARD)}
+        write_json(working / REPORT, report | {"figures": kept, "sha256": hashes})
     return ()

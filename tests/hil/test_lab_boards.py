@@ -11,8 +11,9 @@ import pytest
 import tomli_w
 from chain_files import write_chain
 from edgekit_command import COMMAND, ENVIRONMENT
+from real_sshd import free_port
 
-from edgekit.core.errors import BoardError, ExitCode
+from edgekit.core.errors import BoardError, ExitCode, LostBoardError
 from edgekit.core.quantity import Evidence
 from edgekit.devices.boards.board import load_board
 from edgekit.devices.boards.facts import check_board
@@ -167,3 +168,10 @@ def test_a_program_that_fails_on_the_phone_is_named(file: Path, tmp_path: Path) 
     phone = replace(load_board("lab-phone"), benchmark_model=str(program), emulated=False)
     with open_board(phone) as session, pytest.raises(BoardError, match="Failed to load model"):
         session.measure(file, Protocol(), seconds=1)
+
+
+def test_a_phone_that_is_not_there_does_not_answer() -> None:
+    """Its server is not up yet, and tells that it starts before it tells what is wrong."""
+    absent = replace(load_board("lab-phone"), serial="no-such-phone", adb_server_port=free_port())
+    with open_board(absent) as session, pytest.raises(LostBoardError, match=r"does not answer: .*not found"):
+        session.facts()

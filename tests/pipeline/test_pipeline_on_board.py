@@ -142,3 +142,15 @@ def test_a_damaged_table_is_named(user: Path) -> None:
     with pytest.raises(BadInputError, match=r"measurements\.csv is damaged") as raised:
         calibrate_on_board("mine", "local", budget=10)
     assert str(work) in raised.value.hint
+
+
+@pytest.mark.parametrize("key", ["plan", "figures", "sha256"])
+def test_a_damaged_report_is_named_and_nothing_is_written(int8_build: BuildResult, tmp_path: Path, key: str) -> None:
+    folder = Path(shutil.copytree(int8_build.folder, tmp_path / "out"))
+    record = json.loads((folder / "report.json").read_text())
+    del record[key]
+    (folder / "report.json").write_text(json.dumps(record))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(BadInputError, match=f"lacks '{key}'"):
+        record_in_build(folder, MEASURED, TARGET)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -56,7 +56,8 @@ class AdbTransport:
         # adb hands one line to the board's shell: quoted, every argument reaches the program as it is.
         command = shlex.join(limited(["env", *variables, *argv] if variables else argv, timeout_s))
         done = self._adb(["shell", command], timeout_s=timeout_s + _CONNECT_S)
-        if done.code and done.stderr.startswith(("error:", "adb:")):
+        # A server that starts tells so first.
+        if done.code and any(line.startswith(("error:", "adb:")) for line in done.stderr.splitlines()):
             raise self._failure(done.stderr)
         check_in_time(done, self._board.name, argv, timeout_s)
         return done
