@@ -53,7 +53,9 @@ def failure_of(error: BaseException) -> Failure:
         case click.ClickException():
             return _of_edgekit_error(UsageError(error.format_message(), hint=_help_of(error)))
         case KeyboardInterrupt():
-            hint = "nothing half-written is left; a training goes on with --resume"
+            hint = (
+                "nothing half-written is left; a training goes on with --resume, a calibration when it is called again"
+            )
             return Failure(code=ExitCode.INTERRUPTED, message="interrupted", hint=hint)
         case _:
             return Failure(
