@@ -103,6 +103,7 @@ class Judge:
         preprocessing = Preprocessing(height=size, width=size)
         model = Model(
             module=slice_subnet(self.assembler.supernet, genotype, task),
+            input_shape=(3, size, size),
             labels=task.outputs(self.folder.vocabulary),
             preprocessing=preprocessing,
             operators=describe(self.spec, genotype, rows=len(task.indices), sums=None),

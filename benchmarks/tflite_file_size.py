@@ -115,6 +115,7 @@ def random_model(seed: int) -> Model:
     network = nn.Sequential(*layers, GlobalMean(), linear, nn.Softmax(dim=-1))
     return Model(
         module=network.eval(),
+        input_shape=(3, IMAGE_SIZE, IMAGE_SIZE),
         labels=labels,
         preprocessing=Preprocessing(height=IMAGE_SIZE, width=IMAGE_SIZE),
         operators=tuple(sketch.operators),

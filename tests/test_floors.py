@@ -15,13 +15,16 @@ FLOOR = {
     "tasks": 2,
     "supernet": 3,
     "devices": 3,
+    "networks": 3,
+    "pruning": 3,
     "assembler": 4,
     "exporters": 4,
     "lab": 4,
     "report": 4,
-    "pipeline": 5,
-    "cli": 6,
-    "testing": 6,
+    "passes": 5,
+    "pipeline": 6,
+    "cli": 7,
+    "testing": 7,
 }
 
 

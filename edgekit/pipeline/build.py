@@ -264,10 +264,12 @@ def _model(planned: BuildPlan, genotype: Genotype, subnet: Subnet) -> Model:
 
     task, spec = planned.task, planned.model.spec
     labels = task.classes if isinstance(task, Examples) else task.outputs(planned.model.vocabulary)
+    size = spec.image_size_of(genotype)
     return Model(
         module=subnet,
+        input_shape=(3, size, size),
         labels=labels,
-        preprocessing=_preprocessing(spec.image_size_of(genotype)),
+        preprocessing=_preprocessing(size),
         operators=describe(
             spec, genotype, rows=subnet.head.out_features, sums=None if subnet.grouping is None else len(labels)
         ),

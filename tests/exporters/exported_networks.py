@@ -130,6 +130,7 @@ def make_model(labels: int, names: tuple[str, ...], preprocessing: Preprocessing
     torch.set_num_threads(threads)
     return Model(
         module=module.eval(),
+        input_shape=(3, preprocessing.height, preprocessing.width),
         labels=names,
         preprocessing=preprocessing,
         operators=describe(module),

@@ -57,6 +57,7 @@ def narrowed(filters: int, size: int, folder: Path) -> Network:
     module = Narrowed(filters).eval()
     model = Model(
         module=module,
+        input_shape=(3, size, size),
         labels=("left turn", "stop", "bicycles crossing", "ice", "keep right", "yield"),
         preprocessing=Preprocessing(height=size, width=size),
         operators=describe(module, size),

@@ -59,6 +59,7 @@ def test_any_labels_and_preprocessing_come_back(
     preprocessing = Preprocessing(height=size, width=size + 1, mean=mean, std=std)
     model = Model(
         module=plain.model.module,
+        input_shape=plain.model.input_shape,
         labels=tuple(labels),
         preprocessing=preprocessing,
         operators=(),

@@ -95,7 +95,13 @@ class Unsupported(nn.Module):
 
 def test_a_network_without_a_tflite_form_is_a_conversion_error() -> None:
     preprocessing = Preprocessing(height=8, width=8)
-    model = Model(module=Unsupported().eval(), labels=("a",), preprocessing=preprocessing, operators=())
+    model = Model(
+        module=Unsupported().eval(),
+        input_shape=(3, preprocessing.height, preprocessing.width),
+        labels=("a",),
+        preprocessing=preprocessing,
+        operators=(),
+    )
     with pytest.raises(ConversionError, match="svd") as caught:
         convert_fp32(model)
     assert caught.value.code is ExitCode.CONVERSION

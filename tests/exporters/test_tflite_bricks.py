@@ -73,6 +73,7 @@ def model_of(blocks: tuple[BlockSpec, ...]) -> Model:
     genotype = Genotype((0b101,) * len(blocks))
     return Model(
         module=slice_subnet(supernet, genotype, Task(indices=tuple(range(LABELS)), text="all")),
+        input_shape=(3, SIZE, SIZE),
         labels=tuple("abcde"),
         preprocessing=Preprocessing(height=SIZE, width=SIZE),
         operators=describe(spec, genotype, rows=LABELS, sums=None),

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgekit.core.errors import BadInputError
 from edgekit.core.operators import OperatorKind
 from edgekit.exporters.onnx_graph import read_onnx_graph
-from edgekit.exporters.program_graph import read_program
+from edgekit.networks.program_graph import read_program
 
 WITH_WEIGHTS = (OperatorKind.CONV, OperatorKind.DEPTHWISE, OperatorKind.DENSE)
 

@@ -1,0 +1,1 @@
+"""Pruning as pure functions on tensors: no files, no network, no model formats."""
