@@ -99,9 +99,14 @@ def _as(kind: Any, value: Any, where: str) -> Any:
     for one in kinds:
         if one is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
-        if isinstance(one, type) and type(value) is one:
+        if type(value) is one:
             return value
-        if isinstance(one, EnumMeta) and value in {member.value for member in one}:
+        if value in _members(one):
             return one(value)
-    expected = " or ".join(", ".join(one) if isinstance(one, EnumMeta) else one.__name__ for one in kinds)
+    expected = " or ".join(", ".join(_members(one)) or one.__name__ for one in kinds)
     raise BadInputError(f"{where} is {value!r}, expected {expected}", hint="see `edgekit passes show`")
+
+
+def _members(kind: Any) -> list[str]:
+    """The values of an enumeration."""
+    return [str(member.value) for member in kind] if isinstance(kind, EnumMeta) else []
