@@ -6,7 +6,7 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from enum import EnumMeta
+from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import entry_points
 from itertools import pairwise
@@ -109,4 +109,4 @@ def _as(kind: Any, value: Any, where: str) -> Any:
 
 def _members(kind: Any) -> list[str]:
     """The values of an enumeration."""
-    return [str(member.value) for member in kind] if isinstance(kind, EnumMeta) else []
+    return [str(value) for value in kind] if isinstance(kind, type) and issubclass(kind, StrEnum) else []
