@@ -25,7 +25,8 @@ _POOLS = frozenset({"adaptive_avg_pool2d", "amax", "avg_pool2d", "max_pool2d", "
 
 def read_program(program: ExportedProgram) -> Graph:
     """The operators of `torch.export.export(module, inputs)` in execution order: what no output needs left out, normalisation
-    and activation fused into the convolution or sum before. Names of the census are those of ATen.
+    and activation fused into the convolution or sum before. Operators with weights have the path of their module for a name; names
+    of the census are those of ATen.
 
     A free first dimension is taken as batch 1. Raises BadInputError where another dimension is free.
     """
@@ -45,6 +46,7 @@ class _Reader:
         self._nodes: Sequence[Node] = [node for node in program.graph.nodes if node.op == "call_function"]
         self._given = [node for node in program.graph.nodes if node.op == "placeholder" and node.name not in constant]
         self._constant = constant
+        self._paths = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         (self._end,) = (node for node in program.graph.nodes if node.op == "output")
         self._alias: dict[str, Node] = {}
 
@@ -104,7 +106,7 @@ class _Reader:
         read, output = self._read(node), _shape(node)
         kind, filters, biases, macs = self._arithmetic(node, read, output)
         return Operator(
-            name=node.name,
+            name=self._layer(node),
             kind=kind,
             inputs=tuple(Tensor(name=one.name, elements=math.prod(_shape(one))) for one in read),
             output=Tensor(name=node.name, elements=math.prod(output)),
@@ -115,6 +117,11 @@ class _Reader:
             kernel=filters[2] if len(filters) == 4 else _first(node, 1) if kind is OperatorKind.POOL else 1,
             stride=_first(node, 3) if len(filters) == 4 else _first(node, 2) if kind is OperatorKind.POOL else 1,
         )
+
+    def _layer(self, node: Node) -> str:
+        """The module whose parameters it holds, by its path; its own name where it has none."""
+        paths = [self._paths[given.name] for given in node.all_input_nodes if given.name in self._paths]
+        return paths[0].rpartition(".")[0] or paths[0] if paths else node.name
 
     def _arithmetic(
         self, node: Node, read: Sequence[Node], output: Sequence[int]
