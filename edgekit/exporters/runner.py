@@ -15,7 +15,7 @@ from edgekit.exporters.isolation import run_isolated
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """`outputs` [N, ...] dequantised, `times_ms` [N] of the inferences one by one."""
+    """`outputs` [N, ...] dequantised, laid out as in the file, `times_ms` [N] of the inferences one by one."""
 
     outputs: npt.NDArray[np.float32]
     times_ms: npt.NDArray[np.float64]
@@ -23,7 +23,7 @@ class RunResult:
 
 def run_in_subprocess(
     path: Path,
-    x_NHWC: npt.NDArray[np.float32] | npt.NDArray[np.uint8],
+    x_N: npt.NDArray[np.float32] | npt.NDArray[np.uint8],
     *,
     timeout_s: float = 60,
     threads: int = 1,
@@ -37,7 +37,7 @@ def run_in_subprocess(
     """
     if not path.is_file():
         raise BadInputError(f"{path} is not a file", hint="name a .tflite file")
-    x = x_NHWC / np.float32(255) if x_NHWC.dtype == np.uint8 else x_NHWC
+    x = x_N / np.float32(255) if x_N.dtype == np.uint8 else x_N
     with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
         folder = Path(name)
         np.save(folder / "inputs.npy", x.astype(np.float32), allow_pickle=False)
