@@ -45,7 +45,7 @@ def embed(tflite: bytes, model: Model) -> bytes:
     if model.preprocessing is not None or model.labels:
         content = standard_metadata(model.labels, model.preprocessing, model.output_range, LABELS_FILE)
         _attach(graph, _STANDARD, content)
-    _attach(graph, _OURS, _to_json(model))
+    _attach(graph, _OURS, to_json(model))
     return with_labels(pack(graph), model.labels) if model.labels else pack(graph)
 
 
@@ -75,7 +75,7 @@ def read_metadata(path: Path, *, signature: str | None = None) -> Metadata:
             raise BadInputError(
                 f"{path} has no edgekit metadata of version {_SCHEMA_VERSION}", hint="name a file that edgekit exported"
             )
-        return _from_json(record)
+        return from_json(record)
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
 
@@ -98,7 +98,7 @@ def _name_tensors(graph: Any, given: str, answer: str) -> None:
         subgraph.tensors[tensor_map.tensorIndex].name = name
 
 
-def _to_json(model: Model) -> bytes:
+def to_json(model: Model) -> bytes:
     record = {
         "schema_version": _SCHEMA_VERSION,
         "labels": model.labels,
@@ -108,7 +108,7 @@ def _to_json(model: Model) -> bytes:
     return json.dumps(record, ensure_ascii=False, sort_keys=True).encode()
 
 
-def _from_json(record: Mapping[str, Any]) -> Metadata:
+def from_json(record: Mapping[str, Any]) -> Metadata:
     preprocessing = record["preprocessing"]
     return Metadata(
         labels=tuple(map(str, record["labels"])),

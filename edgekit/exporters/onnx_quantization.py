@@ -1,0 +1,170 @@
+"""Post-training quantisation of an ONNX file by NNCF, with layers that stay in float32."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.names import did_you_mean
+from edgekit.exporters.onnx_file import INPUT, LAYERS, Floats, compact, converting, require
+from edgekit.exporters.quiet import quiet
+
+# They move values and leave them as they are, so NNCF puts quantisers before them instead of after.
+_MOVES = frozenset(
+    {"Concat", "Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
+_TELEMETRY = "openvino_telemetry"
+
+
+def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ()) -> bytes:
+    """A file of `convert_onnx` with int8 weights per channel, and pairs of QuantizeLinear and DequantizeLinear around its operators.
+
+    `x_N` (N, *input_shape) are what activations are measured on; scales are symmetric, and biases are corrected for the mean
+    error of each layer, as NNCF does by default. Layers of `kept_float` are as `in_float` leaves them. Raises BadInputError for
+    inputs that cannot calibrate, UsageError for a layer that the file has not, ConversionError, MissingExtraError.
+    """
+    if len(x_N) == 0 or not np.isfinite(x_N).all():
+        raise BadInputError("int8 needs calibration inputs with finite values", hint="give at least one, better 100")
+    require("onnx", "onnxruntime", "nncf")
+    import onnx
+
+    nncf = _import_nncf()
+    proto = onnx.ModelProto.FromString(fp32)
+    with converting("the network to int8"), quiet():
+        samples = nncf.Dataset([{INPUT: x[None]} for x in x_N])
+        int8 = compact(_without_names(nncf.quantize(proto, samples, subset_size=len(x_N)), proto))
+        onnx.checker.check_model(int8, full_check=True)
+    return in_float(int8, fp32, kept_float) if kept_float else int8
+
+
+def in_float(int8: bytes, fp32: bytes, layers: Collection[str]) -> bytes:
+    """`int8` with the weights, biases and unquantised inputs of some layers as in `fp32`, the file that it was made from.
+
+    Raises UsageError for a layer that the file has not.
+    """
+    import onnx
+
+    graph = _Graph(onnx.ModelProto.FromString(int8))
+    original = onnx.ModelProto.FromString(fp32).graph
+    stored = {tensor.name: tensor for tensor in original.initializer}
+    known = {layer_of(node): node for node in original.node if node.op_type in LAYERS}
+    for layer in layers:
+        if layer not in known:
+            raise UsageError(f'the network has no layer "{layer}"', hint=did_you_mean(layer, known))
+    for node in list(graph.proto.graph.node):
+        if node.op_type in LAYERS and layer_of(node) in layers:
+            names = [f"{node.name} {position}" for position in range(1, len(known[layer_of(node)].input))]
+            for name, source in zip(names, known[layer_of(node)].input[1:], strict=True):
+                tensor = graph.proto.graph.initializer.add()
+                tensor.CopyFrom(stored[source])
+                tensor.name = name
+            node.input[:] = [graph.unquantised(node.input[0]), *names]
+    return compact(graph.in_order())
+
+
+def layer_of(node: Any) -> str:
+    """The module that a layer's node executes."""
+    return str(node.name).partition(":")[0]
+
+
+def layers_by_precision(onnx_file: bytes) -> Mapping[str, bool]:
+    """The layers in execution order: True where both weights and input are quantised."""
+    import onnx
+
+    graph = _Graph(onnx.ModelProto.FromString(onnx_file))
+    return {
+        layer_of(node): all(graph.is_quantised(name) for name in node.input[:2])
+        for node in graph.proto.graph.node
+        if node.op_type in LAYERS and graph.has_weights(node)
+    }
+
+
+class _Graph:
+    """Looks up what makes a tensor, and rewires."""
+
+    def __init__(self, proto: Any) -> None:
+        self.proto = proto
+        self._stored = {tensor.name for tensor in proto.graph.initializer}
+        self._maker = {name: node for node in proto.graph.node for name in node.output}
+        self._copies: dict[str, Any] = {}
+
+    def has_weights(self, node: Any) -> bool:
+        """Whether its second input is constant: a product of two activations has none."""
+        maker = self._maker.get(node.input[1])
+        return node.input[1] in self._stored or (
+            maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in self._stored
+        )
+
+    def is_quantised(self, name: str) -> bool:
+        maker = self._maker.get(name)
+        if maker is None:
+            return False
+        return maker.op_type == "DequantizeLinear" or (maker.op_type in _MOVES and self.is_quantised(maker.input[0]))
+
+    def unquantised(self, name: str) -> str:
+        """The tensor before its quantiser; operators between the two are copied, for others still read them."""
+        maker = self._maker.get(name)
+        if maker is None or not self.is_quantised(name):
+            return name
+        if maker.op_type == "DequantizeLinear":
+            quantiser = self._maker.get(maker.input[0])
+            return name if quantiser is None else str(quantiser.input[0])
+        if name not in self._copies:
+            copy = type(maker).FromString(maker.SerializeToString())
+            copy.name += " in float"
+            copy.input[:] = [self.unquantised(one) for one in maker.input]
+            copy.output[:] = [f"{one} in float" for one in maker.output]
+            self._copies[name] = copy
+        return str(self._copies[name].output[list(maker.output).index(name)])
+
+    def in_order(self) -> Any:
+        """The file with the copies after what they read."""
+        nodes = []
+        for node in self.proto.graph.node:
+            nodes.append(node)
+            nodes += [self._copies[name] for name in node.output if name in self._copies]
+        copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+        del self.proto.graph.node[:]
+        self.proto.graph.node.extend(copies)
+        return self.proto
+
+
+def _without_names(quantised: Any, original: Any) -> Any:
+    """The operators that NNCF adds need no names."""
+    known = {node.name for node in original.graph.node}
+    for node in quantised.graph.node:
+        if node.name not in known:
+            node.name = ""
+    return quantised
+
+
+def _import_nncf() -> Any:
+    """It reports its use to its maker, and notes that under the home folder, from the moment that it is imported.
+
+    Its switch (NNCF_CI) is read too late to stop the notes; where its telemetry package is absent it does neither.
+    """
+    with _hidden(_TELEMETRY):
+        import nncf
+        import nncf.onnx.quantization.quantize_model
+    return nncf
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """While it lasts, importing the package fails as if it were not installed."""
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    shown: Callable[[], object] = lambda: modules.pop(package, None)
+    if package in modules:
+        there = modules[package]
+        shown = lambda: modules.update({package: there})
+    modules[package] = None
+    try:
+        yield
+    finally:
+        shown()
