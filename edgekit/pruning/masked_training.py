@@ -1,0 +1,70 @@
+"""Training under a mask: what is pruned is zero before, during and after every step; and the mean of what clients learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.pruning.masks import Masks, apply_masks
+
+MOMENTUM = 0.9
+WEIGHT_DECAY = 1e-4
+LARGEST_GRADIENT = 1.0
+
+
+def train_masked(
+    module: nn.Module,
+    masks: Masks,
+    momenta: Mapping[str, Tensor],
+    steps: Iterable[tuple[float, Callable[[nn.Module], Tensor]]],
+) -> dict[str, Tensor]:
+    """Stochastic gradient descent (Nesterov) in place, gradients off the mask removed before they act; the new momenta.
+
+    `steps` are pairs of a learning rate and the loss that the module has on a mini-batch; `momenta` by parameter name, empty
+    at first. Normalisation is in training mode meanwhile and the module in eval mode afterwards.
+    """
+    apply_masks(module, masks)
+    parameters = dict(module.named_parameters())
+    optimizer = torch.optim.SGD(
+        parameters.values(), lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True, foreach=True
+    )
+    for name, momentum in momenta.items():
+        optimizer.state[parameters[name]]["momentum_buffer"] = momentum.clone()
+    pruned = [(parameters[name], mask.to(parameters[name].dtype)) for name, mask in masks.items()]
+    module.train()
+    for learning_rate, loss_of in steps:
+        optimizer.zero_grad()
+        torch.autograd.backward(loss_of(module))
+        for parameter, factor in pruned:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+        nn.utils.clip_grad_norm_(parameters.values(), LARGEST_GRADIENT)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.step()
+    module.eval()
+    optimizer.zero_grad()
+    apply_masks(module, masks)
+    return {
+        name: optimizer.state[parameter]["momentum_buffer"]
+        for name, parameter in parameters.items()
+        if optimizer.state[parameter].get("momentum_buffer") is not None
+    }
+
+
+def masked_momenta(momenta: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:
+    """Without those of weights that are off the mask, so that a weight grown later starts at rest."""
+    return {name: one * masks[name] if name in masks else one for name, one in momenta.items()}
+
+
+def weighted_mean(parts: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+    """By name; of one part that part itself, to the bit."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    total = sum(weights)
+    return {
+        name: torch.stack([part[name] * (weight / total) for part, weight in zip(parts, weights, strict=True)]).sum(0)
+        for name in parts[0]
+    }
