@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edgekit.core.errors import BadInputError, ExitCode, MissingExtraError, UsageError
 from edgekit.core.graph import Graph
-from edgekit.exporters.isolation import run_isolated
+from edgekit.core.isolation import run_isolated
 
+_PROGRAM = Path(__file__).with_name("_read_graph.py")
 _TIMEOUT_S = 60
 
 
@@ -23,7 +24,7 @@ def read_foreign_graph(path: Path, *, signature: str | None = None) -> Graph:
         folder = Path(name)
         arguments = [str(path.absolute()), *([] if signature is None else [signature])]
         try:
-            run_isolated("_read_graph.py", arguments, path=path, folder=folder, timeout_s=_TIMEOUT_S)
+            run_isolated(_PROGRAM, arguments, path=path, folder=folder, timeout_s=_TIMEOUT_S)
         except TimeoutError as error:
             raise BadInputError(
                 f"{path} could not be read within {_TIMEOUT_S} s", hint="check that the file is whole"

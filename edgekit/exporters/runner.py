@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.errors import BadInputError
-from edgekit.exporters.isolation import run_isolated
+from edgekit.core.isolation import run_isolated
+
+_PROGRAM = Path(__file__).with_name("_run_file.py")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,7 @@ def run_in_subprocess(
         np.save(folder / "inputs.npy", x.astype(np.float32), allow_pickle=False)
         arguments = (str(path.resolve()), str(threads), *([] if signature is None else [signature]))
         try:
-            run_isolated("_run_file.py", arguments, path=path, folder=folder, timeout_s=timeout_s, threads=threads)
+            run_isolated(_PROGRAM, arguments, path=path, folder=folder, timeout_s=timeout_s, threads=threads)
         except TimeoutError as error:
             raise BadInputError(
                 f"{path} did not finish {len(x)} inferences within {timeout_s:g} s",

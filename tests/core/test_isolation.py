@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.core.errors import BadInputError
-from edgekit.exporters.isolation import run_isolated
+from edgekit.core.isolation import run_isolated
 
 FILE = Path("model.tflite")
 
@@ -15,7 +15,7 @@ FILE = Path("model.tflite")
 def run(folder: Path, text: str, *arguments: str, timeout_s: float = 20) -> None:
     program = folder / "program.py"
     program.write_text(text)
-    run_isolated(str(program), arguments, path=FILE, folder=folder, timeout_s=timeout_s)
+    run_isolated(program, arguments, path=FILE, folder=folder, timeout_s=timeout_s)
 
 
 def test_it_gets_its_folder_and_its_arguments(tmp_path: Path) -> None:

@@ -13,19 +13,26 @@ from pathlib import Path
 from edgekit.core.errors import BadInputError
 
 _ISOLATED = Path(__file__).with_name("_isolated.py")
-# The runtime, numpy and one thread take 0.2 GB of addresses; each thread reserves up to 0.1 GB more.
-_ADDRESS_SPACE_BYTES = 4 << 30
 
 
 def run_isolated(
-    program: str, arguments: Sequence[str], *, path: Path, folder: Path, timeout_s: float, threads: int = 1
+    program: Path,
+    arguments: Sequence[str],
+    *,
+    path: Path,
+    folder: Path,
+    timeout_s: float,
+    threads: int = 1,
+    address_space_bytes: int = 4 << 30,
 ) -> None:
-    """Runs `program`, a path from here, on the foreign file `path`; it gets `folder` and the arguments.
+    """Runs `program` on the foreign file `path`; it gets `folder` and the arguments.
+
+    A model runtime, numpy and one thread take 0.2 GB of addresses; each thread reserves up to 0.1 GB more.
 
     Raises TimeoutError where it takes longer than `timeout_s`, BadInputError, naming `path`, where it crashes or raises.
     """
-    limits = _ADDRESS_SPACE_BYTES, math.ceil(timeout_s * threads)
-    ours = map(str, (_ISOLATED, folder, *limits, _ISOLATED.parent / program))
+    limits = address_space_bytes, math.ceil(timeout_s * threads)
+    ours = map(str, (_ISOLATED, folder, *limits, program))
     command = [sys.executable, "-I", *ours, *arguments]
     try:
         child = subprocess.run(  # noqa: S603 (our own interpreter and programs, no shell)
