@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,7 +34,7 @@ class FedTiny:
     )
     candidates: int = option(16, help="masks to choose from; 1 takes the layer densities of ERK without a vote")
     clients: int = option(1, help="parts that the training samples are split into, each trained apart and averaged")
-    epochs: int = option(10, help="passes of each client over its samples", search=(5, 10, 30))
+    epochs: float = option(10.0, help="passes of each client over its samples", search=(5.0, 10.0, 30.0))
     batch: int = option(64, help="samples of a mini-batch")
     learning_rate: float = option(0.1, help="the highest; it rises at first and falls as a cosine")
     adjustments: int = option(24, help="exchanges of weights, spread over the first three quarters of the training")
@@ -44,7 +45,7 @@ class FedTiny:
             "density": (0 < self.density <= 1, "above 0 and at most 1"),
             "candidates": (self.candidates >= 1, "at least 1"),
             "clients": (self.clients >= 1, "at least 1"),
-            "epochs": (self.epochs >= 0, "at least 0"),
+            "epochs": (0 <= self.epochs < math.inf, "at least 0"),
             "batch": (self.batch >= 2, "at least 2"),
             "learning_rate": (self.learning_rate > 0, "above 0"),
             "adjustments": (self.adjustments >= 0, "at least 0"),

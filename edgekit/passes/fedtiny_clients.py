@@ -69,8 +69,8 @@ class Client:
     def __len__(self) -> int:
         return len(self.indices_N)
 
-    def steps(self, epochs: int) -> int:
-        return epochs * max(1, len(self) // self.batch)
+    def steps(self, epochs: float) -> int:
+        return round(epochs * max(1, len(self) // self.batch))
 
     def statistics(self, module: nn.Module) -> dict[str, Moments]:
         """Of all normalisation layers."""

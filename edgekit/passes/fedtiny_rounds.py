@@ -20,15 +20,13 @@ from edgekit.passes.fedtiny_checkpoint import Checkpoint, State
 from edgekit.passes.fedtiny_clients import Client, Task, generator
 from edgekit.pruning.batch_norm_selection import load, merged, running, vote
 from edgekit.pruning.candidates import Candidate, candidate, macs_of, uses_of
-from edgekit.pruning.masked_training import masked_momenta, train_masked, weighted_mean
+from edgekit.pruning.masked_training import masked_momenta, rise_and_fall, train_masked, weighted_mean
 from edgekit.pruning.masks import apply_masks, density_of, hash_of, kept, prunable
 from edgekit.pruning.progressive import changes, exchanged, merged_gradients, unit_of_turn
 from edgekit.pruning.units import units_of
 
 ADJUSTED = 0.75
 """Share of the rounds after which weights are exchanged."""
-RISE = 0.05
-"""Share of the training in which the learning rate rises."""
 ROUNDS_WITHOUT_ADJUSTMENT = 8
 
 
@@ -173,8 +171,7 @@ class _Course:
             if self._late():
                 return
             share = max(step / steps, self._share_of_time())
-            rate = min(1.0, (step + 1) / steps / RISE) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-            yield self.options.learning_rate * rate, loss_of
+            yield self.options.learning_rate * rise_and_fall(step / steps, share), loss_of
 
     def _adjust(self, state: State, rounds: int, stop: int) -> None:
         """One unit loses its smallest weights and grows those whose gradients all clients together find largest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -12,6 +13,8 @@ from edgekit.pruning.masks import Masks, apply_masks
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
 LARGEST_GRADIENT = 1.0
+RISE = 0.05
+"""Share of the training in which the learning rate rises."""
 
 
 def train_masked(
@@ -52,6 +55,11 @@ def train_masked(
         for name, parameter in parameters.items()
         if optimizer.state[parameter].get("momentum_buffer") is not None
     }
+
+
+def rise_and_fall(risen: float, fallen: float) -> float:
+    """The learning rate's factor at shares of the training from 0 to 1: a straight rise, times half a cosine."""
+    return min(1.0, risen / RISE + 0.02) * 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
 
 
 def masked_momenta(momenta: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:

@@ -187,7 +187,7 @@ def _pieces(layer: nn.Module, x: Tensor, gradient: Tensor, see: Callable[[int, T
             for first in range(group * outputs, (group + some) * outputs, some * step):
                 last = min(first + some * step, (group + some) * outputs)
                 shape = (last - first, inputs, *layer.kernel_size)
-                piece = conv2d_weight(
+                piece = conv2d_weight(  # type: ignore[no-untyped-call]
                     x_part,
                     shape,
                     gradient[:, first:last].contiguous(),
