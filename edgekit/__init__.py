@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgekit.core.errors import EdgekitError
     from edgekit.pipeline.build import build
     from edgekit.pipeline.check import verify
+    from edgekit.pipeline.compress import CompressionResult, compress
     from edgekit.pipeline.predict import predict
     from edgekit.pipeline.profile import Profile, profile
     from edgekit.pipeline.result import BuildResult
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget",
     "BuildResult",
+    "CompressionResult",
     "EdgekitError",
     "Profile",
     "Share",
@@ -25,6 +27,7 @@ __all__ = [
     "__version__",
     "build",
     "build_variants",
+    "compress",
     "predict",
     "profile",
     "verify",
@@ -35,12 +38,14 @@ __version__ = VERSION
 _MODULES = {
     "Budget": "edgekit.core.budget",
     "BuildResult": "edgekit.pipeline.result",
+    "CompressionResult": "edgekit.pipeline.compress",
     "EdgekitError": "edgekit.core.errors",
     "Profile": "edgekit.pipeline.profile",
     "Share": "edgekit.core.budget",
     "VariantsResult": "edgekit.pipeline.variants",
     "build": "edgekit.pipeline.build",
     "build_variants": "edgekit.pipeline.variants",
+    "compress": "edgekit.pipeline.compress",
     "predict": "edgekit.pipeline.predict",
     "profile": "edgekit.pipeline.profile",
     "verify": "edgekit.pipeline.check",

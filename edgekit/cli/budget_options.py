@@ -46,6 +46,20 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
     return decorated
 
 
+def compression_budget_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command --latency-ms, --size-bytes and --macs, and hands it a `budget`."""
+
+    @_limit("--latency-ms", "At most this time for one input on the board.")
+    @_limit("--size-bytes", "At most this size of the file.")
+    @_limit("--macs", "At most this many multiply-accumulates for one input.")
+    @wraps(command)
+    def with_budget(*, latency_ms: Limit | None, size_bytes: Limit | None, macs: Limit | None, **options: Any) -> None:
+        command(budget=Budget(latency_ms=latency_ms, size_bytes=size_bytes, macs=macs), **options)
+
+    decorated: Callable[..., None] = with_budget
+    return decorated
+
+
 def _limit(flag: str, text: str, *, metavar: str = "LIMIT") -> Callable[[Any], Any]:
     def parsed(_context: click.Context, parameter: click.Parameter, given: str | None) -> Limit | None:
         return None if given is None else parse_limit(given, name=parameter.opts[0])

@@ -10,11 +10,13 @@ import click
 
 from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
+from edgekit.cli.compress import compress
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
 from edgekit.cli.models import models
+from edgekit.cli.passes import passes
 from edgekit.cli.predict import predict
 from edgekit.cli.profile import profile
 from edgekit.cli.verify import verify
@@ -28,7 +30,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, assemble, predict, verify, profile, models, devices, lab):
+for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, lab):
     edgekit.add_command(command)
 
 

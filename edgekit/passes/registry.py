@@ -43,6 +43,10 @@ class Option:
     help: str
     search: Sequence[Any]
 
+    @property
+    def type_name(self) -> str:
+        return _expected(self.kind)
+
 
 def pass_ids() -> tuple[str, ...]:
     """In alphabetical order. Raises UsageError where another package claims an id that is taken."""
@@ -103,8 +107,12 @@ def _as(kind: Any, value: Any, where: str) -> Any:
             return value
         if value in _members(one):
             return one(value)
-    expected = " or ".join(", ".join(_members(one)) or one.__name__ for one in kinds)
-    raise BadInputError(f"{where} is {value!r}, expected {expected}", hint="see `edgekit passes show`")
+    raise BadInputError(f"{where} is {value!r}, expected {_expected(kind)}", hint="see `edgekit passes show`")
+
+
+def _expected(kind: Any) -> str:
+    kinds = [one for one in typing.get_args(kind) or (kind,) if one is not type(None)]
+    return " or ".join(", ".join(_members(one)) or one.__name__ for one in kinds)
 
 
 def _members(kind: Any) -> list[str]:

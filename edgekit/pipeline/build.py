@@ -370,11 +370,11 @@ def write_records(
     write_bytes(folder / "outputs.safetensors", save(kept))
     write_bytes(folder / "labels.txt", ("\n".join(labels) + "\n").encode())
     write_json(folder / "recipe.json", _recipe(planned))
-    write_json(folder / "env.json", _environment())
+    write_json(folder / "env.json", environment())
     write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     found = {}
     for library in _LIBRARIES:
         try:

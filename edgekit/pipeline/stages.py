@@ -26,3 +26,8 @@ class Stages:
 
     def note(self, line: str) -> None:
         self.log.append(line)
+
+    def tell(self, line: str) -> None:
+        """Of what goes on within a stage."""
+        self._progress(line)
+        self.log.append(line)

@@ -1,0 +1,384 @@
+"""The way of a compression: plan, load, data, passes or a search for them, export, verify, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.budget import Budget, Share
+from edgekit.core.errors import EdgekitError, InfeasibleError, VerificationError
+from edgekit.core.model import Model, Preprocessing
+from edgekit.core.quantity import Evidence, Quantity
+from edgekit.core.records import check_replaceable, sha256_of, whole_folder, write_bytes, write_json
+from edgekit.devices.precision import Precision
+from edgekit.passes.registry import make_pass
+from edgekit.pipeline.build import environment
+from edgekit.pipeline.compression.account import Accountant, Row, judged, speaks_of_speed
+from edgekit.pipeline.compression.data import Data, read_data
+from edgekit.pipeline.compression.plan import SEARCHED_DROP, CompressionPlan, plan_compression
+from edgekit.pipeline.compression.recipe import Recipe, text_of
+from edgekit.pipeline.result import REPORT_SCHEMA, Figure
+from edgekit.pipeline.stages import Stages
+from edgekit.report.compression_card import write_compression_card
+
+if TYPE_CHECKING:
+    from edgekit.networks.loading import Network
+    from edgekit.passes.contract import Context, Pass
+    from edgekit.passes.judgement import Judgement
+    from edgekit.pipeline.compression.finish import Finished
+    from edgekit.pipeline.compression.search import Candidate, Trial
+
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompressionResult:
+    """A finished compression. `rows` are the model after each pass, the original first; `trials` what a search tried, and
+    `refusals` which passes it could not apply and why; `judgement` is that of the exported file."""
+
+    folder: Path
+    plan: CompressionPlan
+    recipe: Recipe
+    labels: tuple[str, ...]
+    rows: tuple[Row, ...]
+    trials: tuple[Trial, ...]
+    refusals: dict[str, str]
+    judgement: Judgement
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...]
+    stages_s: dict[str, float]
+
+    @property
+    def drop_points(self) -> float:
+        """Of the file against the original, on the evaluation inputs."""
+        return 100 * (self.rows[0].judgement.value - self.judgement.value)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": REPORT_SCHEMA,
+            "folder": str(self.folder),
+            "plan": self.plan.to_json(),
+            "labels": list(self.labels),
+            "recipe": self.recipe.to_json()["passes"],
+            "rows": [row.to_json() for row in self.rows],
+            "trials": [trial.to_json() for trial in self.trials],
+            "refusals": dict(self.refusals),
+            "judgement": self.judgement.to_json(),
+            "drop_points": self.drop_points,
+            "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
+            "notes": list(self.notes),
+            "stages_s": {name: round(seconds, 3) for name, seconds in self.stages_s.items()},
+        }
+
+
+def compress(
+    source: str,
+    *,
+    output: Path | str,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda _stage: None,
+    **asked: Any,
+) -> CompressionResult:
+    """Compresses the network `source` into the folder `output`, whole or not at all.
+
+    `source` is a .pt2 or .onnx file, or a factory "package.module:function" whose `weights` are a file of safetensors or a state
+    dict; a factory needs `input_shape`, without the batch. `data` are inputs to learn from and `evaluation` inputs to be judged on
+    (docs/compress.md). With `recipe` (a file) or `passes` ("ID,OPTION=VALUE") these run; else a recipe is searched for `minutes`
+    that loses at most `max_accuracy_drop` points on `target` and keeps `budget`. Raises UsageError, InfeasibleError,
+    ConversionError, VerificationError and BadInputError, each with its exit code.
+    """
+    stages = Stages(progress)
+    with stages.stage("plan"):
+        planned = plan_compression(source, **asked)
+        check_replaceable(Path(output), overwrite=overwrite, marker="report.json")
+    with stages.stage("load"):
+        from edgekit.networks.loading import load_network
+
+        network = load_network(source, weights=planned.weights, input_shape=planned.input_shape)
+        preprocessing = _preprocessing(planned, network)
+    with stages.stage("data"):
+        data = read_data(
+            planned.data,
+            planned.evaluation,
+            input_shape=network.input_shape,
+            preprocessing=preprocessing,
+            seed=planned.seed,
+        )
+        original = _original(planned, network, preprocessing, data)
+        accountant = Accountant.for_target(planned.target, original, data.evaluation)
+    place = Path(output)
+    with whole_folder(place, overwrite=overwrite, marker="report.json") as folder:
+        made = Compression(planned, original, data, accountant, stages).make(folder)
+        with stages.stage("report"):
+            result = CompressionResult(
+                folder=place,
+                plan=planned,
+                recipe=made.recipe,
+                labels=original.labels,
+                rows=made.rows,
+                trials=made.trials,
+                refusals=made.refusals,
+                judgement=made.finished.judgement,
+                figures=_figures(made, accountant),
+                notes=(*network.notes, *data.notes, *made.notes),
+                stages_s=stages.seconds,
+            )
+            _write(folder, result, made.finished, stages)
+    return result
+
+
+def _preprocessing(planned: CompressionPlan, network: Network) -> Preprocessing | None:
+    if len(network.input_shape) != 3 or network.input_shape[0] != 3:
+        return None
+    _, height, width = network.input_shape
+    (m1, m2, m3), (s1, s2, s3) = planned.mean, planned.std
+    return Preprocessing(height=height, width=width, mean=(m1, m2, m3), std=(s1, s2, s3))
+
+
+def _original(planned: CompressionPlan, network: Network, preprocessing: Preprocessing | None, data: Data) -> Model:
+    from edgekit.networks.description import describe
+    from edgekit.networks.layers import run
+
+    graph = describe(network.module, network.input_shape)
+    outputs = run(network.module, data.calibration.x_N[:2])
+    is_named = outputs.ndim == 2 and outputs.shape[1] == len(data.labels)
+    sums = outputs.sum(-1)
+    are_probabilities = outputs.ndim == 2 and bool(outputs.min() >= 0) and bool(((sums - 1).abs() < 1e-4).all())
+    return Model(
+        module=network.module,
+        input_shape=network.input_shape,
+        labels=data.labels if is_named else (),
+        preprocessing=preprocessing,
+        operators=graph.operators,
+        output_range=(0.0, 1.0) if are_probabilities else None,
+        provenance={"origin": network.origin, "sha256": network.sha256, "target": str(planned.target)},
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    recipe: Recipe
+    rows: tuple[Row, ...]
+    trials: tuple[Trial, ...]
+    refusals: dict[str, str]
+    notes: tuple[str, ...]
+    finished: Finished
+
+
+class Compression:
+    """Runs a recipe or finds one, and finishes the file."""
+
+    def __init__(
+        self, planned: CompressionPlan, original: Model, data: Data, accountant: Accountant, stages: Stages
+    ) -> None:
+        self.planned, self.original, self.data, self.accountant, self.stages = (
+            planned,
+            original,
+            data,
+            accountant,
+            stages,
+        )
+        self.context = self._context()
+
+    def _context(self) -> Context:
+        from edgekit.passes.contract import Context
+        from edgekit.passes.picture_augmentation import picture_augmentation
+
+        cost_model = self.accountant.cost_models[self.planned.target.precision]
+        preprocessing = self.original.preprocessing
+        return Context(
+            original=self.original,
+            target=self.planned.target,
+            latency_ms=cost_model.latency_ms,
+            calibration=self.data.calibration,
+            judging=self.data.judging,
+            training=self.data.training,
+            augment=None if preprocessing is None else picture_augmentation(preprocessing),
+            seed=self.planned.seed,
+            progress=self.stages.tell,
+        )
+
+    def make(self, folder: Path) -> Made:
+        if self.planned.recipe is not None:
+            return self._by_recipe(self._for_precision(self.planned.recipe), folder)
+        return self._by_search(folder)
+
+    def _for_precision(self, recipe: Recipe) -> Recipe:
+        """The target's precision is part of what was asked for."""
+        quantized = any(one.id.startswith("quant::") for one in recipe.passes)
+        if quantized or self.planned.target.precision is not Precision.INT8:
+            return recipe
+        return recipe.then(make_pass("quant::int8", {}))
+
+    def _by_recipe(self, recipe: Recipe, folder: Path) -> Made:
+        rows, model = self._run(recipe)
+        finished = self._finish(model, folder)
+        drop = self._drop(rows[0], finished)
+        if self.planned.max_drop is not None and drop > self.planned.max_drop:
+            raise VerificationError(
+                f"the recipe loses {drop:.2f} points ({finished.judgement}), at most {self.planned.max_drop:g} were allowed",
+                hint="let edgekit choose the recipe, or give gentler options",
+            )
+        return Made(recipe=recipe, rows=rows, trials=(), refusals={}, notes=(), finished=finished)
+
+    def _run(self, recipe: Recipe) -> tuple[tuple[Row, ...], Model]:
+        model = self.original
+        rows = [self.accountant.row(model, ORIGINAL)]
+        for one in recipe.passes:
+            with self.stages.stage(one.id):
+                started = time.monotonic()
+                result = self._apply(one, model, rows)
+                model = replace(
+                    result.model, provenance={**self.original.provenance, "passes": _passes_so_far(rows, one)}
+                )
+                row = self.accountant.row(model, text_of(one), seconds=time.monotonic() - started, result=result)
+                rows.append(replace(row, notes=(*row.notes, *speaks_of_speed(rows[-1], row))))
+        return tuple(rows), model
+
+    def _apply(self, one: Pass, model: Model, rows: Sequence[Row]) -> Any:
+        try:
+            return one(model, self.context)
+        except EdgekitError as error:
+            before = ", ".join(row.step for row in rows[1:]) or "no other pass"
+            raise type(error)(f"{one.id} (after {before}): {error.message}", hint=error.hint) from error
+
+    def _by_search(self, folder: Path) -> Made:
+        from edgekit.pipeline.compression.search import RecipeSearch
+
+        floor = SEARCHED_DROP if self.planned.max_drop is None else self.planned.max_drop
+        with self.stages.stage("search"):
+            search = RecipeSearch(
+                self.original,
+                self.context,
+                judge=self._judging(),
+                max_drop=floor,
+                deadline=time.monotonic() + 60 * self.planned.minutes,
+            )
+            search.run()
+        tried = []
+        for candidate in reversed(search.found):
+            recipe = self._for_precision(candidate.recipe.then(make_pass("fold::batch_norm", {})))
+            rows, finished = self._finished(candidate, recipe, folder)
+            drop = self._drop(rows[0], finished)
+            tried.append(f"{candidate.recipe}: {drop:.2f} points lost")
+            if drop <= floor and not self._broken(rows[0], finished):
+                looks = (
+                    f"the evaluation inputs refused {len(tried) - 1} faster candidates of the search"
+                    if len(tried) > 1
+                    else "the evaluation inputs were looked at once, after the search"
+                )
+                return Made(
+                    recipe=recipe,
+                    rows=rows,
+                    trials=tuple(search.trials),
+                    refusals=search.refusals,
+                    notes=(looks,),
+                    finished=finished,
+                )
+        raise InfeasibleError(
+            f"no recipe was found that loses at most {floor:g} points within the budget; tried: {'; '.join(tried)}",
+            hint="give more --minutes, more --data, a larger --max-accuracy-drop, or an fp32 target",
+        )
+
+    def _judging(self) -> Callable[[Model], Judgement]:
+        from edgekit.networks.layers import run
+
+        judging = self.data.judging
+        reference = run(self.original.module, judging.x_N)
+        return lambda model: judged(model, judging, reference)
+
+    def _finished(self, candidate: Candidate, recipe: Recipe, folder: Path) -> tuple[tuple[Row, ...], Finished]:
+        """The candidate is at hand: of the recipe only what comes after it runs."""
+        rows = [self.accountant.row(self.original, ORIGINAL)]
+        if candidate.recipe.passes:
+            rows.append(self.accountant.row(candidate.model, str(candidate.recipe)))
+        model = candidate.model
+        for one in recipe.passes[len(candidate.recipe.passes) :]:
+            with self.stages.stage(one.id):
+                result = self._apply(one, model, rows)
+                model = replace(
+                    result.model, provenance={**self.original.provenance, "passes": _passes_so_far(rows, one)}
+                )
+                rows.append(self.accountant.row(model, text_of(one), result=result))
+        return tuple(rows), self._finish(model, folder)
+
+    def _finish(self, model: Model, folder: Path) -> Finished:
+        with self.stages.stage("export"):
+            from edgekit.pipeline.compression.finish import finish
+
+            return finish(model, self.data.calibration, self.accountant, folder)
+
+    def _drop(self, first: Row, finished: Finished) -> float:
+        return 100 * (first.judgement.value - finished.judgement.value)
+
+    def _broken(self, first: Row, finished: Finished) -> list[str]:
+        """The limits that the file does not keep; a share is one of the original."""
+        costs = {
+            "latency_ms": (self.accountant.latency(finished.model).value, first.latency.value),
+            "size_bytes": (finished.artifact.size_bytes, first.size_bytes),
+            "macs": (sum(one.macs for one in finished.model.operators), first.macs),
+        }
+        budget: Budget = self.planned.budget
+        limits = {name: getattr(budget, name) for name in costs}
+        return [
+            name
+            for name, limit in limits.items()
+            if limit is not None
+            and costs[name][0] > (limit.fraction * costs[name][1] if isinstance(limit, Share) else limit)
+        ]
+
+
+def _passes_so_far(rows: Sequence[Row], one: Pass) -> str:
+    return ", ".join([*(row.step for row in rows[1:]), text_of(one)])
+
+
+def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
+    from edgekit.devices.memory import peak_ram_bytes
+    from edgekit.exporters.tflite_graph import read_graph
+
+    finished = made.finished
+    graph = read_graph(finished.artifact.path)
+    file = finished.artifact.path.name
+    judged = finished.judgement
+    quantities = {
+        judged.kind: Quantity(
+            value=judged.value,
+            unit="fraction",
+            evidence=Evidence.MEASURED,
+            source=f"{file} on {len(accountant.evaluation)} evaluation inputs (95 % interval)",
+            interval=judged.interval,
+        ),
+        "latency": accountant.latency(finished.model),
+        "size": _counted(finished.artifact.size_bytes, "bytes", file),
+        "peak RAM": Quantity(
+            value=peak_ram_bytes(graph.operators, finished.artifact.precision),
+            unit="bytes",
+            evidence=Evidence.PREDICTED,
+            source=f"liveness of the tensors of {file}",
+        ),
+        "MACs": _counted(graph.macs, "MACs", file),
+        "parameters": _counted(graph.parameters, "weights", file),
+    }
+    return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
+
+
+def _counted(value: float, unit: str, file: str) -> Quantity:
+    return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=f"counted in {file}")
+
+
+def _write(folder: Path, result: CompressionResult, finished: Finished, stages: Stages) -> None:
+    from safetensors.numpy import save
+
+    write_json(folder / "plan.json", result.plan.to_json())
+    write_json(folder / "recipe.json", result.recipe.to_json())
+    write_bytes(folder / "outputs.safetensors", save(finished.kept))
+    write_bytes(folder / "labels.txt", "".join(f"{label}\n" for label in result.labels).encode())
+    write_json(folder / "env.json", environment())
+    write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
+    report = {**result.to_json(), "verification": finished.verification.to_json()}
+    write_compression_card(folder / "card.md", report)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    write_json(folder / "report.json", {**report, "sha256": {path.name: sha256_of(path) for path in files}})

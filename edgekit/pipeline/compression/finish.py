@@ -1,0 +1,67 @@
+"""From a compressed model to its file: exported, verified number by number, and judged as it will run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit.devices.precision import Precision
+from edgekit.exporters.layout import to_file
+from edgekit.exporters.runner import run_in_subprocess
+from edgekit.exporters.tflite import Artifact, export
+from edgekit.exporters.verify import Verification, verify
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.core.model import Model
+    from edgekit.passes.contract import Samples
+    from edgekit.passes.judgement import Judgement
+    from edgekit.pipeline.compression.account import Accountant
+
+MIN_AGREEMENT, MIN_COSINE, MIN_REPRODUCED = 0.8, 0.95, 0.8
+RUN_TIMEOUT_S = 1800
+KEPT_OUTPUTS = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """`judgement` is that of the file itself on the evaluation inputs; `kept` are some inputs as it takes them, and its answers."""
+
+    model: Model
+    artifact: Artifact
+    verification: Verification
+    judgement: Judgement
+    kept: dict[str, NDArray[np.float32]]
+
+
+def finish(model: Model, calibration: Samples, accountant: Accountant, folder: Path) -> Finished:
+    """Writes `model.tflite`. Raises ConversionError and VerificationError."""
+    from edgekit.passes.judgement import judge
+
+    calibration_N = to_file(calibration.x_N.numpy())
+    artifact = export(model, precision=Precision.FP32, calibration_N=calibration_N, folder=folder)
+    verification = verify(
+        model,
+        artifact,
+        calibration_N[:KEPT_OUTPUTS],
+        min_agreement=MIN_AGREEMENT,
+        min_cosine=MIN_COSINE,
+        min_reproduced=MIN_REPRODUCED,
+    )
+    x_N = to_file(accountant.evaluation.x_N.numpy())
+    outputs_N = run_in_subprocess(artifact.path, x_N, timeout_s=RUN_TIMEOUT_S).outputs
+    if artifact.reference is not None:
+        artifact.reference.path.unlink()
+    reference_N = to_file(accountant.reference.numpy())
+    y_N = accountant.evaluation.y_N
+    return Finished(
+        model=model,
+        artifact=artifact,
+        verification=verification,
+        judgement=judge(outputs_N, reference_N, None if y_N is None else y_N.numpy()),
+        kept={"x_NHWC": x_N[:KEPT_OUTPUTS], "p_NK": outputs_N[:KEPT_OUTPUTS]},
+    )

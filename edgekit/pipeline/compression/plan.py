@@ -1,0 +1,110 @@
+"""What a compression was asked for, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.core.budget import Budget, Share
+from edgekit.core.errors import UsageError
+from edgekit.devices.target import Target, parse_target
+from edgekit.pipeline.compression.recipe import Recipe, parse_recipe, read_recipe
+
+SEARCHED_DROP: Final = 1.0
+DEFAULT_MINUTES: Final = 10.0
+_LIMITS = ("latency_ms", "size_bytes", "macs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompressionPlan:
+    """`recipe` is None where it is to be found; `max_drop` is in points of accuracy, None where no floor was asked for."""
+
+    source: str
+    weights: Path | None
+    input_shape: tuple[int, ...] | None
+    data: Path
+    evaluation: Path | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    target: Target
+    recipe: Recipe | None
+    max_drop: float | None
+    budget: Budget
+    minutes: float
+    seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": 1,
+            "source": self.source,
+            "weights": None if self.weights is None else str(self.weights),
+            "input_shape": None if self.input_shape is None else list(self.input_shape),
+            "data": str(self.data),
+            "evaluation": None if self.evaluation is None else str(self.evaluation),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "target": str(self.target),
+            "threads": self.target.threads,
+            "recipe": None if self.recipe is None else self.recipe.to_json()["passes"],
+            "max_accuracy_drop": self.max_drop,
+            "budget": {name: limit for name in _LIMITS if (limit := getattr(self.budget, name)) is not None},
+            "minutes": self.minutes,
+            "seed": self.seed,
+        }
+
+
+def plan_compression(
+    source: str,
+    *,
+    data: Path | str,
+    evaluation: Path | str | None = None,
+    target: str = "rpi4",
+    recipe: Path | str | None = None,
+    passes: Sequence[str] = (),
+    weights: Path | str | None = None,
+    input_shape: Sequence[int] | None = None,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+    max_accuracy_drop: float | None = None,
+    budget: Budget | None = None,
+    minutes: float = DEFAULT_MINUTES,
+    seed: int = 0,
+) -> CompressionPlan:
+    """Raises UsageError for what contradicts itself or is out of range, BadInputError for a recipe that cannot be read."""
+    if recipe is not None and passes:
+        raise UsageError("a recipe and single passes are both given", hint="give --recipe or --pass, not both")
+    chosen = read_recipe(Path(recipe)) if recipe is not None else parse_recipe(passes) if passes else None
+    if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 100:
+        raise UsageError(f"a drop of {max_accuracy_drop:g} points is no limit", hint="give points from 0 to below 100")
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise UsageError(f"{minutes:g} minutes are no time to search in", hint="give a positive number")
+    if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+        raise UsageError(
+            "mean and std need three numbers each, those of std above 0",
+            hint="such as 0.485,0.456,0.406, for pixels in [0, 1]",
+        )
+    limits = budget or Budget()
+    for limit in fields(limits):
+        value = getattr(limits, limit.name)
+        if value is not None and limit.name not in _LIMITS:
+            raise UsageError(f"compress takes no limit {limit.name}", hint=f"it takes {', '.join(_LIMITS)}")
+        if isinstance(value, Share) and chosen is not None:
+            raise UsageError("a budget needs a recipe that may be chosen", hint="leave out --recipe and --pass")
+    return CompressionPlan(
+        source=source,
+        weights=None if weights is None else Path(weights),
+        input_shape=None if input_shape is None else tuple(input_shape),
+        data=Path(data),
+        evaluation=None if evaluation is None else Path(evaluation),
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+        target=parse_target(target),
+        recipe=chosen,
+        max_drop=SEARCHED_DROP if max_accuracy_drop is None and chosen is None else max_accuracy_drop,
+        budget=limits,
+        minutes=minutes,
+        seed=seed,
+    )

@@ -1,0 +1,198 @@
+"""Finds a recipe: what each pass costs alone, then ever smaller networks, each trained for a slice of the time, as long as the
+floor is kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from edgekit.core.errors import EdgekitError
+from edgekit.passes.registry import make_pass
+from edgekit.pipeline.compression.recipe import Recipe
+
+if TYPE_CHECKING:
+    from edgekit.core.model import Model
+    from edgekit.passes.contract import Context, Pass
+    from edgekit.passes.judgement import Judgement
+
+# Of the time, for each training; the rest of the last slice is for export and quantization.
+SLICES: Final = 12
+FIRST_STEP, SMALLEST_STEP = 0.6, 0.93
+SENSITIVITY_SHARE = 0.8
+# A swap or a cut that saves less than this is not worth its risk.
+LEAST_SAVING = 0.02
+# What quantization may still cost.
+FLOOR_FOR_STRUCTURE = 0.7
+PROBE_EPOCHS = 0.1
+_SWAPS = ("swap::repghost", "swap::ghost")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A model, how it came about, and what it is worth: `judgement` on the inputs to decide by, `latency_ms` on the target."""
+
+    recipe: Recipe
+    model: Model = field(repr=False)
+    judgement: Judgement
+    latency_ms: float
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One line of the search: `kept` says whether the floor was, without (`trained` false) or with training."""
+
+    recipe: str
+    trained: bool
+    judgement: Judgement
+    drop_points: float
+    latency_ms: float
+    macs: int
+    kept: bool
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe,
+            "trained": self.trained,
+            "judgement": self.judgement.to_json(),
+            "drop_points": self.drop_points,
+            "latency_ms": self.latency_ms,
+            "macs": self.macs,
+            "kept": self.kept,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class RecipeSearch:
+    """`found` are the candidates that keep the floor, the original first and the fastest last: at any moment the best so far.
+
+    `judge` rates a model on the inputs to decide by; `max_drop` is in points of it. Nothing runs past `deadline`.
+    """
+
+    def __init__(
+        self,
+        original: Model,
+        context: Context,
+        *,
+        judge: Callable[[Model], Judgement],
+        max_drop: float,
+        deadline: float,
+        good_enough: Callable[[Candidate], bool] = lambda _candidate: False,
+    ) -> None:
+        self.context, self.judge, self.deadline, self.good_enough = context, judge, deadline, good_enough
+        self.max_drop = max_drop * FLOOR_FOR_STRUCTURE
+        self.slice_s = (deadline - time.monotonic()) / SLICES
+        self.trials: list[Trial] = []
+        self.refusals: dict[str, str] = {}
+        start = self._candidate(Recipe(passes=()), original)
+        self.found = [start]
+        self.full = start.judgement.value
+
+    def run(self) -> None:
+        start = self.found[0]
+        cut = self._sensitivity(start, self._cut(SENSITIVITY_SHARE))
+        swaps = [swapped for swap in _SWAPS if (swapped := self._sensitivity(start, make_pass(swap, {}))) is not None]
+        if cut is not None and swaps and self._rate(swaps) < self._rate([cut]):
+            self._accept(self._trained(min(swaps, key=lambda swapped: swapped.latency_ms)))
+        step = FIRST_STEP
+        while step < SMALLEST_STEP and self._time_left() > self.slice_s:
+            if self.good_enough(self.found[-1]):
+                return
+            smaller = self._apply(self.found[-1], self._cut(step))
+            kept = smaller is not None and self._accept(self._trained(smaller))
+            if not kept:
+                step = math.sqrt(step)
+
+    def _rate(self, candidates: Sequence[Candidate]) -> float:
+        """Points lost for each halving of the latency, at the least."""
+        start = self.found[0]
+        return min(
+            max(self._drop(one), 0.0) / max(math.log2(start.latency_ms / one.latency_ms), 1e-9) for one in candidates
+        )
+
+    def _sensitivity(self, start: Candidate, one: Pass) -> Candidate | None:
+        """What the pass does without training; None where it cannot be applied, or saves next to nothing."""
+        changed = self._apply(start, one)
+        if changed is None:
+            return None
+        self._note(changed, trained=False, kept=self._drop(changed) <= self.max_drop)
+        return changed if changed.latency_ms < start.latency_ms * (1 - LEAST_SAVING) else None
+
+    def _trained(self, candidate: Candidate) -> Candidate:
+        """After one slice of training, or three where one was not enough."""
+        trained = candidate
+        for slices in (1, 2):
+            if self._drop(trained) <= self.max_drop and trained is not candidate:
+                break
+            epochs = self._epochs(slices)
+            after = self._apply(trained, make_pass("train::distil", {"epochs": epochs}))
+            trained = after or trained
+        return trained
+
+    def _epochs(self, slices: int) -> float:
+        """As many as fit; measured once, on the original."""
+        if not hasattr(self, "_epoch_s"):
+            began = time.monotonic()
+            probe = make_pass("train::distil", {"epochs": PROBE_EPOCHS})
+            probe(self.found[0].model, self._context(folder=False))
+            self._epoch_s = (time.monotonic() - began) / PROBE_EPOCHS
+        fitting = min(slices * self.slice_s, self._time_left() - self.slice_s / 2) / self._epoch_s
+        return max(round(fitting, 2), 0.02)
+
+    def _accept(self, candidate: Candidate) -> bool:
+        kept = self._drop(candidate) <= self.max_drop and candidate.latency_ms < self.found[-1].latency_ms
+        self._note(candidate, trained=True, kept=kept)
+        if kept:
+            self.found.append(candidate)
+        return kept
+
+    def _apply(self, candidate: Candidate, one: Pass) -> Candidate | None:
+        """None where the pass cannot be applied; why is told in `refusals`."""
+        self.context.progress(f"{candidate.recipe.then(one)}")
+        try:
+            result = one(candidate.model, self._context())
+        except EdgekitError as error:
+            self.refusals[one.id] = error.message
+            return None
+        if not result.modified:
+            return candidate if one.id == "train::distil" else None
+        return self._candidate(candidate.recipe.then(one), result.model)
+
+    def _candidate(self, recipe: Recipe, model: Model) -> Candidate:
+        return Candidate(
+            recipe=recipe,
+            model=model,
+            judgement=self.judge(model),
+            latency_ms=self.context.latency_ms(model.operators),
+            macs=sum(one.macs for one in model.operators),
+        )
+
+    def _context(self, *, folder: bool = True) -> Context:
+        return replace(self.context, deadline=self.deadline, folder=self.context.folder if folder else None)
+
+    def _cut(self, share: float) -> Pass:
+        return make_pass("prune::channels", {"macs_share": round(share, 3)})
+
+    def _drop(self, candidate: Candidate) -> float:
+        return 100 * (self.full - candidate.judgement.value)
+
+    def _time_left(self) -> float:
+        return self.deadline - time.monotonic()
+
+    def _note(self, candidate: Candidate, *, trained: bool, kept: bool) -> None:
+        self.trials.append(
+            Trial(
+                recipe=str(candidate.recipe),
+                trained=trained,
+                judgement=candidate.judgement,
+                drop_points=self._drop(candidate),
+                latency_ms=candidate.latency_ms,
+                macs=candidate.macs,
+                kept=kept,
+                seconds=self.slice_s * SLICES - self._time_left(),
+            )
+        )

@@ -1,0 +1,183 @@
+"""A network of the user's own goes in, a verified file with an account of every pass comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from digit_networks import digit_net
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from torch.nn import functional as F  # noqa: N812
+
+import edgekit
+from edgekit.core.errors import ConversionError, EdgekitError, UsageError, VerificationError
+from edgekit.core.quantity import Evidence
+
+FACTORY = "digit_networks:digit_net"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of 8 x 8 pixels, in three equal channels."""
+    images, labels = load_digits(return_X_y=True)
+    x_NHW = np.round(images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    np.savez(path, x=np.repeat(x_NHW[..., None], 3, -1), y=labels, names=np.array([f"digit {n}" for n in range(10)]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(digits: Path) -> Path:
+    """Of the network, trained for some seconds."""
+    with np.load(digits) as file:
+        x_NCHW = torch.from_numpy(file["x"].transpose(0, 3, 1, 2).copy()).float() / 255
+        y_N = torch.from_numpy(file["y"].astype(np.int64))
+    network = digit_net().train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(250):
+        some = torch.randint(len(y_N), (128,), generator=generator)
+        loss = F.cross_entropy(network(x_NCHW[some]), y_N[some])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    path = digits.with_name("digits.safetensors")
+    save_file(network.state_dict(), path)
+    return path
+
+
+def test_a_recipe_leaves_a_folder_that_verifies_and_accounts_for_every_pass(
+    digits: Path, weights: Path, tmp_path: Path
+) -> None:
+    result = edgekit.compress(
+        FACTORY,
+        weights=weights,
+        input_shape=(3, 8, 8),
+        data=digits,
+        target="rpi4:tflite-fp32",
+        passes=["prune::channels,macs_share=0.5", "train::distil,epochs=8", "fold::batch_norm"],
+        output=tmp_path / "out",
+    )
+    assert [row.step for row in result.rows] == [
+        "original",
+        "prune::channels,macs_share=0.5",
+        "train::distil,epochs=8.0",
+        "fold::batch_norm",
+    ]
+    original, *_, last = result.rows
+    assert last.macs <= 0.5 * original.macs
+    assert last.latency.value < original.latency.value
+    assert result.drop_points < 5
+    assert result.labels[3] == "digit 3"
+    measured = result.figures[0].quantity
+    assert measured.evidence is Evidence.MEASURED
+    assert measured.interval is not None
+    checks = edgekit.verify(tmp_path / "out").checks
+    assert any("outputs" in check.name for check in checks)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["rows"][-1]["macs"] == last.macs
+    assert "What each pass bought and cost" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_the_recipe_of_a_folder_makes_the_same_network_again(digits: Path, weights: Path, tmp_path: Path) -> None:
+    def compressed(name: str, **recipe: object) -> Path:
+        edgekit.compress(
+            FACTORY,
+            weights=weights,
+            input_shape=(3, 8, 8),
+            data=digits,
+            target="rpi4:tflite-fp32",
+            output=tmp_path / name,
+            **recipe,
+        )
+        return tmp_path / name
+
+    first = compressed("first", passes=["prune::channels,macs_share=0.6"])
+    again = compressed("again", recipe=first / "recipe.json")
+    assert (first / "outputs.safetensors").read_bytes() == (again / "outputs.safetensors").read_bytes()
+
+
+def test_a_search_finds_less_work_within_the_floor(digits: Path, weights: Path, tmp_path: Path) -> None:
+    result = edgekit.compress(
+        FACTORY,
+        weights=weights,
+        input_shape=(3, 8, 8),
+        data=digits,
+        target="rpi4",
+        max_accuracy_drop=3.0,
+        minutes=0.5,
+        output=tmp_path / "out",
+    )
+    original, *_, last = result.rows
+    assert last.macs < 0.8 * original.macs
+    assert result.drop_points <= 3.0
+    assert result.trials
+    assert any(trial.kept for trial in result.trials)
+    assert (tmp_path / "out" / "model.tflite").stat().st_size < original.size_bytes / 2
+
+
+def test_a_recipe_that_breaks_the_floor_leaves_nothing(digits: Path, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(VerificationError, match="at most 1 were allowed") as caught:
+        edgekit.compress(
+            FACTORY,
+            weights=weights,
+            input_shape=(3, 8, 8),
+            data=digits,
+            target="rpi4:tflite-fp32",
+            passes=["prune::channels,macs_share=0.03"],
+            max_accuracy_drop=1.0,
+            output=tmp_path / "out",
+        )
+    assert caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_classifies_nothing_is_judged_by_the_variance_it_reproduces(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    np.savez(tmp_path / "inputs.npz", x=x)
+    result = edgekit.compress(
+        "digit_networks:regressor",
+        input_shape=(6,),
+        data=tmp_path / "inputs.npz",
+        target="rpi4:tflite-fp32",
+        passes=["prune::fedtiny,density=0.6"],
+        output=tmp_path / "out",
+    )
+    assert result.judgement.kind == "variance reproduced"
+    assert 0.5 < result.judgement.value <= 1
+    assert any("no speed-up" in note for row in result.rows for note in row.notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "says"),
+    [
+        ({"passes": ["swap::ghost"], "recipe": "r.toml"}, UsageError, "both given"),
+        ({"passes": ["swap::gost"]}, UsageError, "is not a pass"),
+        ({"max_accuracy_drop": -1.0}, UsageError, "is no limit"),
+        ({"std": (0.0, 1.0, 1.0)}, UsageError, "above 0"),
+        ({"minutes": 0.0}, UsageError, "are no time"),
+        ({"target": "rpi4:tflite-int3"}, UsageError, "int3"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_anything_is_loaded(
+    tmp_path: Path, asked: dict[str, object], error: type[EdgekitError], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        edgekit.compress("nowhere.pt2", data=tmp_path / "absent", output=tmp_path / "out", **asked)
+
+
+def test_an_error_names_the_pass_and_what_ran_before_it(digits: Path, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises((ConversionError, UsageError), match=r"prune::channels \(after fold::batch_norm\)"):
+        edgekit.compress(
+            FACTORY,
+            weights=weights,
+            input_shape=(3, 8, 8),
+            data=digits,
+            target="rpi4:tflite-fp32",
+            passes=["fold::batch_norm", "prune::channels,macs_share=0.0001"],
+            output=tmp_path / "out",
+        )
