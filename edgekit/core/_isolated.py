@@ -16,6 +16,9 @@ def main(folder: Path, address_space_bytes: int, cpu_s: int, program: str, *argu
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    package = str(Path(__file__).parents[2])
+    if package not in sys.path:  # where edgekit is not installed but lies in a folder
+        sys.path.insert(0, package)
     sys.argv = [program, str(folder), *arguments]
     try:
         runpy.run_path(program, run_name="__main__")

@@ -15,8 +15,11 @@ from edgekit.core.errors import BadInputError, UsageError, VerificationError
 from edgekit.core.records import sha256_of
 from edgekit.networks.exported import exported
 from edgekit.networks.factory import make_network
+from edgekit.networks.foreign import read_foreign_network
+from edgekit.networks.interpretation import interpreted
 from edgekit.networks.layers import run
 from edgekit.networks.lifting import lifted
+from edgekit.networks.program import Program
 
 _TOLERANCE = 1e-5
 """Of the largest absolute output."""
@@ -47,6 +50,8 @@ def load_network(source: str, *, weights: Path | None = None, input_shape: tuple
     suffix = Path(source).suffix.lower()
     if ":" in source and suffix not in {".pt2", ".onnx"}:
         return _from_code(source, weights=weights, input_shape=input_shape)
+    if suffix in {".pt2", ".onnx"}:
+        return _from_file(Path(source), weights=weights, input_shape=input_shape)
     raise UsageError(
         f"{source} is not a network that edgekit reads",
         hint='name a .pt2 file of torch.export, an .onnx file, or code as "mypkg.nets:resnet20"',
@@ -57,23 +62,52 @@ def _from_code(source: str, *, weights: Path | None, input_shape: tuple[int, ...
     if input_shape is None:
         raise UsageError(f"{source} does not say what it takes", hint="give the shape of one input, such as 3,32,32")
     network = make_network(source, weights=weights)
-    state = network.state_dict()
-    _check_finite(state, str(weights or source))
     program = exported(network, input_shape)
+    _check_finite(program, str(weights or source))
     module = lifted(program)
     notes = [_compared(module, lambda x_N: run(network, x_N), input_shape, (3, 1), f"the code of {source}")]
     return Network(
         module=module,
         input_shape=input_shape,
         origin=source if weights is None else f"{source} with {weights.name}",
-        sha256=_digest(state) if weights is None else sha256_of(weights),
+        sha256=_digest(network.state_dict()) if weights is None else sha256_of(weights),
         notes=tuple(notes),
     )
 
 
-def _check_finite(tensors: dict[str, Tensor], where: str) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+def _from_file(path: Path, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Network:
+    if weights is not None:
+        raise UsageError(f"{path} holds its own weights", hint=f"leave {weights} out")
+    program = read_foreign_network(path)
+    _check_finite(program, str(path))
+    module = lifted(program)
+    batch, *shape = program.inputs[0].shape
+    if input_shape is not None and input_shape != tuple(shape):
+        raise UsageError(f"{path} takes inputs of shape {tuple(shape)}, not {input_shape}", hint="leave the shape out")
+    as_stated = _compared(
+        module, lambda x_N: interpreted(program, x_N), tuple(shape), (batch,), f"{path.name}, run operator by operator,"
+    )
+    one_by_one = _compared(
+        module,
+        lambda x_N: torch.cat([run(module, x_1) for x_1 in torch.split(x_N, 1)]),
+        tuple(shape),
+        (3,),
+        "each input alone",
+    )
+    return Network(
+        module=module,
+        input_shape=tuple(shape),
+        origin=path.name,
+        sha256=sha256_of(path),
+        notes=(as_stated, one_by_one),
+    )
+
+
+def _check_finite(program: Program, where: str) -> None:
+    """Raises BadInputError for parameters that are not finite, and for constants, which may be masks, that are not numbers."""
+    for name, tensor in program.constants.items():
+        bad = tensor.isnan() if name not in program.parameters else ~tensor.isfinite()
+        if bool(bad.any()):
             raise BadInputError(f"{name} in {where} holds values that are not finite", hint="train or save it anew")
 
 
