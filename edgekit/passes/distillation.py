@@ -22,7 +22,7 @@ class Distil:
     needs: ClassVar[Needs] = Needs.TRAINING
     reduces: ClassVar[tuple[Reduces, ...]] = ()
 
-    epochs: int = option(30, help="passes over the training inputs", search=(10, 30, 100))
+    epochs: float = option(30.0, help="passes over the training inputs", search=(10.0, 30.0, 100.0))
     batch: int = option(128, help="inputs a step")
     learning_rate: float = option(0.003, help="of AdamW at its highest", search=(0.001, 0.003, 0.01))
     weight_decay: float = option(0.01, help="of convolution kernels, a unit of learning rate")
@@ -33,8 +33,10 @@ class Distil:
     features: float = option(0.0, help="weight of the layers' outputs against the teacher's, where channels agree")
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2:
-            raise UsageError(f"{self.id}: epochs and batch must be at least 1 and 2", hint="see `edgekit passes show`")
+        if self.epochs <= 0 or self.batch < 2:
+            raise UsageError(
+                f"{self.id}: epochs must be above 0 and batch at least 2", hint="see `edgekit passes show`"
+            )
         if self.learning_rate <= 0 or self.temperature <= 0 or self.weight_decay < 0 or self.features < 0:
             raise UsageError(
                 f"{self.id}: learning_rate and temperature must be above 0, weight_decay and features not below",

@@ -80,7 +80,7 @@ class Distillation:
             Matched.between(self.student, self.teacher) if options.features else Matched(student=(), teacher=())
         )
         self.batch = min(options.batch, len(self.training)) // 2 * 2
-        self.steps = options.epochs * math.ceil(len(self.training) / self.batch)
+        self.steps = max(1, round(options.epochs * len(self.training) / self.batch))
         self.optimizers = Optimizers(self.student.parameters(), OptimizerKind.ADAMW, weight_decay=options.weight_decay)
         self.generator = torch.Generator().manual_seed(context.seed)
         self.rng = np.random.default_rng(context.seed)

@@ -37,7 +37,11 @@ class Recipe:
 def text_of(one: Pass) -> str:
     """Its id with the options that are not at their defaults, as `parse_step` reads it."""
     plain = {field.name: field.default for field in fields(one)}  # type: ignore[arg-type]
-    changed = [f"{name}={value}" for name, value in _options(one).items() if value != plain[name]]
+    changed = [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in _options(one).items()
+        if value != plain[name]
+    ]
     return ",".join([one.id, *changed])
 
 

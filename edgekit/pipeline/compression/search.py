@@ -94,7 +94,7 @@ class RecipeSearch:
 
     def run(self) -> None:
         start = self.found[0]
-        cut = self._sensitivity(start, self._cut(SENSITIVITY_SHARE))
+        cut = self._sensitivity(start, self._cut(start, SENSITIVITY_SHARE))
         swaps = [swapped for swap in _SWAPS if (swapped := self._sensitivity(start, make_pass(swap, {}))) is not None]
         if cut is not None and swaps and self._rate(swaps) < self._rate([cut]):
             self._accept(self._trained(min(swaps, key=lambda swapped: swapped.latency_ms)))
@@ -102,7 +102,7 @@ class RecipeSearch:
         while step < SMALLEST_STEP and self._time_left() > self.slice_s:
             if self.good_enough(self.found[-1]):
                 return
-            smaller = self._apply(self.found[-1], self._cut(step))
+            smaller = self._apply(self.found[-1], self._cut(self.found[-1], step))
             kept = smaller is not None and self._accept(self._trained(smaller))
             if not kept:
                 step = math.sqrt(step)
@@ -174,8 +174,10 @@ class RecipeSearch:
     def _context(self, *, folder: bool = True) -> Context:
         return replace(self.context, deadline=self.deadline, folder=self.context.folder if folder else None)
 
-    def _cut(self, share: float) -> Pass:
-        return make_pass("prune::channels", {"macs_share": round(share, 3)})
+    def _cut(self, candidate: Candidate, share: float) -> Pass:
+        """To a share of the candidate's MACs; the pass counts them from the original's."""
+        of_original = share * candidate.macs / self.found[0].macs
+        return make_pass("prune::channels", {"macs_share": round(of_original, 4)})
 
     def _drop(self, candidate: Candidate) -> float:
         return 100 * (self.full - candidate.judgement.value)
