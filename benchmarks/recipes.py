@@ -11,18 +11,33 @@ search saw, and takes the next candidate where the floor is broken there, as the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from cifar10_resnet20 import LABELS, PREPROCESSING, images, resnet20
-from harness import IMAGES, REPO_ROOT
+from harness import IMAGES, REPO_ROOT, Table, absent, bars, publish
 
 from edgekit.core.model import Model, Preprocessing
+from edgekit.core.records import write_json
+from edgekit.devices.target import parse_target
 from edgekit.networks.description import describe
 from edgekit.networks.exported import exported
+from edgekit.networks.layers import run
 from edgekit.networks.lifting import lifted
-from edgekit.passes.contract import Samples
+from edgekit.networks.program import read_program_files, write_program
+from edgekit.passes.contract import Context, Samples
+from edgekit.passes.judgement import judge
+from edgekit.passes.picture_augmentation import picture_augmentation
+from edgekit.passes.registry import make_pass
+from edgekit.pipeline.compression.account import Accountant
+from edgekit.pipeline.compression.finish import finish
+from edgekit.pipeline.compression.search import RecipeSearch
 
 NETWORKS: Final = ("resnet20", "signs43")
 MAX_DROP, BAR_MACS = 1.0, 3.0
@@ -100,3 +115,143 @@ def modelled(
         operators=describe(module, shape).operators,
         output_range=output_range,
     )
+
+
+def search(name: str, minutes: float, folder: Path, seed: int) -> None:
+    """Writes what was tried, and the networks that kept the floor, each as a program with its weights."""
+    case = CASES[name]()
+    target = parse_target("rpi4")
+    accountant = Accountant.for_target(target, case.model, case.judging)
+    reference = run(case.model.module, case.judging.x_N)
+    labels_N = None if case.judging.y_N is None else case.judging.y_N.numpy()
+    calibration = Samples(x_N=case.training.x_N[:256])
+    assert case.model.preprocessing is not None
+    found = RecipeSearch(
+        case.model,
+        Context(
+            original=case.model,
+            target=target,
+            latency_ms=accountant.cost_models[target.precision].latency_ms,
+            calibration=calibration,
+            judging=case.judging,
+            training=case.training,
+            augment=picture_augmentation(case.model.preprocessing),
+            seed=seed,
+            progress=lambda line: print(f"{name}: {line}", flush=True),
+        ),
+        judge=lambda model: judge(run(model.module, case.judging.x_N).numpy(), reference.numpy(), labels_N),
+        max_drop=MAX_DROP,
+        deadline=time.monotonic() + 60 * minutes,
+    )
+    found.run()
+    for number, candidate in enumerate(found.found):
+        place = folder / name / str(number)
+        place.mkdir(parents=True, exist_ok=True)
+        write_program(exported(candidate.model.module, candidate.model.input_shape), place)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    write_json(
+        folder / name / "search.json",
+        {
+            "schema_version": 1,
+            "minutes": minutes,
+            "trained_on": device,
+            "found": [str(candidate.recipe) for candidate in found.found],
+            "trials": [trial.to_json() for trial in found.trials],
+            "refusals": found.refusals,
+        },
+    )
+
+
+def reported(name: str, folder: Path) -> tuple[list[object], dict[str, Any]]:
+    """A row of the table, and the figures behind it, of the fastest candidate that keeps the floor on the evaluation images."""
+    case = CASES[name]()
+    target = parse_target("rpi4")
+    accountant = Accountant.for_target(target, case.model, case.evaluation)
+    first = accountant.row(case.model, "original")
+    record = json.loads((folder / name / "search.json").read_text())
+    rng = torch.Generator().manual_seed(0)
+    calibration = Samples(x_N=case.training.x_N[torch.randperm(len(case.training), generator=rng)[:256]])
+    looks = []
+    for number in reversed(range(len(record["found"]))):
+        module = lifted(read_program_files(folder / name / str(number)))
+        model = replace(case.model, module=module, operators=describe(module, case.model.input_shape).operators)
+        for pass_id in ("fold::batch_norm", "quant::int8"):
+            context = Context(
+                original=case.model,
+                target=target,
+                latency_ms=accountant.cost_models[target.precision].latency_ms,
+                calibration=calibration,
+                judging=case.judging,
+            )
+            model = make_pass(pass_id, {})(model, context).model
+        with tempfile.TemporaryDirectory() as work:
+            finished = finish(model, calibration, accountant, Path(work))
+        drop = 100 * (first.judgement.value - finished.judgement.value)
+        last = accountant.row(model, record["found"][number])
+        looks.append({"recipe": record["found"][number], "drop_points": drop, "macs": last.macs})
+        if drop <= MAX_DROP:
+            break
+    fewer = first.macs / last.macs
+    figures = {
+        "search": record,
+        "looked_at": looks,
+        "recipe": record["found"][number],
+        "macs": [first.macs, last.macs],
+        "fewer_macs": fewer,
+        "size_bytes": [first.size_bytes, finished.artifact.size_bytes],
+        "latency_ms": [first.latency.to_json(), last.latency.to_json()],
+        "accuracy": [first.judgement.to_json(), finished.judgement.to_json()],
+        "drop_points": drop,
+    }
+    return [
+        name,
+        f"{first.macs / 1e6:.2f} -> {last.macs / 1e6:.2f}",
+        f"{fewer:.2f}",
+        f"{first.size_bytes / 1e3:.0f} -> {finished.artifact.size_bytes / 1e3:.0f}",
+        f"{first.latency.value:.3f} -> {last.latency.value:.3f}",
+        f"{100 * first.judgement.value:.2f} -> {100 * finished.judgement.value:.2f}",
+        f"{drop:.2f}",
+    ], figures
+
+
+def report(folder: Path, output: Path | None) -> None:
+    rows, figures, judged = [], {}, []
+    for name in NETWORKS:
+        if not (folder / name / "search.json").exists():
+            absent(f"no search of {name} in {folder}: run `python benchmarks/recipes.py search {name}`")
+        row, figures[name] = reported(name, folder)
+        rows.append(row)
+        fewer = figures[name]["fewer_macs"]
+        met = fewer >= BAR_MACS and figures[name]["drop_points"] <= MAX_DROP
+        judged.append((f"{name}: MACs at most 1.0 point lost", f"{fewer:.2f} times fewer", ">= 3 times", met))
+    tables = [
+        Table(
+            "Found by search: original in fp32 -> verified int8 file, on images that no search saw",
+            ("network", "million MACs", "fewer", "kB", "ms on rpi4, predicted", "accuracy, %", "points lost"),
+            rows,
+        ),
+        bars(*judged),
+    ]
+    publish("recipes", tables, figures, output)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    searching = commands.add_parser("search")
+    searching.add_argument("network", choices=NETWORKS)
+    searching.add_argument("--minutes", type=float, default=30.0)
+    searching.add_argument("--seed", type=int, default=0)
+    reporting = commands.add_parser("report")
+    reporting.add_argument("-o", "--output", type=Path)
+    for command in (searching, reporting):
+        command.add_argument("--found", type=Path, default=FOUND)
+    options = parser.parse_args()
+    if options.command == "search":
+        search(options.network, options.minutes, options.found, options.seed)
+    else:
+        report(options.found, options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,9 +27,11 @@ from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.size import file_size_bytes
+from edgekit.pipeline.compression.recipe import Recipe
 from edgekit.pipeline.examples import Examples, LearntHead, learn, stand_ins_of
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import BuildResult, Figure
+from edgekit.pipeline.shrinking import START_ROOM, Shrunk, shrink
 from edgekit.pipeline.stages import Stages
 from edgekit.report.card import write_card
 from edgekit.supernet.genotype import Genotype
@@ -39,7 +41,8 @@ from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from edgekit.assembler.assembler import Assembler
-    from edgekit.assembler.searcher import Assembly
+    from edgekit.assembler.costs import CostTables
+    from edgekit.assembler.searcher import Assembly, Searcher
     from edgekit.exporters.tflite import Artifact
     from edgekit.exporters.verify import Verification
     from edgekit.supernet.subnet import Subnet
@@ -63,6 +66,7 @@ class Made:
     learnt: LearntHead | None
     slice_difference: float
     calibration_NHWC: NDArray[np.float32]
+    pruned: Shrunk | None = None
 
 
 def build(
@@ -159,10 +163,10 @@ def make(
     limit = budget.size_bytes
     for _ in range(SIZE_ATTEMPTS):
         with stages.stage("assemble"):
-            assembly = (
-                assembler.searcher.search(task, budget, tables, seed=planned.seed)
+            assembly, is_larger = (
+                _searched(assembler.searcher, task, budget, tables, planned.seed)
                 if planned.genotype is None
-                else assembler.searcher.assess(planned.genotype, task, tables)
+                else (assembler.searcher.assess(planned.genotype, task, tables), False)
             )
             stages.note(f"genotype {assembly.genotype}, predicted accuracy {assembly.accuracy:.4f} on {task.text}")
         with stages.stage("slice"):
@@ -172,6 +176,11 @@ def make(
             if own is not None:
                 subnet, accuracy, learnt = learn(own, subnet, size=x_NHWC.shape[1], stand_ins=task.text)
             model = _model(planned, assembly.genotype, subnet)
+        pruned = None
+        if is_larger:
+            with stages.stage("prune"):
+                pruned = _pruned(planned, model, budget, x_NHWC, cost_model, stages)
+                model, accuracy = pruned.model, pruned.accuracy(accuracy)
         with stages.stage("export"):
             artifact = export(model, precision=planned.target.precision, calibration_N=x_NHWC, folder=folder)
         if not isinstance(limit, (int, float)) or artifact.size_bytes <= limit:
@@ -183,12 +192,51 @@ def make(
                 learnt=learnt,
                 slice_difference=difference,
                 calibration_NHWC=x_NHWC,
+                pruned=pruned,
             )
         stages.note(f"the file has {artifact.size_bytes} bytes, above the limit of {limit:.0f}: a smaller one is made")
-        budget = replace(budget, size_bytes=limit * assembly.cost.size_bytes / artifact.size_bytes * 0.99)
+        predicted = file_size_bytes(model.operators, planned.target.precision)
+        budget = replace(budget, size_bytes=limit * predicted / artifact.size_bytes * 0.99)
     raise InfeasibleError(
         f"no file within {limit:.0f} bytes: the smallest tried has {artifact.size_bytes}", hint="raise --size-bytes"
     )
+
+
+def _searched(searcher: Searcher, task: Task, budget: Budget, tables: CostTables, seed: int) -> tuple[Assembly, bool]:
+    """The best genotype inside the budget; where it is the size that no slice keeps, the best of somewhat larger ones, and True."""
+    try:
+        return searcher.search(task, budget, tables, seed=seed), False
+    except InfeasibleError:
+        limit = budget.size_bytes
+        least = tables.cost(list(searcher.spec.least_genes)).size_bytes
+        if not isinstance(limit, (int, float)) or least <= limit:
+            raise
+        return searcher.search(
+            task, replace(budget, size_bytes=max(START_ROOM * limit, least)), tables, seed=seed
+        ), True
+
+
+def _pruned(
+    planned: BuildPlan,
+    model: Model,
+    budget: Budget,
+    x_NHWC: NDArray[np.float32],
+    cost_model: CostModel,
+    stages: Stages,
+) -> Shrunk:
+    limit = budget.size_bytes
+    pruned = shrink(
+        model,
+        limit if isinstance(limit, (int, float)) else 0.0,
+        x_NHWC=x_NHWC,
+        target=planned.target,
+        cost_model=cost_model,
+        seed=planned.seed,
+        progress=stages.note,
+    )
+    stages.note(f"no slice is small enough: {Recipe(passes=pruned.passes)}")
+    passes = ", ".join(step["id"] for step in _recipe(planned, pruned)["passes"])
+    return replace(pruned, model=replace(pruned.model, provenance={**model.provenance, "passes": passes}))
 
 
 def _stand_ins(examples: Examples, assembler: Assembler, model: SupernetFolder, stages: Stages) -> Task:
@@ -284,8 +332,10 @@ def _model(planned: BuildPlan, genotype: Genotype, subnet: Subnet) -> Model:
     )
 
 
-def _recipe(planned: BuildPlan) -> dict[str, Any]:
-    passes = [{"id": "fold::batch_norm"}]
+def _recipe(planned: BuildPlan, pruned: Shrunk | None = None) -> dict[str, Any]:
+    passes: list[dict[str, Any]] = [{"id": "fold::batch_norm"}]
+    if pruned is not None:
+        passes += Recipe(passes=pruned.passes).to_json()["passes"]
     if planned.target.precision is Precision.INT8:
         passes.append({"id": "quant::static_wi8_ai8"})
     return {"schema_version": 1, "passes": passes}
@@ -295,18 +345,19 @@ def figures_of(planned: BuildPlan, made: Made, cost_model: CostModel) -> tuple[F
     from edgekit.exporters.tflite_graph import read_graph
 
     graph = read_graph(made.artifact.path)
-    cost = made.assembly.cost
     file = made.artifact.path.name
     precision = planned.target.precision
     quantities = {
         "accuracy": made.accuracy,
         "latency": cost_model.predict_latency(graph.operators),
         "size": _counted(made.artifact.size_bytes, "bytes", file),
-        "size predicted": _modelled(cost.size_bytes, "bytes", "file size model"),
+        "size predicted": _modelled(file_size_bytes(made.model.operators, precision), "bytes", "file size model"),
         "peak RAM": _modelled(
             peak_ram_bytes(graph.operators, precision), "bytes", f"liveness of the tensors of {file}"
         ),
-        "peak RAM predicted": _modelled(cost.peak_ram_bytes, "bytes", "liveness of the described operators"),
+        "peak RAM predicted": _modelled(
+            peak_ram_bytes(made.model.operators, precision), "bytes", "liveness of the described operators"
+        ),
         "MACs": _counted(graph.macs, "MACs", file),
         "parameters": _counted(sum(op.weights + op.biases for op in graph.operators), "weights", file),
     }
@@ -342,7 +393,7 @@ def _write(
         made.artifact.reference.path.unlink()
     x_NHWC, p_NK = kept_outputs(made, made.artifact.path)
     write_json(folder / "plan.json", result.plan.to_json())
-    write_records(folder, result.plan, result.labels, {"x_NHWC": x_NHWC, "p_NK": p_NK}, stages)
+    write_records(folder, result.plan, result.labels, {"x_NHWC": x_NHWC, "p_NK": p_NK}, stages, made.pruned)
     record = result.to_json()
     record["verification"] = verification.to_json()
     record["verification"]["slice_difference"] = made.slice_difference
@@ -362,14 +413,19 @@ def kept_outputs(
 
 
 def write_records(
-    folder: Path, planned: BuildPlan, labels: Sequence[str], kept: dict[str, NDArray[np.float32]], stages: Stages
+    folder: Path,
+    planned: BuildPlan,
+    labels: Sequence[str],
+    kept: dict[str, NDArray[np.float32]],
+    stages: Stages,
+    pruned: Shrunk | None = None,
 ) -> None:
     """What lies in every build folder beside the model, the plan, the card and the report."""
     from safetensors.numpy import save
 
     write_bytes(folder / "outputs.safetensors", save(kept))
     write_bytes(folder / "labels.txt", ("\n".join(labels) + "\n").encode())
-    write_json(folder / "recipe.json", _recipe(planned))
+    write_json(folder / "recipe.json", _recipe(planned, pruned))
     write_json(folder / "env.json", environment())
     write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
 
