@@ -191,6 +191,8 @@ class _Lifter:
                 freed["size"] = free_expansion(source.here.shape, axis, given["size"])
             elif len(given["size"]) >= source.here.dim() and self._repeats_for_the_batch(source.here, here):
                 freed["size"] = [self._batch_size(), *given["size"][1:]]
+        elif step.operator in {"cat.default", "concat.default"} and given["dim"] != 0:
+            freed["tensors"] = [self._rows_for_all(one) for one in given["tensors"]]
         elif step.operator == "native_group_norm.default":
             freed["N"] = self._batch_size()
         return freed
@@ -198,6 +200,20 @@ class _Lifter:
     def _repeats_for_the_batch(self, source: Tensor, expanded: Tensor) -> bool:
         rows = source.shape[0] if source.dim() == expanded.dim() else 1
         return self._batch > 1 and rows == 1 and expanded.shape[0] == self._batch
+
+    def _rows_for_all(self, tensor: Reference) -> Reference:
+        """A constant that holds one row as often as there are inputs, made to hold it as often as there are at any batch."""
+        value = self._value(tensor)
+        constant = value.constant
+        if constant is None or len(constant) != self._batch or not bool((constant == constant[:1]).all()):
+            return tensor
+        row = self._attribute(_Value(here=None, there=None, constant=constant[:1], origin=value.origin))
+        sizes = [self._value(self._batch_size()).node, *constant.shape[1:]]
+        node = self._graph.call_function(torch.ops.aten.expand.default, (self._graph.get_attr(row), sizes))
+        name = f"{tensor.name} for all"
+        there = value.there[:1].expand(self._other_batch, *constant.shape[1:])
+        self._values[name] = _Value(here=value.here, there=there, node=node)
+        return Reference(name)
 
     def _batch_size(self) -> Reference:
         """A name for the size of the batch."""

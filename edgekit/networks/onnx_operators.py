@@ -55,15 +55,15 @@ class Node:
     def option(self, name: str, default: Any) -> Any:
         return self.attributes.get(name, default)
 
-    def emit(self, operator: str, **arguments: Any) -> Reference:
+    def emit(node, operator: str, /, **arguments: Any) -> Reference:  # noqa: N805 (ATen has arguments called self)
         """A step in between, whose result it gives."""
-        name = f"{self.outputs[0]}.{len(self.steps)}"
-        self.steps.append(Step(name=name, operator=operator, arguments=arguments))
+        name = f"{node.outputs[0]}.{len(node.steps)}"
+        node.steps.append(Step(name=name, operator=operator, arguments=arguments))
         return Reference(name)
 
-    def give(self, operator: str, **arguments: Any) -> None:
+    def give(node, operator: str, /, **arguments: Any) -> None:  # noqa: N805
         """The step that gives the first output."""
-        self.steps.append(Step(name=self.outputs[0], operator=operator, arguments=arguments))
+        node.steps.append(Step(name=node.outputs[0], operator=operator, arguments=arguments))
 
     def refusal(self, what: str) -> ConversionError:
         return ConversionError(

@@ -35,7 +35,10 @@ def read_onnx(path: Path) -> Program:
         ) from error
     try:
         model = onnx.load(str(path), load_external_data=False)
+        _load_external_data(model, path, onnx)
         onnx.checker.check_model(model)
+    except EdgekitError:
+        raise
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name an .onnx file") from error
     except Exception as error:  # whatever protobuf and the checker raise
@@ -44,7 +47,6 @@ def read_onnx(path: Path) -> Program:
             f"{path} is not a whole ONNX file: {reason}", hint="copy or export the file anew"
         ) from error
     try:
-        _load_external_data(model, path, onnx)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
         return _Reader(model, onnx, path).program()
@@ -86,20 +88,14 @@ class _Reader:
         self._initializers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         self._check_finite()
         self._fix_batch(model.graph)
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         self._graph = model.graph
-        self._types = {
-            value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info, *inferred.output)
-        }
         self._constants: dict[str, npt.NDArray[Any]] = dict(self._initializers)
-        self._readers = Counter(name for node in model.graph.node for name in node.input)
-        self._readers.update(value.name for value in model.graph.output)
+        self._nodes = self._with_biases(self._unfolded(model))
 
     def program(self) -> Program:
         steps: list[Step] = []
-        for index, node in enumerate(self._graph.node):
-            if not self._fold(node):
-                steps += self._translated(node, index)
+        for index, node in enumerate(self._nodes):
+            steps += self._translated(node, index)
         outputs = tuple(value.name for value in self._graph.output)
         read = {name for step in steps for name in step.references} | set(outputs)
         used = {name: value for name, value in self._constants.items() if name in read}
@@ -141,6 +137,47 @@ class _Reader:
         for value in graph.output:
             value.type.tensor_type.ClearField("shape")
 
+    def _unfolded(self, model: Any) -> list[Any]:
+        """The nodes that give no constants. Shapes are inferred anew with each constant that a shape may depend on."""
+        while True:
+            inferred = self._onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+            values = (*inferred.input, *inferred.value_info, *inferred.output)
+            self._types = {value.name: value.type.tensor_type for value in values}
+            before = set(self._constants)
+            kept = [node for node in model.graph.node if not self._fold(node)]
+            if len(kept) == len(model.graph.node):
+                return kept
+            del model.graph.node[:]
+            model.graph.node.extend(kept)
+            model.graph.initializer.extend(
+                self._onnx.numpy_helper.from_array(self._constants[name], name)
+                for name in set(self._constants) - before
+            )
+
+    def _with_biases(self, nodes: list[Any]) -> list[Any]:
+        """With each product by a constant matrix, and the sum with a constant vector that alone reads it, as one Gemm."""
+        readers = Counter(name for node in nodes for name in node.input)
+        readers.update(value.name for value in self._graph.output)
+        products = {
+            node.output[0]: node
+            for node in nodes
+            if node.op_type == "MatMul" and readers[node.output[0]] == 1 and self._rank(node.input[1]) == 2
+        }
+        joined: list[Any] = []
+        for node in nodes:
+            for one, other in (tuple(node.input), tuple(node.input)[::-1]) if node.op_type == "Add" else ():
+                if one in products and self._rank(other) == 1:
+                    product = products.pop(one)
+                    joined.remove(product)
+                    node = self._onnx.helper.make_node("Gemm", [*product.input, other], node.output, name=node.name)
+                    break
+            joined.append(node)
+        return joined
+
+    def _rank(self, name: str) -> int | None:
+        """Of a constant."""
+        return self._constants[name].ndim if name in self._constants else None
+
     def _fold(self, node: Any) -> bool:
         """Whether the node gives constants, which are computed."""
         if node.op_type == "Shape" and (shape := self._shape(node.input[0])) is not None:
@@ -153,6 +190,8 @@ class _Reader:
             return False
         if any(name not in self._constants for name in given) or node.op_type.startswith("Random"):
             return False
+        if node.op_type == "Expand" and self._constants[given[0]].dtype.kind == "f":
+            return False  # may be repeated for the batch, which the steps can free
         if node.domain not in _DOMAINS or any(one.HasField("g") for one in node.attribute):
             return False
         helper = self._onnx.helper
