@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import operator
 import re
@@ -14,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from edgekit.core.errors import ConversionError
 from edgekit.networks import operators
+from edgekit.networks.activations import join_activations
 from edgekit.networks.free_batch import batch_axis, free_expansion, free_view
 from edgekit.networks.layer_making import make_layer
 from edgekit.networks.program import GETITEM, Program, Reference, Step
@@ -21,6 +23,8 @@ from edgekit.networks.simplification import simplified
 
 _MAX_ELEMENTS = 1 << 28
 """Of one tensor at the batches that shapes are tried at (1 GB of float32)."""
+_EMPTY = fx.GraphModule(nn.Module(), fx.Graph())
+"""Its attributes are names that a layer cannot have."""
 
 
 def lifted(program: Program) -> fx.GraphModule:
@@ -80,6 +84,7 @@ class _Lifter:
             self._values[step.name] = self._lift(step)
         self._graph.output(self._checked_output())
         module = fx.GraphModule(self._attributes, self._graph, "Network")
+        join_activations(module)
         return module.eval()
 
     def _checked_output(self) -> fx.Node:
@@ -324,12 +329,17 @@ class _Lifter:
         return self._reused[key]
 
     def _unused(self, name: str) -> str:
-        """`name`, or with a number behind it where it would hide another one."""
+        """`name`, with a number behind it where it would hide another one, as attributes that code can speak of.
+
+        fx writes code with these names in it, so nothing but letters, digits and underscores of a file may reach it.
+        """
 
         def taken(one: str) -> bool:
             return any(one == old or one.startswith(f"{old}.") or old.startswith(f"{one}.") for old in self._attributes)
 
-        name = re.sub(r"[^\w.]", "_", name).strip("._") or "constant"
+        parts = [part for part in re.sub(r"[^\w.]", "_", name, flags=re.ASCII).split(".") if part.strip("_")]
+        hidden = {part for part in parts if keyword.iskeyword(part) or hasattr(_EMPTY, part)}
+        name = ".".join(f"{part}_" if part in hidden else part for part in parts) or "constant"
         free, number = name, 0
         while taken(free):
             number += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -204,3 +206,12 @@ def made(name: str) -> tuple[nn.Module, tuple[int, ...]]:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.5, 0.5)
     return network.eval(), shape
+
+
+@cache
+def torch_export(name: str, *, free: bool = False) -> torch.export.ExportedProgram:
+    """At batch 2 or a free one; a network that is written for single inputs at batch 1."""
+    network, shape = made(name)
+    sizes = ({0: torch.export.Dim("n", min=1, max=64)},) if free else None
+    batch = 1 if name == "hard_coded" else 2
+    return torch.export.export(network, (torch.zeros(batch, *shape),), dynamic_shapes=sizes)
