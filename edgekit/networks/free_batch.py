@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
-
-VIEWS: Final = frozenset({"view.default", "reshape.default", "_unsafe_view.default"})
+from typing import Any
 
 
 def batch_axis(shape: Sequence[int], other: Sequence[int]) -> int | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,20 +15,16 @@ from torch import Tensor, fx, nn
 
 from edgekit.core.errors import ConversionError
 from edgekit.networks import operators
-from edgekit.networks.free_batch import VIEWS, batch_axis, free_expansion, free_view
+from edgekit.networks.activations import join_activations
+from edgekit.networks.free_batch import batch_axis, free_expansion, free_view
 from edgekit.networks.layer_making import make_layer
 from edgekit.networks.program import GETITEM, Program, Reference, Step
 from edgekit.networks.simplification import simplified
 
 _MAX_ELEMENTS = 1 << 28
 """Of one tensor at the batches that shapes are tried at (1 GB of float32)."""
-_FIRST_OF_SEVERAL = operators.named(
-    """
-    max_pool2d_with_indices adaptive_max_pool2d _native_batch_norm_legit_no_training native_layer_norm
-    native_group_norm
-    """
-)
-"""Their layer gives the first of their results."""
+_EMPTY = fx.GraphModule(nn.Module(), fx.Graph())
+"""Its attributes are names that a layer cannot have."""
 
 
 def lifted(program: Program) -> fx.GraphModule:
@@ -86,6 +84,7 @@ class _Lifter:
             self._values[step.name] = self._lift(step)
         self._graph.output(self._checked_output())
         module = fx.GraphModule(self._attributes, self._graph, "Network")
+        join_activations(module)
         return module.eval()
 
     def _checked_output(self) -> fx.Node:
@@ -119,6 +118,11 @@ class _Lifter:
         here = self._traced(overload, given, "here", step)
         freed = self._freed(step, given, here)
         there = self._traced(overload, freed, "there", step)
+        if isinstance(here, Tensor) and here.dim() != there.dim():
+            raise ConversionError(
+                f"{step.operator} (at {step.name}) takes the dimension of the batch away at batch {self._batch}",
+                hint="name the dimensions to squeeze, or export at batch 2",
+            )
         if not isinstance(here, (Tensor, tuple, list)):
             return _Value(here=here, there=there)
         if self._is_constant(step, here, there):
@@ -137,7 +141,7 @@ class _Lifter:
         here, there = source.here[index], source.there[index]
         if source.constant is not None:
             return _Value(here=here, there=there, constant=source.constant[index], origin=None)
-        if source.node is not None and source.node.op == "call_module":
+        if source.node is not None and source.node.op == "call_module":  # layers give the first of several results
             if index != 0:
                 raise ConversionError(
                     f"result {index} of {source.node.target} (at {step.name}) is not one that edgekit can read",
@@ -174,18 +178,17 @@ class _Lifter:
     def _freed(self, step: Step, given: Mapping[str, Any], here: Any) -> dict[str, Any]:
         """The arguments, with sizes that hold for any batch."""
         freed = dict(given)
-        if step.operator in VIEWS:
+        if step.operator in operators.VIEWS:
             source = self._value(given["self"])
             axis = batch_axis(source.here.shape, source.there.shape)
             if axis is not None:
-                name = "shape" if step.operator == "reshape.default" else "size"
                 target = free_view(source.here.shape, axis, here.shape, batch=self._batch)
                 if target is None:
                     raise ConversionError(
                         f"{step.operator} (at {step.name}) to {tuple(here.shape)} mixes the batch with other dimensions",
                         hint="keep the batch as the first dimension of views",
                     )
-                freed[name] = target
+                freed["shape"] = target
         elif step.operator == "expand.default":
             source = self._value(given["self"])
             axis = batch_axis(source.here.shape, source.there.shape)
@@ -193,6 +196,8 @@ class _Lifter:
                 freed["size"] = free_expansion(source.here.shape, axis, given["size"])
             elif len(given["size"]) >= source.here.dim() and self._repeats_for_the_batch(source.here, here):
                 freed["size"] = [self._batch_size(), *given["size"][1:]]
+        elif step.operator in {"cat.default", "concat.default"} and given["dim"] != 0:
+            freed["tensors"] = [self._rows_for_all(one) for one in given["tensors"]]
         elif step.operator == "native_group_norm.default":
             freed["N"] = self._batch_size()
         return freed
@@ -200,6 +205,20 @@ class _Lifter:
     def _repeats_for_the_batch(self, source: Tensor, expanded: Tensor) -> bool:
         rows = source.shape[0] if source.dim() == expanded.dim() else 1
         return self._batch > 1 and rows == 1 and expanded.shape[0] == self._batch
+
+    def _rows_for_all(self, tensor: Reference) -> Reference:
+        """A constant that holds one row as often as there are inputs, made to hold it as often as there are at any batch."""
+        value = self._value(tensor)
+        constant = value.constant
+        if constant is None or len(constant) != self._batch or not bool((constant == constant[:1]).all()):
+            return tensor
+        row = self._attribute(_Value(here=None, there=None, constant=constant[:1], origin=value.origin))
+        sizes = [self._value(self._batch_size()).node, *constant.shape[1:]]
+        node = self._graph.call_function(torch.ops.aten.expand.default, (self._graph.get_attr(row), sizes))
+        name = f"{tensor.name} for all"
+        there = value.there[:1].expand(self._other_batch, *constant.shape[1:])
+        self._values[name] = _Value(here=value.here, there=there, node=node)
+        return Reference(name)
 
     def _batch_size(self) -> Reference:
         """A name for the size of the batch."""
@@ -236,10 +255,10 @@ class _Lifter:
         return result
 
     def _layer(self, step: Step, given: Mapping[str, Any], here: Any) -> fx.Node | None:
-        if isinstance(here, (tuple, list)) and step.operator not in _FIRST_OF_SEVERAL:
-            return None
-        if step.operator in VIEWS:
+        if step.operator in operators.VIEWS:
             return self._flatten(step, given, here)
+        if step.operator not in operators.LAYERS:
+            return None
         sources = {name: self._value(one) for name, one in given.items() if isinstance(one, Reference)}
         plain = dict(given) | {name: source.constant for name, source in sources.items() if source.constant is not None}
         read = next(iter(sources.values()))
@@ -272,14 +291,9 @@ class _Lifter:
         return self._graph.call_module(name, (source.node,))
 
     def _function(self, step: Step, overload: Any, given: Mapping[str, Any]) -> fx.Node:
-        if step.operator in {"cat.default", "concat.default", "stack.default"}:
-            given = {**given, "tensors": self._rows_for_all(given["tensors"])}
         nodes = {name: self._substituted(value, "node") for name, value in given.items()}
         positional, named = operators.positioned(overload, nodes)
         return self._graph.create_node("call_function", overload, positional, named, name=step.name)
-
-    def _rows_for_all(self, tensors: list[Any]) -> list[Any]:
-        return tensors
 
     def _substituted(self, argument: Any, what: str) -> Any:
         """With names replaced by their values at a batch, by constants or by nodes; sizes that are numbers stay numbers."""
@@ -315,11 +329,17 @@ class _Lifter:
         return self._reused[key]
 
     def _unused(self, name: str) -> str:
-        """`name`, or with a number behind it where it would hide another one."""
+        """`name`, with a number behind it where it would hide another one, as attributes that code can speak of.
+
+        fx writes code with these names in it, so nothing but letters, digits and underscores of a file may reach it.
+        """
 
         def taken(one: str) -> bool:
             return any(one == old or one.startswith(f"{old}.") or old.startswith(f"{one}.") for old in self._attributes)
 
+        parts = [part for part in re.sub(r"[^\w.]", "_", name, flags=re.ASCII).split(".") if part.strip("_")]
+        hidden = {part for part in parts if keyword.iskeyword(part) or hasattr(_EMPTY, part)}
+        name = ".".join(f"{part}_" if part in hidden else part for part in parts) or "constant"
         free, number = name, 0
         while taken(free):
             number += 1

@@ -15,7 +15,7 @@ from edgekit.core.errors import BadInputError, UsageError, VerificationError
 from edgekit.core.records import sha256_of
 from edgekit.networks.exported import exported
 from edgekit.networks.factory import make_network
-from edgekit.networks.foreign import read_foreign_network
+from edgekit.networks.foreign import read_foreign_network, run_by_onnxruntime
 from edgekit.networks.interpretation import interpreted
 from edgekit.networks.layers import run
 from edgekit.networks.lifting import lifted
@@ -23,6 +23,9 @@ from edgekit.networks.program import Program
 
 _TOLERANCE = 1e-5
 """Of the largest absolute output."""
+_ONNX_TOLERANCE = 1e-4
+"""ONNX Runtime sums in another order."""
+_NAME_THE_CODE = 'name the code that makes the network, "mypkg.nets:resnet20", and give this file as its weights'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +55,16 @@ def load_network(source: str, *, weights: Path | None = None, input_shape: tuple
         return _from_code(source, weights=weights, input_shape=input_shape)
     if suffix in {".pt2", ".onnx"}:
         return _from_file(Path(source), weights=weights, input_shape=input_shape)
+    hints = {
+        ".tflite": "give the network that the .tflite file was made from: a .pt2 or .onnx file, or the code that makes it",
+        ".pt": _NAME_THE_CODE,
+        ".pth": _NAME_THE_CODE,
+        ".th": _NAME_THE_CODE,
+        ".safetensors": _NAME_THE_CODE,
+    }
     raise UsageError(
         f"{source} is not a network that edgekit reads",
-        hint='name a .pt2 file of torch.export, an .onnx file, or code as "mypkg.nets:resnet20"',
+        hint=hints.get(suffix, 'name a .pt2 file of torch.export, an .onnx file, or code as "mypkg.nets:resnet20"'),
     )
 
 
@@ -84,9 +94,12 @@ def _from_file(path: Path, *, weights: Path | None, input_shape: tuple[int, ...]
     batch, *shape = program.inputs[0].shape
     if input_shape is not None and input_shape != tuple(shape):
         raise UsageError(f"{path} takes inputs of shape {tuple(shape)}, not {input_shape}", hint="leave the shape out")
-    as_stated = _compared(
-        module, lambda x_N: interpreted(program, x_N), tuple(shape), (batch,), f"{path.name}, run operator by operator,"
-    )
+    judged = None
+    if path.suffix.lower() == ".onnx":
+        judged = _compared_with_onnxruntime(module, path, tuple(shape), batch)
+    if judged is None:
+        stated = f"{path.name}, run operator by operator as edgekit reads it,"
+        judged = _compared(module, lambda x_N: interpreted(program, x_N), tuple(shape), (batch,), stated)
     one_by_one = _compared(
         module,
         lambda x_N: torch.cat([run(module, x_1) for x_1 in torch.split(x_N, 1)]),
@@ -99,7 +112,7 @@ def _from_file(path: Path, *, weights: Path | None, input_shape: tuple[int, ...]
         input_shape=tuple(shape),
         origin=path.name,
         sha256=sha256_of(path),
-        notes=(as_stated, one_by_one),
+        notes=(judged, one_by_one),
     )
 
 
@@ -121,22 +134,38 @@ def _compared(
     """A sentence on how far the module is from its source. Raises VerificationError where that is too far."""
     worst = 0.0
     for batch in batches:
-        x_N = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(batch))
+        x_N = _seeded(batch, input_shape)
         worst = max(worst, _difference(run(module, x_N), judge(x_N), what))
     rows = " and ".join(map(str, batches))
-    return f"The layers give what {what} gives on seeded inputs at batch {rows}: they differ by {worst:.1e} of the largest."
+    return f"The layers give what {what} gives at batch {rows}: they differ by {worst:.1e} of the largest."
 
 
-def _difference(one: Tensor, other: Tensor, what: str) -> float:
+def _compared_with_onnxruntime(module: nn.Module, path: Path, input_shape: tuple[int, ...], batch: int) -> str | None:
+    x_N = _seeded(batch, input_shape)
+    outputs = run_by_onnxruntime(path, x_N.numpy())
+    if outputs is None:
+        return (
+            f"ONNX Runtime is not installed or did not run {path.name}: the layers were compared with themselves alone."
+        )
+    worst = _difference(run(module, x_N), torch.from_numpy(outputs), "ONNX Runtime", tolerance=_ONNX_TOLERANCE)
+    return f"The layers give what ONNX Runtime gives at batch {batch}: they differ by {worst:.1e} of the largest."
+
+
+def _seeded(batch: int, input_shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(batch))
+
+
+def _difference(one: Tensor, other: Tensor, what: str, *, tolerance: float = _TOLERANCE) -> float:
+    """Of the largest absolute output. Raises VerificationError where it is above the tolerance."""
     if one.shape != other.shape:
         raise VerificationError(
             f"the layers give {tuple(one.shape)} where {what} gives {tuple(other.shape)}", hint="report this network"
         )
     scale = max(other.abs().max().item(), 1e-30)
     difference = (one - other).abs().max().item() / scale
-    if not math.isfinite(difference) or difference > _TOLERANCE:
+    if not math.isfinite(difference) or difference > tolerance:
         raise VerificationError(
-            f"the layers differ from {what} by {difference:.1e} of the largest output, allowed {_TOLERANCE:.0e}",
+            f"the layers differ from {what} by {difference:.1e} of the largest output, allowed {tolerance:.0e}",
             hint="the network may compute with its batch, or at random",
         )
     return difference

@@ -26,7 +26,7 @@ LAYERS: Final = named(
     conv_transpose2d.input conv_transpose3d.input linear addmm mm matmul batch_norm
     _native_batch_norm_legit_no_training native_layer_norm layer_norm group_norm native_group_norm relu relu6
     hardtanh hardswish hardsigmoid silu sigmoid leaky_relu gelu tanh elu mish softplus prelu clamp max_pool1d
-    max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
+    max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d
     adaptive_avg_pool2d adaptive_avg_pool3d _adaptive_avg_pool2d adaptive_max_pool2d flatten.using_ints
     """
 )
@@ -39,6 +39,9 @@ ALIASES: Final = named(
     """
 )
 """Give what they get, in a network that is not being trained."""
+
+VIEWS: Final = named("view reshape _unsafe_view")
+"""All read as reshape, whose sizes are called `shape`."""
 
 CASTS: Final = named(
     """
@@ -58,7 +61,10 @@ _FUNCTIONS: Final = named(
     index.Tensor flip roll pad constant_pad_nd reflection_pad2d replication_pad2d upsample_nearest2d.vec
     upsample_nearest2d upsample_bilinear2d.vec upsample_bilinear2d upsample_nearest1d.vec upsample_linear1d.vec
     upsample_bicubic2d.vec _upsample_bilinear2d_aa.vec pixel_shuffle pixel_unshuffle channel_shuffle
-    instance_norm bmm baddbmm scaled_dot_product_attention einsum arange arange.start arange.start_step full
+    instance_norm bmm baddbmm scaled_dot_product_attention einsum
+    gt.Scalar lt.Scalar ge.Scalar le.Scalar eq.Scalar ne.Scalar gt.Tensor lt.Tensor ge.Tensor le.Tensor eq.Tensor
+    logical_not logical_and logical_or any.dim where.self where.ScalarSelf where.ScalarOther full_like
+    arange arange.start arange.start_step full
     zeros ones zeros_like ones_like scalar_tensor sym_size.int
     """
 )
@@ -98,6 +104,8 @@ def overload_as_written(operator: str, *, step: str) -> Any:
             f"operator {operator} (at {step}) is not one that edgekit can read",
             hint="docs/networks.md lists those that are; write this part of the network with them",
         )
+    if operator in VIEWS:
+        return torch.ops.aten.reshape.default  # which takes any layout in memory
     packet, _, overload = operator.partition(".")
     return getattr(getattr(torch.ops.aten, packet), overload)
 
@@ -106,6 +114,8 @@ def completed(overload: Any, arguments: Mapping[str, Any], *, step: str) -> dict
     """All arguments of the schema by name, those left out at their defaults. Raises ConversionError for a bad call."""
     if overload in _NUMBERS.values():
         return dict(arguments)
+    if overload is torch.ops.aten.reshape.default and "size" in arguments:
+        arguments = {"self": arguments.get("self"), "shape": arguments["size"]}
     names = [argument.name for argument in overload._schema.arguments]
     missing = [one.name for one in overload._schema.arguments if one.name not in arguments and not has_default(one)]
     if missing or set(arguments) - set(names):
