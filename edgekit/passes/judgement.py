@@ -1,60 +1,86 @@
-"""What a model is worth on some inputs: by their labels, or by the answers of the original."""
+"""What a change of a model costs, in points: of accuracy where the labels are known, else of what the original answers."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgekit.core.fidelity import Outputs, is_classifier, reproduced
 from edgekit.core.proportion import wilson_interval
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+_RESAMPLES = 1000
 
-ACCURACY, AGREEMENT, REPRODUCED = "accuracy", "agreement", "variance reproduced"
+
+class Measure(StrEnum):
+    ACCURACY = "accuracy"
+    AGREEMENT = "top-1 agreement with the original"
+    REPRODUCED = "share of the original's variance reproduced"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """`value` is a fraction: accuracy where there are labels, agreement with the original's greatest output where there are none,
-    and for outputs that name no class the share of the original's variance that is reproduced. `interval` is that of 95 %."""
+    """`value` of a measure with its 95 % interval over so many samples; 1 is the best there is."""
 
-    kind: str
+    measure: Measure
     value: float
     interval: tuple[float, float]
-    inputs: int
+    samples: int
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.kind} {self.value:.4f} ({low:.4f} to {high:.4f}, {self.inputs} inputs)"
+        return f"{self.measure} {self.value:.2%} (95 %: {low:.2%} to {high:.2%}, {self.samples} samples)"
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "value": self.value, "interval": list(self.interval), "inputs": self.inputs}
+        return {
+            "measure": self.measure.value,
+            "value": self.value,
+            "interval": list(self.interval),
+            "samples": self.samples,
+        }
 
 
-def judge(outputs_N: Outputs, reference_N: Outputs, labels_N: NDArray[np.int64] | None) -> Judgement:
-    """Outputs (N, ...) of a model beside those of the original and, for N x K outputs, the labels."""
-    if not is_classifier(outputs_N):
-        return _reproduced(outputs_N, reference_N)
-    wanted_N = reference_N.argmax(1) if labels_N is None else labels_N
-    right = int((outputs_N.argmax(1) == wanted_N).sum())
+def judge(outputs_N: Outputs, reference_N: Outputs, y_N: npt.NDArray[np.int64] | None = None) -> Judgement:
+    """Of outputs (N, ...) against the original's, and against labels where they are known.
+
+    Accuracy needs labels and outputs N x K, K at least 2; without labels the same outputs are judged by how often the top one is
+    the original's. Both have Wilson's interval. Any other outputs are judged by `edgekit.core.fidelity.reproduced`, its interval by
+    the bootstrap over samples.
+    """
+    if not is_classifier(reference_N):
+        return Judgement(
+            measure=Measure.REPRODUCED,
+            value=reproduced(outputs_N, reference_N),
+            interval=_bootstrapped(outputs_N, reference_N),
+            samples=len(reference_N),
+        )
+    wanted_N = reference_N.argmax(axis=1) if y_N is None else y_N
+    share = float(np.mean(outputs_N.argmax(axis=1) == wanted_N))
     return Judgement(
-        kind=AGREEMENT if labels_N is None else ACCURACY,
-        value=right / len(outputs_N),
-        interval=wilson_interval(right / len(outputs_N), len(outputs_N)),
-        inputs=len(outputs_N),
+        measure=Measure.AGREEMENT if y_N is None else Measure.ACCURACY,
+        value=share,
+        interval=wilson_interval(share, len(wanted_N)),
+        samples=len(wanted_N),
     )
 
 
-def _reproduced(outputs_N: Outputs, reference_N: Outputs) -> Judgement:
-    """The interval is that of the mean error over the inputs, each taken as one draw."""
+def points_lost(now: Judgement, before: Judgement) -> float:
+    """Percentage points; negative where it is better than before."""
+    return 100 * (before.value - now.value)
+
+
+def _bootstrapped(outputs_N: Outputs, reference_N: Outputs) -> tuple[float, float]:
+    """Samples drawn again with repetition: error and variance are sums over samples, so no output is computed anew."""
     value = reproduced(outputs_N, reference_N)
-    number = len(outputs_N)
-    errors_N = ((outputs_N - reference_N.astype(np.float64)) ** 2).reshape(number, -1).sum(1)
-    mean = float(errors_N.mean())
-    spread = 1.96 * float(errors_N.std(ddof=1)) / math.sqrt(number) / mean if number > 1 and mean > 0 else 0.0
-    reach = spread * (1 - value)
-    return Judgement(kind=REPRODUCED, value=value, interval=(value - reach, min(1.0, value + reach)), inputs=number)
+    wide = reference_N.astype(np.float64)
+    around = wide - wide.mean(axis=0)
+    others = tuple(range(1, wide.ndim))
+    error_N = np.sum((outputs_N - wide) ** 2, axis=others)
+    variance_N = np.sum((around if around.any() else wide) ** 2, axis=others)
+    drawn = np.random.default_rng(0).integers(len(wide), size=(_RESAMPLES, len(wide)))
+    shares = 1 - error_N[drawn].sum(axis=1) / np.maximum(variance_N[drawn].sum(axis=1), 1e-30)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return min(value, float(low)), max(value, float(high))

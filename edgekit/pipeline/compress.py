@@ -344,7 +344,7 @@ def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
     file = finished.artifact.path.name
     judged = finished.judgement
     quantities = {
-        judged.kind: Quantity(
+        judged.measure: Quantity(
             value=judged.value,
             unit="fraction",
             evidence=Evidence.MEASURED,

@@ -18,7 +18,7 @@ def write_compression_card(path: Path, report: Mapping[str, Any]) -> None:
         f"# {plan['source']}, compressed",
         "",
         f"For `{plan['target']}` ({plan['threads']} threads). The file loses {report['drop_points']:.2f} points of "
-        f"{judged['kind']} on {judged['inputs']} evaluation inputs.",
+        f"{judged['measure']} on {judged['samples']} evaluation inputs.",
         "",
         *(f"- {note}" for note in report["notes"]),
         "",

@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 import edgekit
 from edgekit.core.errors import ConversionError, EdgekitError, UsageError, VerificationError
 from edgekit.core.quantity import Evidence
+from edgekit.passes.judgement import Measure
 
 FACTORY = "digit_networks:digit_net"
 
@@ -147,7 +148,7 @@ def test_a_network_that_classifies_nothing_is_judged_by_the_variance_it_reproduc
         passes=["prune::fedtiny,density=0.6"],
         output=tmp_path / "out",
     )
-    assert result.judgement.kind == "variance reproduced"
+    assert result.judgement.measure is Measure.REPRODUCED
     assert 0.5 < result.judgement.value <= 1
     assert any("no speed-up" in note for row in result.rows for note in row.notes)
 
