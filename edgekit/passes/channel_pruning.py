@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, fx
 
+from edgekit.core.errors import ConversionError
 from edgekit.core.model import Model
 from edgekit.networks.description import describe
 from edgekit.networks.layers import batches, recalibrate, run
@@ -29,11 +30,16 @@ STATISTICS_ON, RECALIBRATED_ON, MEASURED_ON, BATCH = 512, 1024, 256, 256
 
 
 def prune(model: Model, context: Context, options: PruneChannels) -> PassResult:
-    module = cast(fx.GraphModule, model.module)
+    module = model.module
+    if not isinstance(module, fx.GraphModule):
+        raise ConversionError(
+            f"{options.id} needs the network's graph, and {type(module).__name__} has none",
+            hint="import the model, or trace it by torch.fx",
+        )
     every = Channels(copy.deepcopy(module), model.input_shape).groups()
     groups = sound(module, model.input_shape, every)
     work = Work.of(module, model.input_shape, groups)
-    samples = _samples(context)
+    samples = _samples(context, options.importance)
     context.progress(f"ranking the channels of {len(groups)} layers")
     readers = sorted({reader.name for group in groups for reader in group.readers})
     before = measure(module, readers, samples.x_N)
@@ -82,31 +88,22 @@ class Plan:
         model, original = self.model, cast(fx.GraphModule, self.model.module)
         channels = Channels(copy.deepcopy(original), model.input_shape)
         masks = Channels(_of_masks(model), model.input_shape) if model.masks else None
-        moments, answers, pruned = self.before.moments, dict(self.before.answers), False
+        statistics = self.before
         for place in self.groups:
             number = place.channels - kept[place.root]
             if number == 0:
                 continue
-            order = self.rankings[place.root].order
-            gone = list(order[:number])
+            progress(f"{place.root}: {kept[place.root]} of {place.channels} channels")
+            group = channels.group(place.root)
+            gone = list(self.rankings[place.root].order[:number])
             if self.options.refit:
-                progress(f"{place.root}: {kept[place.root]} of {place.channels} channels")
-                group = channels.group(place.root)
-                if pruned:
+                if statistics is not self.before:
                     readers = [reader.name for reader in group.readers]
-                    moments = measure(channels.module, readers, self.x_N, answers).moments
-                each = eliminations(group, channels.module, moments)
-                chosen = None if self.options.importance is Importance.RECONSTRUCTION else order
-                gone, _ = eliminate(each, group.channels, number, chosen)
-                for one, reader in zip(each, group.readers, strict=True):
-                    if f"{reader.name}.weight" not in model.masks:
-                        one.write()
-                for writer in group.writers:
-                    if writer.name in answers:
-                        left = _without(answers[writer.name][0].shape[1], writer.positions_CP[gone].flatten())
-                        answers[writer.name] = [y_RO[:, left] for y_RO in answers[writer.name]]
+                    moments = measure(channels.module, readers, self.x_N, statistics.answers).moments
+                    statistics = replace(statistics, moments=moments)
+                gone = self._refit(channels.module, group, statistics, number)
             channels.remove(place.root, gone)
-            pruned = True
+            statistics = replace(statistics, answers=_without(statistics.answers, group, gone))
             if masks is not None:
                 masks.remove(place.root, gone)
         learning = {name: weight.requires_grad for name, weight in original.named_parameters()}
@@ -114,6 +111,16 @@ class Plan:
             weight.requires_grad_(learning[name])
         kept_masks = {name: masks.module.get_parameter(name).detach() > 0 for name in model.masks} if masks else {}
         return channels.module, kept_masks
+
+    def _refit(self, module: fx.GraphModule, group: ChannelGroup, statistics: Statistics, number: int) -> list[int]:
+        """Changes the group's readers, and returns the channels that they do without."""
+        each = eliminations(group, module, statistics.moments)
+        by_cost = self.options.importance is Importance.RECONSTRUCTION
+        gone, _ = eliminate(each, group.channels, number, None if by_cost else self.rankings[group.root].order)
+        for one, reader in zip(each, group.readers, strict=True):
+            if f"{reader.name}.weight" not in self.model.masks:
+                one.write()
+        return gone
 
 
 def _allocated(plan: Plan, context: Context, work: Work, macs: float) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -167,9 +174,16 @@ def _measured(plan: Plan, context: Context) -> tuple[dict[str, dict[int, float]]
     return losses, latencies
 
 
-def _without(channels: int, gone: Tensor) -> Tensor:
-    left = torch.ones(channels, dtype=torch.bool)
-    left[gone] = False
+def _without(
+    answers: Mapping[str, Sequence[Tensor]], group: ChannelGroup, gone: Sequence[int]
+) -> dict[str, Sequence[Tensor]]:
+    """The answers of layers that lose outputs, without these."""
+    left = dict(answers)
+    for writer in group.writers:
+        if writer.name in left:
+            stays = torch.ones(left[writer.name][0].shape[1], dtype=torch.bool)
+            stays[writer.positions_CP[list(gone)].flatten()] = False
+            left[writer.name] = [y_RO[:, stays] for y_RO in left[writer.name]]
     return left
 
 
@@ -182,9 +196,11 @@ def _of_masks(model: Model) -> fx.GraphModule:
     return module
 
 
-def _samples(context: Context) -> Samples:
-    """For importances: with labels where there are any."""
-    source = context.calibration if context.training is None else context.training
+def _samples(context: Context, importance: Importance) -> Samples:
+    """To measure activations on; the loss's gradient is better with labels."""
+    source = context.calibration
+    if importance is Importance.TAYLOR and context.training is not None:
+        source = context.training
     labels = None if source.y_N is None else source.y_N[:STATISTICS_ON]
     return Samples(x_N=source.x_N[:STATISTICS_ON], y_N=labels)
 

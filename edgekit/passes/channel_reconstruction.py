@@ -66,11 +66,12 @@ class Elimination:
         gram_DD = moments.xx_DD / rows - torch.outer(self._x_D, self._x_D)
         cross_DO = moments.xy_DO / rows - torch.outer(self._x_D, self._y_O)
         self._variance = max(moments.yy / rows - float(self._y_O.square().sum()), 1e-12)
+        weight_OD = layer.weight.detach().flatten(1).double()
+        unexplained_OD = cross_DO.T - weight_OD @ gram_DD
         gram_DD.diagonal().add_(RIDGE * float(gram_DD.diagonal().mean()) + 1e-12)
         self._inverse_DD = torch.linalg.inv(gram_DD)
-        weight_OD = layer.weight.detach().flatten(1).double()
         # The ridge holds to the weights as they are: with nothing to explain, nothing changes.
-        self._weight_OD = weight_OD + (cross_DO.T - weight_OD @ gram_DD) @ self._inverse_DD
+        self._weight_OD = weight_OD + unexplained_OD @ self._inverse_DD
         area = weight_OD.shape[1] // layer.weight.shape[1]
         positions_CP1 = member.positions_CP[:, :, None]
         self._columns_CB = (positions_CP1 * area + torch.arange(area)).flatten(1)
@@ -162,12 +163,21 @@ def _rows(
     for name, (read_N, answer_N) in seen.items():
         layer = layers[name]
         if isinstance(layer, nn.Conv2d):
-            padding = layer.padding
-            assert not isinstance(padding, str)  # noqa: S101
-            x_NDL = F.unfold(read_N, layer.kernel_size, layer.dilation, padding, layer.stride)
+            x_NDL = F.unfold(_padded(layer, read_N), layer.kernel_size, layer.dilation, 0, layer.stride)
             places = torch.randperm(x_NDL.shape[2], generator=torch.Generator().manual_seed(number))[:PLACES]
             x_RD = x_NDL[:, :, places].transpose(1, 2).flatten(0, 1)
             y_RO = answer_N.flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1)
         else:
             x_RD, y_RO = read_N.flatten(0, -2), answer_N.flatten(0, -2)
         yield name, x_RD, y_RO
+
+
+def _padded(layer: nn.Conv2d, x_NCHW: Tensor) -> Tensor:
+    if layer.padding == "same":
+        sizes = zip(layer.kernel_size, layer.dilation, strict=True)
+        (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in (d * (k - 1) for k, d in sizes))
+    elif isinstance(layer.padding, str):
+        return x_NCHW
+    else:
+        (top, left), (bottom, right) = layer.padding, layer.padding
+    return F.pad(x_NCHW, (left, right, top, bottom))

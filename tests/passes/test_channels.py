@@ -32,7 +32,7 @@ SHAPE = (1, 8, 8)
 
 def conv(channels_in: int, channels: int, kernel: int = 3, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels, kernel, padding=kernel // 2, groups=groups, bias=False),
+        nn.Conv2d(channels_in, channels, kernel, padding="same", groups=groups, bias=False),
         nn.BatchNorm2d(channels),
         nn.Hardswish(),
     )
@@ -241,6 +241,9 @@ def test_refitted_weights_are_those_of_least_squares(digits: tuple[Samples, Samp
     (one,) = eliminations(group, module, moments)
     hidden_ND = torch.relu(module.get_submodule("0")(x_ND)).detach()
     wanted_NK = module(x_ND).detach()
+    as_it_was = module.get_parameter("2.weight").detach().clone()
+    one.write()
+    torch.testing.assert_close(module.get_parameter("2.weight").detach(), as_it_was, rtol=1e-3, atol=1e-4)
     gone, costs = eliminate([one], 12, 5)
     one.write()
     left = [channel for channel in range(12) if channel not in gone]
@@ -305,5 +308,7 @@ def test_masks_lose_the_channels_that_weights_lose(trained: Model, digits: tuple
 def test_what_cannot_be_reached_is_said(trained: Model, digits: tuple[Samples, Samples]) -> None:
     with pytest.raises(ConversionError, match="comes down to"):
         PruneChannels(macs_share=0.01)(trained, context(trained, digits))
+    with pytest.raises(ConversionError, match="graph"):
+        PruneChannels()(replace(trained, module=Plain()), context(trained, digits))
     with pytest.raises(UsageError, match="multiple"):
         PruneChannels(multiple=0)
