@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.nn import functional as F  # noqa: N812
 
 from edgekit.passes.channel_groups import ChannelGroup
-from edgekit.passes.channel_reconstruction import eliminate, eliminations
+from edgekit.passes.channel_reconstruction import Moments, eliminate, eliminations
 from edgekit.passes.channels import Importance
 from edgekit.passes.contract import Samples
 
@@ -28,11 +28,15 @@ class Ranking:
 
 
 def rank(
-    module: fx.GraphModule, groups: Sequence[ChannelGroup], importance: Importance, samples: Samples
+    module: fx.GraphModule,
+    groups: Sequence[ChannelGroup],
+    importance: Importance,
+    samples: Samples,
+    moments: Mapping[str, Moments],
 ) -> dict[str, Ranking]:
-    """By root. Normalised by layer, so that layers can be compared."""
+    """By root, normalised by layer so that layers can be compared. Reconstruction takes its readers' `moments`."""
     if importance is Importance.RECONSTRUCTION:
-        return {group.root: _by_reconstruction(module, group, samples.x_N) for group in groups}
+        return {group.root: _by_reconstruction(module, group, moments) for group in groups}
     if importance is Importance.TAYLOR:
         worth = _taylor(module, groups, samples)
     else:
@@ -40,8 +44,8 @@ def rank(
     return {root: _by_worth(worth_C) for root, worth_C in worth.items()}
 
 
-def _by_reconstruction(module: fx.GraphModule, group: ChannelGroup, x_N: Tensor) -> Ranking:
-    each = eliminations(group, module, module, x_N)
+def _by_reconstruction(module: fx.GraphModule, group: ChannelGroup, moments: Mapping[str, Moments]) -> Ranking:
+    each = eliminations(group, module, moments)
     gone, costs = eliminate(each, group.channels, group.channels - 1)
     return Ranking(order=tuple(gone), costs=tuple(cost / len(each) for cost in costs))
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, fx
 
+from edgekit.core.errors import ConversionError
 from edgekit.core.model import Model
 from edgekit.networks.description import describe
 from edgekit.networks.layers import batches, recalibrate, run
 from edgekit.passes.channel_allocation import down_to, evenly, interpolated, levels
 from edgekit.passes.channel_groups import ChannelGroup, Channels, Work, layer_macs, sound
 from edgekit.passes.channel_importance import Ranking, rank
-from edgekit.passes.channel_reconstruction import eliminate, eliminations
+from edgekit.passes.channel_reconstruction import Statistics, eliminate, eliminations, measure
 from edgekit.passes.channels import Allocation, Importance
 from edgekit.passes.contract import Context, LayerRow, PassResult, Samples
 from edgekit.passes.teacher_likeness import Likeness, OutputKind
@@ -29,26 +30,34 @@ STATISTICS_ON, RECALIBRATED_ON, MEASURED_ON, BATCH = 512, 1024, 256, 256
 
 
 def prune(model: Model, context: Context, options: PruneChannels) -> PassResult:
-    module = cast(fx.GraphModule, model.module)
+    module = model.module
+    if not isinstance(module, fx.GraphModule):
+        raise ConversionError(
+            f"{options.id} needs the network's graph, and {type(module).__name__} has none",
+            hint="import the model, or trace it by torch.fx",
+        )
     every = Channels(copy.deepcopy(module), model.input_shape).groups()
     groups = sound(module, model.input_shape, every)
     work = Work.of(module, model.input_shape, groups)
-    samples = _samples(context)
+    samples = _samples(context, options.importance)
     context.progress(f"ranking the channels of {len(groups)} layers")
-    rankings = rank(module, groups, options.importance, samples)
+    readers = sorted({reader.name for group in groups for reader in group.readers})
+    before = measure(module, readers, samples.x_N)
+    rankings = rank(module, groups, options.importance, samples, before.moments)
+    plan = Plan(model=model, options=options, groups=groups, rankings=rankings, x_N=samples.x_N, before=before)
     notes = _left_alone(every, groups)
     if options.macs_share:
         macs = options.macs_share * sum(layer_macs(context.original.module, model.input_shape).values())
-        kept, more = _allocated(model, context, options, work, rankings, macs)
+        kept, more = _allocated(plan, context, work, macs)
         notes += more
     else:
         kept = evenly(groups, options.keep, options.multiple)
     if all(kept[group.root] == group.channels for group in groups):
         return PassResult(model=model, modified=False, notes=(*notes, "No channel is removed."))
-    pruned, masks = removed(model, kept, groups, rankings, options, samples.x_N, context)
+    pruned, masks = plan.performed(kept, context.progress)
     _recalibrated(pruned, context, RECALIBRATED_ON)
-    before, after = work.total({group.root: group.channels for group in groups}), work.total(kept)
-    notes += (f"{before / 1e6:.2f} million MACs before, {after / 1e6:.2f} after ({100 * after / before:.0f} %).",)
+    total, after = work.total({group.root: group.channels for group in groups}), work.total(kept)
+    notes += (f"{total / 1e6:.2f} million MACs before, {after / 1e6:.2f} after ({100 * after / total:.0f} %).",)
     return PassResult(
         model=replace(model, module=pruned, masks=masks, operators=describe(pruned, model.input_shape).operators),
         modified=True,
@@ -57,56 +66,65 @@ def prune(model: Model, context: Context, options: PruneChannels) -> PassResult:
     )
 
 
-def removed(
-    model: Model,
-    kept: Mapping[str, int],
-    groups: tuple[ChannelGroup, ...],
-    rankings: Mapping[str, Ranking],
-    options: PruneChannels,
-    x_N: Tensor,
-    context: Context,
-) -> tuple[fx.GraphModule, dict[str, Tensor]]:
-    """A copy with so many channels of each group, and its masks.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """All that decides which channels go but their number; `before` is what the unpruned layers read and answer for `x_N`."""
 
-    Layer by layer in execution order: what reads is fitted to the unpruned network's answers on what it reads by now, so that
-    errors of earlier layers are met (He et al., arXiv 1707.06168, section 3.2). Masked layers are not refitted.
-    """
-    original = cast(fx.GraphModule, model.module)
-    channels = Channels(copy.deepcopy(original), model.input_shape)
-    masks = Channels(_of_masks(model), model.input_shape) if model.masks else None
-    for place in groups:
-        number = place.channels - kept[place.root]
-        if number == 0:
-            continue
-        order = rankings[place.root].order
-        gone = list(order[:number])
-        if options.refit:
-            context.progress(f"{place.root}: {kept[place.root]} of {place.channels} channels")
+    model: Model
+    options: PruneChannels
+    groups: tuple[ChannelGroup, ...]
+    rankings: Mapping[str, Ranking]
+    x_N: Tensor
+    before: Statistics
+
+    def performed(
+        self, kept: Mapping[str, int], progress: Callable[[str], None] = lambda _line: None
+    ) -> tuple[fx.GraphModule, dict[str, Tensor]]:
+        """A copy with so many channels of each group, and its masks.
+
+        Layer by layer in execution order: what reads is fitted to the unpruned network's answers on what it reads by now, so that
+        errors of earlier layers are met (He et al., arXiv 1707.06168, section 3.2). Masked layers are not refitted.
+        """
+        model, original = self.model, cast(fx.GraphModule, self.model.module)
+        channels = Channels(copy.deepcopy(original), model.input_shape)
+        masks = Channels(_of_masks(model), model.input_shape) if model.masks else None
+        statistics = self.before
+        for place in self.groups:
+            number = place.channels - kept[place.root]
+            if number == 0:
+                continue
+            progress(f"{place.root}: {kept[place.root]} of {place.channels} channels")
             group = channels.group(place.root)
-            each = eliminations(group, channels.module, original, x_N)
-            chosen = None if options.importance is Importance.RECONSTRUCTION else order
-            gone, _ = eliminate(each, group.channels, number, chosen)
-            for one, reader in zip(each, group.readers, strict=True):
-                if f"{reader.name}.weight" not in model.masks:
-                    one.write()
-        channels.remove(place.root, gone)
-        if masks is not None:
-            masks.remove(place.root, gone)
-    learning = {name: weight.requires_grad for name, weight in original.named_parameters()}
-    for name, weight in channels.module.named_parameters():
-        weight.requires_grad_(learning[name])
-    kept_masks = {name: masks.module.get_parameter(name).detach() > 0 for name in model.masks} if masks else {}
-    return channels.module, kept_masks
+            gone = list(self.rankings[place.root].order[:number])
+            if self.options.refit:
+                if statistics is not self.before:
+                    readers = [reader.name for reader in group.readers]
+                    moments = measure(channels.module, readers, self.x_N, statistics.answers).moments
+                    statistics = replace(statistics, moments=moments)
+                gone = self._refit(channels.module, group, statistics, number)
+            channels.remove(place.root, gone)
+            statistics = replace(statistics, answers=_without(statistics.answers, group, gone))
+            if masks is not None:
+                masks.remove(place.root, gone)
+        learning = {name: weight.requires_grad for name, weight in original.named_parameters()}
+        for name, weight in channels.module.named_parameters():
+            weight.requires_grad_(learning[name])
+        kept_masks = {name: masks.module.get_parameter(name).detach() > 0 for name in model.masks} if masks else {}
+        return channels.module, kept_masks
+
+    def _refit(self, module: fx.GraphModule, group: ChannelGroup, statistics: Statistics, number: int) -> list[int]:
+        """Changes the group's readers, and returns the channels that they do without."""
+        each = eliminations(group, module, statistics.moments)
+        by_cost = self.options.importance is Importance.RECONSTRUCTION
+        gone, _ = eliminate(each, group.channels, number, None if by_cost else self.rankings[group.root].order)
+        for one, reader in zip(each, group.readers, strict=True):
+            if f"{reader.name}.weight" not in self.model.masks:
+                one.write()
+        return gone
 
 
-def _allocated(
-    model: Model,
-    context: Context,
-    options: PruneChannels,
-    work: Work,
-    rankings: Mapping[str, Ranking],
-    macs: float,
-) -> tuple[dict[str, int], tuple[str, ...]]:
+def _allocated(plan: Plan, context: Context, work: Work, macs: float) -> tuple[dict[str, int], tuple[str, ...]]:
+    options, rankings = plan.options, plan.rankings
     channels = {group.root: group.channels for group in work.groups}
 
     def lost(root: str, now: int) -> float:
@@ -117,7 +135,7 @@ def _allocated(
 
     if options.allocation is Allocation.RANKING:
         return down_to(macs, work, options.multiple, lost, saved), ()
-    measured = _measured(model, context, options, work.groups, rankings)
+    measured = _measured(plan, context)
     if measured is None:
         note = "The time limit came before every layer's loss was measured: channels are allocated by their ranking."
         return down_to(macs, work, options.multiple, lost, saved), (note,)
@@ -132,35 +150,41 @@ def _allocated(
     return down_to(macs, work, options.multiple, lost_measured, saved_measured), ()
 
 
-def _measured(
-    model: Model,
-    context: Context,
-    options: PruneChannels,
-    groups: tuple[ChannelGroup, ...],
-    rankings: Mapping[str, Ranking],
-) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]] | None:
+def _measured(plan: Plan, context: Context) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]] | None:
     """By root and channels kept, with this layer alone pruned: loss against the unpruned network, and predicted milliseconds."""
-    x_N = context.judging.x_N[:MEASURED_ON]
+    model, x_N = plan.model, context.judging.x_N[:MEASURED_ON]
     wanted_N = run(model.module, x_N)
     classifier = bool(model.labels) or context.judging.y_N is not None
     likeness = Likeness(kind=OutputKind.of(wanted_N, classifier=classifier), temperature=1.0)
     unpruned_ms = context.latency_ms(describe(model.module, model.input_shape).operators)
-    everything = {group.root: group.channels for group in groups}
+    everything = {group.root: group.channels for group in plan.groups}
     losses: dict[str, dict[int, float]] = {}
     latencies: dict[str, dict[int, float]] = {}
-    for group in groups:
+    for group in plan.groups:
         losses[group.root], latencies[group.root] = {group.channels: 0.0}, {group.channels: unpruned_ms}
-        for level in levels(group.channels, options.multiple):
+        for level in levels(group.channels, plan.options.multiple):
             if context.deadline is not None and time.monotonic() >= context.deadline:
                 return None
-            kept = {**everything, group.root: level}
-            trial, _ = removed(model, kept, groups, rankings, options, context.calibration.x_N[:MEASURED_ON], context)
+            trial, _ = plan.performed({**everything, group.root: level})
             _recalibrated(trial, context, MEASURED_ON)
             loss = float(likeness.loss(run(trial, x_N), wanted_N))
             # More of a layer never costs more than less of it: the rest is chance.
             losses[group.root][level] = max(loss, *losses[group.root].values())
             latencies[group.root][level] = context.latency_ms(describe(trial, model.input_shape).operators)
     return losses, latencies
+
+
+def _without(
+    answers: Mapping[str, Sequence[Tensor]], group: ChannelGroup, gone: Sequence[int]
+) -> dict[str, Sequence[Tensor]]:
+    """The answers of layers that lose outputs, without these."""
+    left = dict(answers)
+    for writer in group.writers:
+        if writer.name in left:
+            stays = torch.ones(left[writer.name][0].shape[1], dtype=torch.bool)
+            stays[writer.positions_CP[list(gone)].flatten()] = False
+            left[writer.name] = [y_RO[:, stays] for y_RO in left[writer.name]]
+    return left
 
 
 def _of_masks(model: Model) -> fx.GraphModule:
@@ -172,9 +196,11 @@ def _of_masks(model: Model) -> fx.GraphModule:
     return module
 
 
-def _samples(context: Context) -> Samples:
-    """For importances: with labels where there are any."""
-    source = context.calibration if context.training is None else context.training
+def _samples(context: Context, importance: Importance) -> Samples:
+    """To measure activations on; the loss's gradient is better with labels."""
+    source = context.calibration
+    if importance is Importance.TAYLOR and context.training is not None:
+        source = context.training
     labels = None if source.y_N is None else source.y_N[:STATISTICS_ON]
     return Samples(x_N=source.x_N[:STATISTICS_ON], y_N=labels)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from edgekit.networks.layers import batches, layers_of, watching
 from edgekit.passes.channel_groups import ChannelGroup, Member
 
-BATCH, PLACES, RIDGE = 32, 64, 1e-4
+BATCH, PLACES, RIDGE = 64, 32, 1e-4
 
 
 @dataclass(kw_only=True, slots=True)
@@ -41,6 +42,14 @@ class Moments:
         self.yy += float(y_RO.double().square().sum())
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statistics:
+    """By layer: moments, and the answers `y_RO` of each batch."""
+
+    moments: Mapping[str, Moments]
+    answers: Mapping[str, Sequence[Tensor]]
+
+
 class Elimination:
     """Input channels of one layer are removed one by one, and the others' weights refitted each time in closed form.
 
@@ -57,11 +66,12 @@ class Elimination:
         gram_DD = moments.xx_DD / rows - torch.outer(self._x_D, self._x_D)
         cross_DO = moments.xy_DO / rows - torch.outer(self._x_D, self._y_O)
         self._variance = max(moments.yy / rows - float(self._y_O.square().sum()), 1e-12)
+        weight_OD = layer.weight.detach().flatten(1).double()
+        unexplained_OD = cross_DO.T - weight_OD @ gram_DD
         gram_DD.diagonal().add_(RIDGE * float(gram_DD.diagonal().mean()) + 1e-12)
         self._inverse_DD = torch.linalg.inv(gram_DD)
-        weight_OD = layer.weight.detach().flatten(1).double()
         # The ridge holds to the weights as they are: with nothing to explain, nothing changes.
-        self._weight_OD = weight_OD + (cross_DO.T - weight_OD @ gram_DD) @ self._inverse_DD
+        self._weight_OD = weight_OD + unexplained_OD @ self._inverse_DD
         area = weight_OD.shape[1] // layer.weight.shape[1]
         positions_CP1 = member.positions_CP[:, :, None]
         self._columns_CB = (positions_CP1 * area + torch.arange(area)).flatten(1)
@@ -94,19 +104,25 @@ class Elimination:
                 self._layer.bias += (self._y_O - self._weight_OD @ self._x_D - self._layer.bias.double()).float()
 
 
-def eliminations(
-    group: ChannelGroup, module: fx.GraphModule, wanted: fx.GraphModule, x_N: Tensor
-) -> tuple[Elimination, ...]:
-    """Of each reader of the group: inputs as they are in `module`, answers as the same layers give them in `wanted`."""
-    layers = {layer.name: layer for layer in layers_of(module)}
-    names = [member.name for member in group.readers]
-    moments = {name: Moments.none(layers[name].module) for name in names}
-    same = module is wanted
+def measure(
+    module: fx.GraphModule, names: Sequence[str], x_N: Tensor, wanted: Mapping[str, Sequence[Tensor]] | None = None
+) -> Statistics:
+    """Of the named layers; `wanted` are answers that another network's same layers gave to the same inputs."""
+    layers = dict(module.named_modules())
+    moments = {name: Moments.none(cast("nn.Conv2d | nn.Linear", layers[name])) for name in names}
+    answers: dict[str, list[Tensor]] = {name: [] for name in names}
     for number, some_N in enumerate(batches(x_N, BATCH)):
-        seen = dict(_rows(module, names, some_N, number))
-        answers = seen if same else dict(_rows(wanted, names, some_N, number))
-        for name in names:
-            moments[name].add(seen[name][0], answers[name][1])
+        for name, x_RD, y_RO in _rows(module, names, some_N, number):
+            moments[name].add(x_RD, y_RO if wanted is None else wanted[name][number])
+            answers[name].append(y_RO)
+    return Statistics(moments=moments, answers=answers)
+
+
+def eliminations(
+    group: ChannelGroup, module: fx.GraphModule, moments: Mapping[str, Moments]
+) -> tuple[Elimination, ...]:
+    """Of each reader of the group."""
+    layers = {layer.name: layer for layer in layers_of(module)}
     return tuple(
         Elimination(
             layers[member.name].module,
@@ -138,7 +154,7 @@ def eliminate(
 
 def _rows(
     module: fx.GraphModule, names: Sequence[str], x_N: Tensor, number: int
-) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+) -> Iterator[tuple[str, Tensor, Tensor]]:
     """What the layers read and answer at some of their places, drawn anew for every batch: `x_RD`, `y_RO`."""
     layers = dict(module.named_modules())
     seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -147,12 +163,21 @@ def _rows(
     for name, (read_N, answer_N) in seen.items():
         layer = layers[name]
         if isinstance(layer, nn.Conv2d):
-            padding = layer.padding
-            assert not isinstance(padding, str)  # noqa: S101
-            x_NDL = F.unfold(read_N, layer.kernel_size, layer.dilation, padding, layer.stride)
+            x_NDL = F.unfold(_padded(layer, read_N), layer.kernel_size, layer.dilation, 0, layer.stride)
             places = torch.randperm(x_NDL.shape[2], generator=torch.Generator().manual_seed(number))[:PLACES]
             x_RD = x_NDL[:, :, places].transpose(1, 2).flatten(0, 1)
             y_RO = answer_N.flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1)
         else:
             x_RD, y_RO = read_N.flatten(0, -2), answer_N.flatten(0, -2)
-        yield name, (x_RD, y_RO)
+        yield name, x_RD, y_RO
+
+
+def _padded(layer: nn.Conv2d, x_NCHW: Tensor) -> Tensor:
+    if layer.padding == "same":
+        sizes = zip(layer.kernel_size, layer.dilation, strict=True)
+        (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in (d * (k - 1) for k, d in sizes))
+    elif isinstance(layer.padding, str):
+        return x_NCHW
+    else:
+        (top, left), (bottom, right) = layer.padding, layer.padding
+    return F.pad(x_NCHW, (left, right, top, bottom))

@@ -138,7 +138,7 @@ class Distillation:
         self.student.train()
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"),
-            torch.random.fork_rng(),
+            torch.random.fork_rng(devices=[]),
             ExitStack() as stack,
         ):
             torch.manual_seed(int(self.rng.integers(2**62)))  # for layers that draw, such as dropout
