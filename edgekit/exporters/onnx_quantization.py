@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from types import ModuleType
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
-from edgekit.exporters.onnx_file import INPUT, LAYERS, Floats, compact, converting, require
+from edgekit.exporters.onnx_file import INPUT, LAYERS, Floats, compact, converting
+from edgekit.exporters.onnx_libraries import import_nncf
 from edgekit.exporters.quiet import quiet
 
 # They move values and leave them as they are, so NNCF puts quantisers before them instead of after.
 _MOVES = frozenset(
     {"Concat", "Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
-_TELEMETRY = "openvino_telemetry"
 
 
 def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ()) -> bytes:
-    """A file of `convert_onnx` with int8 weights per channel, and pairs of QuantizeLinear and DequantizeLinear around its operators.
+    """A file of `convert_onnx` with int8 weights per channel, QuantizeLinear and DequantizeLinear around its operators.
 
     `x_N` (N, *input_shape) are what activations are measured on; scales are symmetric, and biases are corrected for the mean
     error of each layer, as NNCF does by default. Layers of `kept_float` are as `in_float` leaves them. Raises BadInputError for
@@ -31,10 +28,9 @@ def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ())
     """
     if len(x_N) == 0 or not np.isfinite(x_N).all():
         raise BadInputError("int8 needs calibration inputs with finite values", hint="give at least one, better 100")
-    require("onnx", "onnxruntime", "nncf")
+    nncf = import_nncf()
     import onnx
 
-    nncf = _import_nncf()
     proto = onnx.ModelProto.FromString(fp32)
     with converting("the network to int8"), quiet():
         samples = nncf.Dataset([{INPUT: x[None]} for x in x_N])
@@ -142,29 +138,3 @@ def _without_names(quantised: Any, original: Any) -> Any:
         if node.name not in known:
             node.name = ""
     return quantised
-
-
-def _import_nncf() -> Any:
-    """It reports its use to its maker, and notes that under the home folder, from the moment that it is imported.
-
-    Its switch (NNCF_CI) is read too late to stop the notes; where its telemetry package is absent it does neither.
-    """
-    with _hidden(_TELEMETRY):
-        import nncf
-        import nncf.onnx.quantization.quantize_model
-    return nncf
-
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """While it lasts, importing the package fails as if it were not installed."""
-    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
-    shown: Callable[[], object] = lambda: modules.pop(package, None)
-    if package in modules:
-        there = modules[package]
-        shown = lambda: modules.update({package: there})
-    modules[package] = None
-    try:
-        yield
-    finally:
-        shown()
