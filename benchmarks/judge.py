@@ -115,7 +115,7 @@ class Judge:
             artifact = export(
                 model,
                 precision=Precision.INT8,
-                calibration_NHWC=_channels_last(resized(calibration_NCHW, size)),
+                calibration_N=_channels_last(resized(calibration_NCHW, size)),
                 folder=Path(work),
             )
             outputs = run_in_subprocess(artifact.path, _channels_last(x_NCHW), timeout_s=600).outputs

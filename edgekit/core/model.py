@@ -44,17 +44,18 @@ class Quantization:
 class Model:
     """A torch module in eval mode: `x` float32 of shape (N, *`input_shape`), N free -> one float32 tensor (N, ...).
 
-    Pictures are `x_NCHW`, in [0, 1] before mean and std. `labels` names
-    the K outputs of a classifier in order, and is empty where outputs have no names. `output_range` is what an output can hold
-    where that is known (probabilities: 0 to 1). `operators` is what the module executes at batch 1, as its maker describes it.
-    `masks` holds, by parameter name, True where a weight is kept; the others are zero and stay so in training. `quantization` is
-    what the exporter is to do beyond float32. `provenance` says which supernet, genotype, task and passes it comes from.
+    Pictures are `x_NCHW`, in [0, 1] before mean and std; where `preprocessing` is None inputs are arrays, taken as they are.
+    `labels` names the K outputs of a classifier in order, and is empty where outputs have no names. `output_range` is what an
+    output can hold where that is known (probabilities: 0 to 1). `operators` is what the module executes at batch 1, as its maker
+    describes it. `masks` holds, by parameter name, True where a weight is kept; the others are zero and stay so in training.
+    `quantization` is what the exporter is to do beyond float32. `provenance` says which supernet, genotype, task and passes it
+    comes from.
     """
 
     module: nn.Module
     input_shape: tuple[int, ...]
     labels: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     operators: tuple[Operator, ...]
     output_range: tuple[float, float] | None = (0.0, 1.0)
     masks: Mapping[str, Tensor] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The module as TFLite wants to see it: channels last at the input, and no layout change within."""
+"""The module as TFLite wants to see it: channels last at both ends, and no layout change within."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.overrides import TorchFunctionMode
 
 
 class ChannelsLast(nn.Module):
-    """Takes `x_NHWC` where the wrapped module takes `x_NCHW`."""
+    """Takes and gives arrays of rank 4 as `x_NHWC` where the wrapped module has `x_NCHW`; others are as they are."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, x_NHWC: Tensor) -> Tensor:
+    def forward(self, x_N: Tensor) -> Tensor:
         with _KeepsLayout():
-            p_NK: Tensor = self.module(x_NHWC.permute(0, 3, 1, 2))
-        return p_NK
+            y_N: Tensor = self.module(x_N.permute(0, 3, 1, 2) if x_N.ndim == 4 else x_N)
+        return y_N.permute(0, 2, 3, 1) if y_N.ndim == 4 else y_N
 
 
 class _KeepsLayout(TorchFunctionMode):
@@ -43,7 +43,9 @@ class _KeepsLayout(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is F.pad and args[0].ndim == 4:
             x_NHWC = args[0].permute(0, 2, 3, 1) * 1.0
-            return func(x_NHWC, (0, 0, *args[1]), *args[2:], **kwargs).permute(0, 3, 1, 2)
+            w_h_c_n = [*args[1], *[0] * (8 - len(args[1]))]
+            pads = [*w_h_c_n[4:6], *w_h_c_n[:4], *w_h_c_n[6:]]
+            return func(x_NHWC, pads, *args[2:], **kwargs).permute(0, 3, 1, 2)
         y = func(*args, **kwargs)
         if func in (torch.mean, torch.Tensor.mean) and y.ndim == 2 and args[0].ndim == 4:
             axes = args[1] if len(args) > 1 else kwargs["dim"]

@@ -20,7 +20,7 @@ from edgekit.core.errors import BadInputError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.exporters.flatbuffer import pack, unpack
 from edgekit.exporters.merge import part
-from edgekit.exporters.standard_metadata import standard_metadata
+from edgekit.exporters.standard_metadata import input_name, output_name, standard_metadata
 
 LABELS_FILE = "labels.txt"
 _OURS = b"edgekit"
@@ -31,17 +31,22 @@ _SCHEMA_VERSION = 1
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
     labels: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     provenance: Mapping[str, str]
 
 
 def embed(tflite: bytes, model: Model) -> bytes:
-    """The same network with metadata and short tensor names; the same bytes for the same arguments."""
+    """The same network with metadata and short tensor names; the same bytes for the same arguments.
+
+    Arrays without preprocessing or labels need no standard metadata, and outputs without labels no archive.
+    """
     graph = unpack(tflite, name="the converted network")
-    _name_tensors(graph)
-    _attach(graph, _STANDARD, standard_metadata(model.labels, model.preprocessing, LABELS_FILE))
+    _name_tensors(graph, input_name(model.preprocessing), output_name(model.output_range))
+    if model.preprocessing is not None or model.labels:
+        content = standard_metadata(model.labels, model.preprocessing, model.output_range, LABELS_FILE)
+        _attach(graph, _STANDARD, content)
     _attach(graph, _OURS, to_json(model))
-    return with_labels(pack(graph), model.labels)
+    return with_labels(pack(graph), model.labels) if model.labels else pack(graph)
 
 
 def with_labels(tflite: bytes, labels: Sequence[str]) -> bytes:
@@ -82,13 +87,13 @@ def _attach(graph: Any, name: bytes, content: bytes) -> None:
     graph.buffers.append(schema.BufferT(data=np.frombuffer(content, np.uint8)))
 
 
-def _name_tensors(graph: Any) -> None:
+def _name_tensors(graph: Any, given: str, answer: str) -> None:
     """The converter's names spell out the path of every torch module: more bytes than a small network's weights."""
     (subgraph,) = graph.subgraphs
     for index, tensor in enumerate(subgraph.tensors):
         tensor.name = f"t{index}"
     (signature,) = graph.signatureDefs
-    for (tensor_map,), name in ((signature.inputs, "image"), (signature.outputs, "probabilities")):
+    for (tensor_map,), name in ((signature.inputs, given), (signature.outputs, answer)):
         tensor_map.name = name
         subgraph.tensors[tensor_map.tensorIndex].name = name
 
@@ -97,7 +102,7 @@ def to_json(model: Model) -> bytes:
     record = {
         "schema_version": _SCHEMA_VERSION,
         "labels": model.labels,
-        "preprocessing": asdict(model.preprocessing),
+        "preprocessing": None if model.preprocessing is None else asdict(model.preprocessing),
         "provenance": dict(model.provenance),
     }
     return json.dumps(record, ensure_ascii=False, sort_keys=True).encode()
@@ -105,15 +110,19 @@ def to_json(model: Model) -> bytes:
 
 def from_json(record: Mapping[str, Any]) -> Metadata:
     preprocessing = record["preprocessing"]
-    mean_r, mean_g, mean_b = map(float, preprocessing["mean"])
-    std_r, std_g, std_b = map(float, preprocessing["std"])
     return Metadata(
         labels=tuple(map(str, record["labels"])),
-        preprocessing=Preprocessing(
-            height=int(preprocessing["height"]),
-            width=int(preprocessing["width"]),
-            mean=(mean_r, mean_g, mean_b),
-            std=(std_r, std_g, std_b),
-        ),
+        preprocessing=None if preprocessing is None else _preprocessing(preprocessing),
         provenance={str(key): str(value) for key, value in record["provenance"].items()},
+    )
+
+
+def _preprocessing(record: Mapping[str, Any]) -> Preprocessing:
+    mean_r, mean_g, mean_b = map(float, record["mean"])
+    std_r, std_g, std_b = map(float, record["std"])
+    return Preprocessing(
+        height=int(record["height"]),
+        width=int(record["width"]),
+        mean=(mean_r, mean_g, mean_b),
+        std=(std_r, std_g, std_b),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.errors import BadInputError, ConversionError
-from edgekit.core.model import Model, Scheme
+from edgekit.core.model import Model, Quantization, Scheme
 from edgekit.core.records import sha256_of, write_bytes
 from edgekit.devices.precision import Precision
 from edgekit.exporters.metadata import Metadata, from_json, to_json
@@ -49,7 +49,7 @@ def export_onnx(model: Model, *, calibration_N: Floats, folder: Path) -> Artifac
         return _write(fp32, model, folder / "model.onnx", Precision.FP32)
     int8 = quantize_onnx(fp32, calibration_N, kept_float=model.quantization.kept_float)
     reference = _write(fp32, model, folder / "model.fp32.onnx", Precision.FP32)
-    return _write(int8, model, folder / "model.onnx", Precision.INT8, reference)
+    return _write(int8, model, folder / "model.onnx", Precision.INT8, reference, model.quantization)
 
 
 def convert_onnx(model: Model) -> bytes:
@@ -200,7 +200,14 @@ def _replace(field: Any, entries: Iterable[Any]) -> None:
     field.extend(copies)
 
 
-def _write(file: bytes, model: Model, path: Path, precision: Precision, reference: Artifact | None = None) -> Artifact:
+def _write(
+    file: bytes,
+    model: Model,
+    path: Path,
+    precision: Precision,
+    reference: Artifact | None = None,
+    quantization: Quantization | None = None,
+) -> Artifact:
     import onnx
 
     proto = onnx.ModelProto.FromString(file)
@@ -212,4 +219,5 @@ def _write(file: bytes, model: Model, path: Path, precision: Precision, referenc
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         reference=reference,
+        quantization=quantization,
     )

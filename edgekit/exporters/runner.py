@@ -15,7 +15,7 @@ from edgekit.exporters.isolation import run_isolated
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """`outputs` [N, ...] dequantised, `times_ms` [N] of the inferences one by one."""
+    """`outputs` [N, ...] dequantised, laid out as in the file, `times_ms` [N] of the inferences one by one."""
 
     outputs: npt.NDArray[np.float32]
     times_ms: npt.NDArray[np.float64]

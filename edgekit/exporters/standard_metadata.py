@@ -22,22 +22,36 @@ _IMAGE_PROPERTIES = 2
 _NORMALIZATION_OPTIONS = 1
 
 
-def standard_metadata(labels: Sequence[str], preprocessing: Preprocessing, labels_file: str) -> bytes:
-    """One image in, one probability a label out; `labels_file` names the file with one label a line."""
+def input_name(preprocessing: Preprocessing | None) -> str:
+    return "input" if preprocessing is None else "image"
+
+
+def output_name(output_range: tuple[float, float] | None) -> str:
+    return "probabilities" if output_range == (0, 1) else "output"
+
+
+def standard_metadata(
+    labels: Sequence[str],
+    preprocessing: Preprocessing | None,
+    output_range: tuple[float, float] | None,
+    labels_file: str,
+) -> bytes:
+    """One input, an image where it has a preprocessing, and one output a label; `labels_file` names the file with one label a
+    line."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
     subgraph = _table(
         builder,
         {
-            2: _tables(builder, [_image(builder, preprocessing)]),
-            3: _tables(builder, [_probabilities(builder, labels, labels_file)]),
+            2: _tables(builder, [_input(builder, preprocessing)]),
+            3: _tables(builder, [_output(builder, labels, output_range, labels_file)]),
         },
     )
     model = _table(
         builder,
         {
-            0: builder.CreateString("edgekit image classifier"),
+            0: builder.CreateString("edgekit image classifier" if preprocessing is not None and labels else "edgekit"),
             3: _tables(builder, [subgraph]),
             7: builder.CreateString("1.0.0"),
         },
@@ -46,7 +60,9 @@ def standard_metadata(labels: Sequence[str], preprocessing: Preprocessing, label
     return bytes(builder.Output())
 
 
-def _image(builder: Builder, preprocessing: Preprocessing) -> int:
+def _input(builder: Builder, preprocessing: Preprocessing | None) -> int:
+    if preprocessing is None:
+        return _table(builder, {0: builder.CreateString(input_name(None))})
     size = _table(builder, {}, integers={0: preprocessing.width, 1: preprocessing.height})
     properties = _table(builder, {1: size}, enums={0: _RGB})
     normalization = _table(
@@ -61,7 +77,7 @@ def _image(builder: Builder, preprocessing: Preprocessing) -> int:
     return _table(
         builder,
         {
-            0: builder.CreateString("image"),
+            0: builder.CreateString(input_name(preprocessing)),
             3: _table(builder, {1: properties}, enums={0: _IMAGE_PROPERTIES}),
             4: _tables(builder, [unit]),
             5: _stats(builder, low, high),
@@ -69,20 +85,24 @@ def _image(builder: Builder, preprocessing: Preprocessing) -> int:
     )
 
 
-def _probabilities(builder: Builder, labels: Sequence[str], labels_file: str) -> int:
-    file = _table(
-        builder,
-        {0: builder.CreateString(labels_file), 1: builder.CreateString(f"{len(labels)} labels, one a line")},
-        enums={2: _TENSOR_AXIS_LABELS},
-    )
+def _output(builder: Builder, labels: Sequence[str], output_range: tuple[float, float] | None, labels_file: str) -> int:
+    files = [_labels(builder, len(labels), labels_file)] if labels else []
+    fields = {
+        0: builder.CreateString(output_name(output_range)),
+        3: _table(builder, {1: _table(builder, {})}, enums={0: _FEATURE_PROPERTIES}),
+    }
+    if output_range is not None:
+        fields[5] = _stats(builder, *output_range)
+    if files:
+        fields[6] = _tables(builder, files)
+    return _table(builder, fields)
+
+
+def _labels(builder: Builder, number: int, labels_file: str) -> int:
     return _table(
         builder,
-        {
-            0: builder.CreateString("probabilities"),
-            3: _table(builder, {1: _table(builder, {})}, enums={0: _FEATURE_PROPERTIES}),
-            5: _stats(builder, 0, 1),
-            6: _tables(builder, [file]),
-        },
+        {0: builder.CreateString(labels_file), 1: builder.CreateString(f"{number} labels, one a line")},
+        enums={2: _TENSOR_AXIS_LABELS},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,22 +13,24 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.errors import VerificationError
+from edgekit.core.fidelity import Outputs, agreement, cosine, is_classifier, reproduced
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.core.operators import OperatorKind
 from edgekit.devices.precision import Precision
+from edgekit.exporters.layout import to_file, to_torch
 from edgekit.exporters.metadata import read_metadata
 from edgekit.exporters.runner import run_in_subprocess
 from edgekit.exporters.tflite import Artifact
 from edgekit.exporters.tflite_graph import read_graph
 
 Relation = Literal["<=", ">=", "=="]
-Probabilities = npt.NDArray[np.float32]
 
 _RELATIONS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 # Another order of summation moves a logit of size 10 to 30 by a few float32 roundings (1e-6 relative), and a
 # probability p by p (1 - p) times that: below 1e-5. Faults (a wrong layout, a lost bias) are larger by far.
+# Outputs of another scale are compared in units of the largest.
 _ABSOLUTE_TOLERANCE = 1e-5
 _RELATIVE_TOLERANCE = 1e-4
 
@@ -76,13 +79,14 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """All checks of one file, passed, over `inputs` images."""
+    """All checks of one file, passed, over so many `inputs`; `notes` are sentences about what is no fault but has a price."""
 
     sha256: str
     precision: Precision
     inputs: int
     checks: tuple[Check, ...]
     census: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,41 +96,49 @@ class Verification:
             "inputs": self.inputs,
             "checks": [asdict(check) for check in self.checks],
             "census": dict(sorted(self.census.items())),
+            "notes": list(self.notes),
         }
 
 
 def verify(
     model: Model,
     artifact: Artifact,
-    x_NHWC: npt.NDArray[np.float32],
+    x_N: npt.NDArray[np.float32],
     *,
     min_agreement: float,
     min_cosine: float = 0.98,
+    min_reproduced: float = 0.9,
     max_size_bytes: float | None = None,
     timeout_s: float = 120,
     signature: str | None = None,
 ) -> Verification:
-    """Checks the artifact, or one signature of a merged file, on preprocessed images.
+    """Checks the artifact, or one signature of a merged file, on preprocessed inputs laid out as in the file.
 
-    fp32: against the torch module, within 1e-5 + 1e-4 p. int8: its fp32 reference in the same way, then the int8 file
-    against the reference: share of images with the same top-1 label (`min_agreement`), cosine of all outputs
-    (`min_cosine`). Both: labels, operators, types and MACs of the file against the description, and its size.
-    Raises VerificationError that names each check missed with its figure and limit, BadInputError where a file does not
-    run.
+    fp32: against the torch module, within 1e-5 + 1e-4 y, where outputs y are no probabilities in units of the largest. Quantised:
+    its fp32 reference in the same way, then the file against the reference: of a classifier the share of inputs with the same
+    top-1 label (`min_agreement`); cosine of all outputs (`min_cosine`); where they are no probabilities, the share of their
+    variance that is reproduced (`min_reproduced`). Both: labels, operators, types and MACs of the file against the description,
+    and its size. Raises VerificationError that names each check missed with its figure and limit, BadInputError where a file does
+    not run.
     """
-    p_torch = _run_torch(model, x_NHWC)
-    p_file = run_in_subprocess(artifact.path, x_NHWC, timeout_s=timeout_s, signature=signature).outputs
+    y_torch = _run_torch(model, x_N)
+    y_file = run_in_subprocess(artifact.path, x_N, timeout_s=timeout_s, signature=signature).outputs
+    are_probabilities = model.output_range == (0, 1)
     if artifact.reference is None:
-        checks = _fp32_checks(p_file, p_torch)
+        checks = _fp32_checks(y_file, y_torch, are_probabilities=are_probabilities)
     else:
-        p_fp32 = run_in_subprocess(artifact.reference.path, x_NHWC, timeout_s=timeout_s).outputs
-        checks = _fp32_checks(p_fp32, p_torch)
-        checks += [
-            Check(name="int8 top-1 agreement", value=_agreement(p_file, p_fp32), relation=">=", limit=min_agreement),
-            Check(name="int8 cosine", value=_cosine(p_file, p_fp32), relation=">=", limit=min_cosine),
-        ]
+        y_fp32 = run_in_subprocess(artifact.reference.path, x_N, timeout_s=timeout_s).outputs
+        checks = _fp32_checks(y_fp32, y_torch, are_probabilities=are_probabilities)
+        name = artifact.precision if artifact.quantization is None else artifact.quantization.scheme
+        if is_classifier(y_fp32):
+            share = agreement(y_file, y_fp32)
+            checks.append(Check(name=f"{name} top-1 agreement", value=share, relation=">=", limit=min_agreement))
+        checks.append(Check(name=f"{name} cosine", value=cosine(y_file, y_fp32), relation=">=", limit=min_cosine))
+        if not are_probabilities:
+            share = reproduced(y_file, y_fp32)
+            checks.append(Check(name=f"{name} variance reproduced", value=share, relation=">=", limit=min_reproduced))
     graph = read_graph(artifact.path, signature=signature)
-    checks += _graph_checks(graph, model, artifact.precision)
+    checks += _graph_checks(graph, model, artifact)
     wrong_labels = int(read_metadata(artifact.path, signature=signature).labels != model.labels)
     checks.append(Check(name="label lists in the file that differ", value=wrong_labels, relation="==", limit=0))
     if max_size_bytes is not None:
@@ -135,9 +147,10 @@ def verify(
     return Verification(
         sha256=artifact.sha256,
         precision=artifact.precision,
-        inputs=len(x_NHWC),
+        inputs=len(x_N),
         checks=tuple(checks),
         census=graph.census,
+        notes=_notes(graph),
     )
 
 
@@ -151,21 +164,24 @@ def raise_on_miss(artifact: Artifact, checks: Sequence[Check], signature: str | 
         )
 
 
-def _run_torch(model: Model, x_NHWC: npt.NDArray[np.float32]) -> Probabilities:
+def _run_torch(model: Model, x_N: npt.NDArray[np.float32]) -> Outputs:
+    """Laid out as in the file."""
     import torch
 
     with torch.inference_mode():
-        x_NCHW = torch.from_numpy(x_NHWC).permute(0, 3, 1, 2).contiguous()
-        p_NK = torch.cat([model.module(batch) for batch in torch.split(x_NCHW, 256)])
-    return np.asarray(p_NK.numpy(), np.float32)
+        y_N = torch.cat([model.module(batch) for batch in torch.split(torch.from_numpy(to_torch(x_N)), 256)])
+    return to_file(np.asarray(y_N.numpy(), np.float32))
 
 
-def _fp32_checks(p: Probabilities, reference: Probabilities) -> list[Check]:
-    if p.shape != reference.shape:
-        return [Check(name="fp32 outputs", value=p.shape[-1], relation="==", limit=reference.shape[-1])]
-    tolerance = _ABSOLUTE_TOLERANCE + _RELATIVE_TOLERANCE * np.abs(reference)
-    difference = np.abs(p - reference)
-    return [
+def _fp32_checks(y: Outputs, reference: Outputs, *, are_probabilities: bool) -> list[Check]:
+    if y.shape != reference.shape:
+        numbers = math.prod(y.shape[1:]), math.prod(reference.shape[1:])
+        shapes = f"of shape {y.shape[1:]}, must be {reference.shape[1:]}"
+        return [Check(name="fp32 outputs", value=numbers[0], relation="==", limit=numbers[1], detail=shapes)]
+    unit = 1.0 if are_probabilities else float(np.abs(reference).max()) or 1.0
+    tolerance = _ABSOLUTE_TOLERANCE * unit + _RELATIVE_TOLERANCE * np.abs(reference)
+    difference = np.abs(y - reference)
+    checks = [
         Check(
             name="fp32 difference in tolerances",
             value=float(np.max(difference / tolerance)),
@@ -173,18 +189,16 @@ def _fp32_checks(p: Probabilities, reference: Probabilities) -> list[Check]:
             limit=1,
             detail=f"at most {np.max(difference):.2g} apart",
         ),
-        Check(name="fp32 cosine", value=_cosine(p, reference), relation=">=", limit=0.99999),
-        Check(
-            name="fp32 top-1 agreement",
-            value=_agreement(p, reference, within=float(2 * tolerance.max())),
-            relation=">=",
-            limit=1,
-        ),
+        Check(name="fp32 cosine", value=cosine(y, reference), relation=">=", limit=0.99999),
     ]
+    if is_classifier(reference):
+        share = agreement(y, reference, within=float(2 * tolerance.max()))
+        checks.append(Check(name="fp32 top-1 agreement", value=share, relation=">=", limit=1))
+    return checks
 
 
-def _graph_checks(graph: Graph, model: Model, precision: Precision) -> list[Check]:
-    unknown = {name: count for name, count in graph.census.items() if name not in _KNOWN_OPERATORS}
+def _graph_checks(graph: Graph, model: Model, artifact: Artifact) -> list[Check]:
+    unknown = {name: count for name, count in graph.census.items() if not _is_expected(name, model)}
     found = Counter(operator.kind for operator in graph.operators)
     described = Counter(operator.kind for operator in model.operators)
     checks = [
@@ -200,21 +214,21 @@ def _graph_checks(graph: Graph, model: Model, precision: Precision) -> list[Chec
             for kind in _COUNTED
         ),
         Check(name="MACs", value=graph.macs, relation="==", limit=sum(operator.macs for operator in model.operators)),
-        Check(name="outputs", value=graph.outputs[0].shape[-1], relation="==", limit=len(model.labels)),
     ]
-    if precision is Precision.INT8:
+    if model.labels:
+        outputs = graph.outputs[0].shape[-1]
+        checks.append(Check(name="outputs", value=outputs, relation="==", limit=len(model.labels)))
+    if artifact.is_full_integer:
         floats = graph.dtypes.get("float32", 0)
         checks.append(Check(name="operators on float32", value=floats, relation="==", limit=0))
     return checks
 
 
-def _agreement(p: Probabilities, reference: Probabilities, *, within: float = 0.0) -> float:
-    """Share of images whose top label is the reference's, or one that the reference rates lower by at most `within`."""
-    chosen = np.take_along_axis(reference, p.argmax(axis=1)[:, None], axis=1)[:, 0]
-    return float(np.mean(chosen >= reference.max(axis=1) - within))
+def _is_expected(name: str, model: Model) -> bool:
+    """An assembled network consists of operators that are known; of one that came from elsewhere every runtime must have them."""
+    return name in _KNOWN_OPERATORS if "genotype" in model.provenance else not name.startswith("CUSTOM")
 
 
-def _cosine(a: Probabilities, b: Probabilities) -> float:
-    wide_a, wide_b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    lengths = float(np.linalg.norm(wide_a)) * float(np.linalg.norm(wide_b))
-    return float(wide_a @ wide_b) / max(lengths, 1e-30)
+def _notes(graph: Graph) -> tuple[str, ...]:
+    moved = graph.census.get("TRANSPOSE", 0)
+    return (f"The file changes the layout of {moved} tensors (TRANSPOSE), which costs time.",) if moved else ()

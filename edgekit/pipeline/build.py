@@ -173,7 +173,7 @@ def make(
                 subnet, accuracy, learnt = learn(own, subnet, size=x_NHWC.shape[1], stand_ins=task.text)
             model = _model(planned, assembly.genotype, subnet)
         with stages.stage("export"):
-            artifact = export(model, precision=planned.target.precision, calibration_NHWC=x_NHWC, folder=folder)
+            artifact = export(model, precision=planned.target.precision, calibration_N=x_NHWC, folder=folder)
         if not isinstance(limit, (int, float)) or artifact.size_bytes <= limit:
             return Made(
                 assembly=assembly,

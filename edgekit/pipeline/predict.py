@@ -43,6 +43,10 @@ def predict(
     metadata = read_metadata(path, signature=variant)
     if not images:
         return ()
+    if metadata.preprocessing is None or not metadata.labels:
+        raise BadInputError(
+            f"{path} does not name what it sees in pictures", hint="name the file of a classifier of pictures"
+        )
     pixels = np.stack([read_image(Path(image), metadata.preprocessing) for image in images])
     x_NHWC = to_float(pixels, metadata.preprocessing)
     run = run_in_subprocess(path, x_NHWC, threads=threads, signature=variant)

@@ -223,7 +223,7 @@ def _variant(name: str, planned: BuildPlan, made: Made, cost_model: CostModel) -
     return Variant(
         name=name,
         genotype=str(made.assembly.genotype),
-        image_size=made.model.preprocessing.height,
+        image_size=made.model.input_shape[1],
         figures=(*figures, Figure(name="size alone", quantity=alone)),
         learnt=made.learnt,
     )

@@ -163,7 +163,7 @@ class Exported:
 
 def export_once(model: Model, folder: Path) -> Exported:
     calibration = to_float(pictures(64, seed=1), model.preprocessing)
-    int8 = export(model, precision=Precision.INT8, calibration_NHWC=calibration, folder=folder)
+    int8 = export(model, precision=Precision.INT8, calibration_N=calibration, folder=folder)
     assert int8.reference is not None
     x_NHWC = to_float(pictures(100, seed=2), model.preprocessing)
     return Exported(model=model, int8=int8, fp32=int8.reference, x_NHWC=x_NHWC)

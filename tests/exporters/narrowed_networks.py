@@ -66,6 +66,6 @@ def narrowed(filters: int, size: int, folder: Path) -> Network:
     rng = np.random.default_rng(size)
     colours, noise = rng.random((40, 1, 1, 3), np.float32), rng.random((40, size, size, 3), np.float32)
     x_NHWC = (3 * colours + noise) / 4
-    int8 = export(model, precision=Precision.INT8, calibration_NHWC=x_NHWC, folder=folder)
+    int8 = export(model, precision=Precision.INT8, calibration_N=x_NHWC, folder=folder)
     assert int8.reference is not None
     return Network(model=model, int8=int8, fp32=int8.reference, x_NHWC=x_NHWC)

@@ -70,7 +70,7 @@ def test_export_is_silent_and_repeats_itself_byte_by_byte(
     plain: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     calibration = to_float(pictures(64, seed=1), plain.model.preprocessing)
-    again = export(plain.model, precision=Precision.INT8, calibration_NHWC=calibration, folder=tmp_path)
+    again = export(plain.model, precision=Precision.INT8, calibration_N=calibration, folder=tmp_path)
     assert again.sha256 == plain.int8.sha256
     assert again.reference is not None
     assert again.reference.sha256 == plain.fp32.sha256
@@ -84,7 +84,7 @@ def test_calibration_with_broken_values_is_refused(plain: Exported, value: float
 
 
 def test_calibration_without_images_is_refused(plain: Exported) -> None:
-    with pytest.raises(BadInputError, match="calibration images"):
+    with pytest.raises(BadInputError, match="calibration inputs"):
         quantize_int8(plain.fp32.path.read_bytes(), np.empty((0, SIZE, SIZE, 3), np.float32))
 
 

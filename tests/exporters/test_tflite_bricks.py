@@ -88,7 +88,7 @@ def executed(operators: Sequence[Operator]) -> list[tuple[object, ...]]:
 def test_bricks_are_exported_as_described(name: str, tmp_path: Path) -> None:
     model = model_of(NETWORKS[name])
     x_NHWC = to_float(pictures(48, seed=1)[:, ::2, ::2], model.preprocessing)
-    int8 = export(model, precision=Precision.INT8, calibration_NHWC=x_NHWC, folder=tmp_path)
+    int8 = export(model, precision=Precision.INT8, calibration_N=x_NHWC, folder=tmp_path)
     assert int8.reference is not None
     verify(model, int8, x_NHWC, min_agreement=0.9)
     for artifact in (int8, int8.reference):
