@@ -211,7 +211,7 @@ def _write(
     import onnx
 
     proto = onnx.ModelProto.FromString(file)
-    proto.metadata_props.add(key=_METADATA, value=to_json(model))
+    proto.metadata_props.add(key=_METADATA, value=to_json(model).decode())
     write_bytes(path, proto.SerializeToString(deterministic=True))
     return Artifact(
         path=path,

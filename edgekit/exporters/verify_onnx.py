@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from edgekit.core.fidelity import agreement, cosine, is_classifier
+from edgekit.core.fidelity import agreement, cosine, is_classifier, reproduced
 from edgekit.core.model import Model
 from edgekit.core.operators import OperatorKind
 from edgekit.exporters.onnx_file import Floats, read_onnx_metadata
@@ -27,6 +27,7 @@ def verify_onnx(
     *,
     min_agreement: float,
     min_cosine: float = 0.98,
+    min_reproduced: float = 0.9,
     max_size_bytes: float | None = None,
     timeout_s: float = 120,
 ) -> Verification:
@@ -34,7 +35,8 @@ def verify_onnx(
 
     fp32: against the torch module, within 1e-4 of the largest output. int8: its fp32 reference in the same way, then the file
     against the reference: of a classifier the share of inputs with the same top-1 label (`min_agreement`), cosine of all outputs
-    (`min_cosine`), and that exactly the layers that `model.quantization` keeps are in float32. Both: labels, layers and MACs of
+    (`min_cosine`), of outputs that are no probabilities the share of their variance that is reproduced (`min_reproduced`), and
+    that exactly the layers that were to be kept are in float32. Both: labels, layers and MACs of
     the file against the description, and its size. Raises VerificationError that names each check missed with its figure and
     limit, BadInputError where a file does not run.
     """
@@ -47,7 +49,10 @@ def verify_onnx(
             share = agreement(y_int8, y_fp32)
             checks.append(Check(name="int8 top-1 agreement", value=share, relation=">=", limit=min_agreement))
         checks.append(Check(name="int8 cosine", value=cosine(y_int8, y_fp32), relation=">=", limit=min_cosine))
-        checks.append(_quantised_as_meant(model, artifact))
+        if model.output_range != (0, 1):
+            share = reproduced(y_int8, y_fp32)
+            checks.append(Check(name="int8 variance reproduced", value=share, relation=">=", limit=min_reproduced))
+        checks.append(_quantised_as_meant(artifact))
     graph = read_onnx_graph(artifact.path)
     found = Counter(operator.kind for operator in graph.operators)
     described = Counter(operator.kind for operator in model.operators)
@@ -86,8 +91,8 @@ def _same_as_torch(model: Model, x_N: Floats, y: Floats) -> Check:
     return Check(name="fp32 difference from torch", value=apart, relation="<=", limit=_TOLERANCE)
 
 
-def _quantised_as_meant(model: Model, artifact: Artifact) -> Check:
-    kept = frozenset() if model.quantization is None else model.quantization.kept_float
+def _quantised_as_meant(artifact: Artifact) -> Check:
+    kept = frozenset() if artifact.quantization is None else artifact.quantization.kept_float
     layers = layers_by_precision(artifact.path.read_bytes())
     wrong = [name for name, quantised in layers.items() if quantised == (name in kept)]
     return Check(
