@@ -39,8 +39,9 @@ def decide(model: Model, context: Context, *, max_drop: float) -> PassResult:
     files = _Files(fp32=fp32, int8=quantize_onnx(fp32, _array(context.calibration)))
     layers = tuple(layers_by_precision(files.int8))
     errors = _errors(files, layers, _array(context.calibration)[:_RANKING_SAMPLES], context)
-    reference, x_N = outputs_of(fp32, _array(context.judging)), _array(context.judging)
-    worst_first = sorted(errors, key=lambda layer: errors[layer])
+    x_N = _array(context.judging)
+    reference = outputs_of(fp32, x_N)
+    worst_first = sorted(errors, key=lambda layer: -errors[layer])
     best: tuple[float, int] | None = None
     for restored in range(len(worst_first) + 1):
         if best is not None and (restored == len(layers) or _is_over(context)):
@@ -70,16 +71,18 @@ def decide(model: Model, context: Context, *, max_drop: float) -> PassResult:
 
 
 def _errors(files: _Files, layers: Sequence[str], x_N: Floats, context: Context) -> Mapping[str, float]:
-    """By layer the share of the output's error that is left when it alone is in float32, in execution order."""
+    """By layer the error of the output, as a share of its variance, where that layer alone is int8; in execution order.
+
+    The other way round, all but one in int8, nothing is learnt where two layers spoil the output independently.
+    """
     reference = outputs_of(files.fp32, x_N)
-    all_int8 = _squared(outputs_of(files.int8, x_N), reference)
     errors: dict[str, float] = {}
     for number, layer in enumerate(layers):
         if _is_over(context):
             break
         context.progress(f"what layer {number + 1} of {len(layers)} costs")
-        left = _squared(outputs_of(files.with_float([layer]), x_N), reference)
-        errors[layer] = left / max(all_int8, 1e-30)
+        others = [other for other in layers if other != layer]
+        errors[layer] = 1 - reproduced(outputs_of(files.with_float(others), x_N), reference)
     return errors
 
 
@@ -92,10 +95,6 @@ def _lost(y: Floats, reference: Floats, judging: Samples) -> float:
         return 100 * (1 - agreement(y, reference))
     right_N = judging.y_N.numpy()
     return 100 * float(np.mean(reference.argmax(axis=1) == right_N) - np.mean(y.argmax(axis=1) == right_N))
-
-
-def _squared(y: Floats, reference: Floats) -> float:
-    return float(np.mean((y.astype(np.float64) - reference) ** 2))
 
 
 def _array(samples: Samples) -> Floats:
@@ -112,7 +111,7 @@ def _rows(layers: Sequence[str], errors: Mapping[str, float], kept: frozenset[st
             layer=layer,
             cells={
                 "stored": "float32" if layer in kept else "int8",
-                "error without it": f"{errors[layer]:.0%}" if layer in errors else "not measured",
+                "error alone": f"{errors[layer]:.3%}" if layer in errors else "not measured",
             },
         )
         for layer in layers

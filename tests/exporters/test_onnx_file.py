@@ -52,7 +52,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Digits, in int8 with its float32 reference."""
     model = replace(digits_model(), quantization=INT8)
     learnt, judged = digits()
-    calibration_N, folder = learnt.x_N[:60].numpy(), tmp_path_factory.mktemp("onnx")
+    calibration_N, folder = learnt.x_N[:40].numpy(), tmp_path_factory.mktemp("onnx")
     artifact = export_onnx(model, calibration_N=calibration_N, folder=folder)
     return Exported(model, artifact, calibration_N, judged.x_N[:200].numpy())
 
@@ -98,7 +98,7 @@ def test_any_network_answers_as_in_torch_and_keeps_the_names_of_its_layers(name:
     model = replace(model_of(make(), shape), quantization=INT8)
     x_N = torch.randn(40, *shape).numpy()
     artifact = export_onnx(model, calibration_N=x_N, folder=tmp_path)
-    verify_onnx(model, artifact, x_N, min_agreement=0.9)
+    verify_onnx(model, artifact, x_N, min_agreement=0.9, min_reproduced=0.8)
     expected = [name for name, one in model.module.named_modules() if isinstance(one, (nn.Conv2d, nn.Linear))]
     calls = [node.name for node in onnx.load(tmp_path / "model.fp32.onnx").graph.node]
     assert set(expected) <= set(calls)
@@ -135,8 +135,15 @@ def test_labels_preprocessing_and_provenance_come_back(tmp_path: Path) -> None:
 
 def test_no_file_tells_where_and_how_the_network_was_defined(exported: Exported) -> None:
     for content in (exported.fp32, exported.int8):
-        for trace in (b"stack_trace", b"site-packages", b"digits_network", b"pkg.torch", b"/", b".py"):
-            assert trace not in content, trace
+        for trace in (
+            "stack_trace",
+            "site-packages",
+            "digits_network",
+            "pkg.torch",
+            "Conv2d",
+            str(Path(__file__).parent),
+        ):
+            assert trace.encode() not in content, trace
 
 
 def test_the_same_model_gives_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
@@ -161,11 +168,9 @@ def test_a_layer_kept_in_float_is_so_alone_and_brings_the_answers_nearer(exporte
     assert error < 1.05 * before
 
 
-def test_with_all_layers_in_float_only_what_is_between_them_is_quantised(exported: Exported) -> None:
+def test_with_all_layers_in_float_the_answers_are_those_of_float(exported: Exported) -> None:
     kept = in_float(exported.int8, exported.fp32, LAYERS)
-    reference = outputs_of(exported.fp32, exported.x_N)
-    assert np.abs(outputs_of(kept, exported.x_N) - reference).max() < 0.05 * np.abs(reference).max()
-    assert len(kept) > 0.9 * len(exported.fp32)
+    np.testing.assert_array_equal(outputs_of(kept, exported.x_N), outputs_of(exported.fp32, exported.x_N))
 
 
 def test_the_exporter_keeps_what_the_model_says(exported: Exported, tmp_path: Path) -> None:
@@ -210,9 +215,14 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(exported: Exported, tmp
 
 @pytest.mark.parametrize("library", ["onnx", "onnxscript", "onnxruntime", "nncf"])
 def test_a_missing_library_is_named(exported: Exported, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def use_all() -> None:
+        if library in ("onnx", "onnxscript"):
+            convert_onnx(exported.model)
+        quantize_onnx(exported.fp32, exported.calibration_N)
+
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=library) as caught:
-        quantize_onnx(convert_onnx(exported.model), exported.calibration_N)
+        use_all()
     assert caught.value.hint == "pip install 'edgekit[nncf]'"
 
 
@@ -264,7 +274,9 @@ run_in_subprocess(path, x)
 print("sockets:", *seen)
 """
     environment: dict[str, Any] = {
-        name: value for name, value in os.environ.items() if not name.startswith(("CI", "GITHUB", "ORT_", "NNCF", "XDG"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CI", "GITHUB", "ORT_", "NNCF", "XDG"))
     }
     assert exported.artifact.reference is not None
     child = subprocess.run(
