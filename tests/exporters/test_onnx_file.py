@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from digits_network import LABELS, digits, digits_model, model_of
+from digits_network import digits, digits_model, model_of
 from torch import Tensor, nn
 
 from edgekit.core.errors import BadInputError, ConversionError, MissingExtraError, UsageError, VerificationError
@@ -87,7 +87,6 @@ class Twice(nn.Module):
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "tokens": (Tokens, (5, 6)),
     "twice": (Twice, (4, 6, 6)),
-    "vectors": (lambda: nn.Sequential(nn.Linear(7, 5), nn.Sigmoid(), nn.Linear(5, 3)), (7,)),
 }
 
 
@@ -146,14 +145,11 @@ def test_no_file_tells_where_and_how_the_network_was_defined(exported: Exported)
             assert trace.encode() not in content, trace
 
 
-def test_the_same_model_gives_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
+def test_the_same_model_gives_the_same_bytes_without_a_word(
+    exported: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
     again = export_onnx(exported.model, calibration_N=exported.calibration_N, folder=tmp_path)
     assert again.sha256 == exported.artifact.sha256
-
-
-def test_the_exporter_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
-    fp32 = convert_onnx(model_of(nn.Sequential(nn.Linear(4, 3)), (4,)))
-    quantize_onnx(fp32, np.ones((3, 4), np.float32))
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
 
@@ -173,13 +169,20 @@ def test_with_all_layers_in_float_the_answers_are_those_of_float(exported: Expor
     np.testing.assert_array_equal(outputs_of(kept, exported.x_N), outputs_of(exported.fp32, exported.x_N))
 
 
-def test_the_exporter_keeps_what_the_model_says(exported: Exported, tmp_path: Path) -> None:
-    quantization = Quantization(scheme=Scheme.INT8, kept_float=frozenset({"wide"}))
-    model = replace(exported.model, quantization=quantization)
-    artifact = export_onnx(model, calibration_N=exported.calibration_N, folder=tmp_path)
-    verify_onnx(model, artifact, exported.x_N, min_agreement=0.97)
+def test_a_layer_in_another_precision_than_meant_fails_verification(exported: Exported, tmp_path: Path) -> None:
+    kept = with_float(exported, tmp_path / "kept.onnx", ["wide"])
+    meant = replace(kept, quantization=Quantization(scheme=Scheme.INT8, kept_float=frozenset({"wide"})))
     with pytest.raises(VerificationError, match=r"layers in another precision than meant is 1.*wide"):
-        verify_onnx(model, replace(artifact, quantization=INT8), exported.x_N, min_agreement=0.97)
+        verify_onnx(exported.model, kept, exported.x_N[:50], min_agreement=0.9)
+    with pytest.raises(VerificationError, match="label lists") as caught:
+        verify_onnx(exported.model, meant, exported.x_N[:50], min_agreement=0.9)
+    assert "precision" not in caught.value.message
+
+
+def with_float(exported: Exported, path: Path, layers: list[str]) -> Artifact:
+    """Without metadata."""
+    path.write_bytes(in_float(exported.int8, exported.fp32, layers))
+    return replace(exported.artifact, path=path)
 
 
 def test_changed_weights_fail_verification(exported: Exported, tmp_path: Path) -> None:
@@ -240,7 +243,7 @@ def test_a_broken_file_is_refused_in_one_line(exported: Exported, tmp_path: Path
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_damaged_file_never_brings_down_this_process(exported: Exported, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     content = bytearray(exported.int8)
@@ -288,9 +291,3 @@ print("sockets:", *seen)
     )
     assert (child.returncode, child.stdout, child.stderr) == (0, "sockets:\n", "")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_labels_are_checked(exported: Exported) -> None:
-    model = replace(exported.model, labels=LABELS[::-1])
-    with pytest.raises(VerificationError, match="label lists"):
-        verify_onnx(model, exported.artifact, exported.x_N[:20], min_agreement=0)
