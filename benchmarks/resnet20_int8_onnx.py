@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,7 @@ def main() -> int:
         "latency_ms": {"fp32": before.latency_ms, "int8": after.latency_ms},
         "kept_float": sorted(result.model.quantization.kept_float if result.model.quantization else ()),
         "notes": list(result.notes),
+        "libraries": {library: version(library) for library in ("onnx", "onnxruntime", "onnxscript", "nncf")},
     }
     publish("resnet20_int8_onnx", tables, figures, options.output, write=not options.quick)
     return 0

@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 import torch
 
-from edgekit.core.fidelity import agreement, is_classifier, reproduced
+from edgekit.core.fidelity import reproduced
 from edgekit.core.model import Model, Quantization, Scheme
 from edgekit.exporters.onnx_file import Floats, convert_onnx, outputs_of
 from edgekit.exporters.onnx_quantization import in_float, layers_by_precision, quantize_onnx
 from edgekit.passes.contract import Context, LayerRow, PassResult, Samples
+from edgekit.passes.judgement import judge, points_lost
 
 # Errors of outputs, unlike shares of right answers, are known well from few inputs.
 _RANKING_SAMPLES: Final = 64
@@ -87,14 +88,8 @@ def _errors(files: _Files, layers: Sequence[str], x_N: Floats, context: Context)
 
 
 def _lost(y: Floats, reference: Floats, judging: Samples) -> float:
-    """Points of accuracy; without labels the share of samples with another top output, of outputs that are no classes the share of
-    their variance that is not reproduced, both in per cent."""
-    if not is_classifier(reference):
-        return 100 * (1 - reproduced(y, reference))
-    if judging.y_N is None:
-        return 100 * (1 - agreement(y, reference))
-    right_N = judging.y_N.numpy()
-    return 100 * float(np.mean(reference.argmax(axis=1) == right_N) - np.mean(y.argmax(axis=1) == right_N))
+    y_N = None if judging.y_N is None else judging.y_N.numpy()
+    return points_lost(judge(y, reference, y_N), judge(reference, reference, y_N))
 
 
 def _array(samples: Samples) -> Floats:
