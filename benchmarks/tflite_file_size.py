@@ -26,7 +26,8 @@ from edgekit.core.records import write_json
 from edgekit.devices.precision import Precision
 from edgekit.devices.size import file_size_bytes, parameter_bytes
 from edgekit.exporters.metadata import embed
-from edgekit.exporters.tflite import convert_fp32, quantize_int8
+from edgekit.exporters.quantizer import quantize_int8
+from edgekit.exporters.tflite import convert_fp32
 
 IMAGE_SIZE = 32
 FEATURES = ("fixed", "filter")

@@ -51,7 +51,7 @@ def read_graph(path: Path, *, signature: str | None = None) -> Graph:
 
 def _graph(model: Any) -> Graph:
     (subgraph,) = model.subgraphs
-    named = [(_operator_name(model.operatorCodes[record.opcodeIndex]), record) for record in subgraph.operators]
+    named = [(operator_name(model.operatorCodes[record.opcodeIndex]), record) for record in subgraph.operators]
     reader = _Reader(model, subgraph)
     return Graph(
         operators=tuple(reader.operator(name, record, step) for step, (name, record) in enumerate(named)),
@@ -70,9 +70,12 @@ class _Reader:
         self._constants = {
             index for index, tensor in enumerate(self._tensors) if model.buffers[tensor.buffer].data is not None
         }
+        for record in subgraph.operators:  # weights may be stored in fewer bits than they are computed in
+            if operator_name(model.operatorCodes[record.opcodeIndex]) == "DEQUANTIZE":
+                self._constants.update(record.outputs if record.inputs[0] in self._constants else ())
 
     def operator(self, name: str, record: Any, step: int) -> Operator:
-        kind = _KINDS.get(name, OperatorKind.OTHER)
+        kind = self._kind(name, record)
         read = [index for index in record.inputs if index >= 0]
         output_shape = self._shape(record.outputs[0])
         filter_shape: tuple[int, ...] = ()
@@ -86,6 +89,8 @@ class _Reader:
             filter_shape, input_shape = self._shape(record.inputs[1]), self._shape(record.inputs[2])
             biases = math.prod(self._shape(read[3])) if len(read) > 3 else 0
             macs = math.prod(input_shape) // input_shape[-1] * math.prod(filter_shape)
+        elif name == "FULLY_CONNECTED":
+            macs = math.prod(output_shape) * self._shape(record.inputs[1])[-1]
         elif name == "BATCH_MATMUL":
             summed = self._shape(record.inputs[0])[-2 if record.builtinOptions.adjX else -1]
             macs = math.prod(output_shape) * summed
@@ -101,6 +106,12 @@ class _Reader:
             kernel=filter_shape[1] if len(filter_shape) == 4 else getattr(record.builtinOptions, "filterHeight", 1),
             stride=getattr(record.builtinOptions, "strideH", 1),
         )
+
+    def _kind(self, name: str, record: Any) -> OperatorKind:
+        """A product of two activations is no dense layer, though the converter writes one of batch 1 so."""
+        kind = _KINDS.get(name, OperatorKind.OTHER)
+        of_activations = kind is OperatorKind.DENSE and record.inputs[1] not in self._constants
+        return OperatorKind.OTHER if of_activations else kind
 
     def dtypes(self, record: Any) -> set[str]:
         return {_dtype_name(self._tensors[index].type) for index in (*record.inputs, *record.outputs) if index >= 0}
@@ -124,7 +135,8 @@ class _Reader:
         return tuple(int(length) for length in shape) if shape is not None else ()
 
 
-def _operator_name(code: Any) -> str:
+def operator_name(code: Any) -> str:
+    """Of an `OperatorCodeT`."""
     # Codes below 127 stand in the deprecated field of older files.
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     name = _operator_names()[number]

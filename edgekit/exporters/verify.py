@@ -231,4 +231,4 @@ def _is_expected(name: str, model: Model) -> bool:
 
 def _notes(graph: Graph) -> tuple[str, ...]:
     moved = graph.census.get("TRANSPOSE", 0)
-    return (f"The file changes the layout of {moved} tensors (TRANSPOSE), which costs time.",) if moved else ()
+    return (f"The file changes the layout of tensors {moved} times (TRANSPOSE), which costs time.",) if moved else ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Executed as part of the operator that they follow.
 _FUSED = frozenset({"batch_norm", "clamp", "hardtanh", "relu", "relu6"})
-_HOSTS = frozenset({"add", "conv2d", "conv_transpose2d", "linear", "matmul"})
+_HOSTS = frozenset({"add", "conv1d", "conv2d", "conv_transpose2d", "linear", "matmul"})
 # Nothing is executed for them: what they give is what they got.
 _ALIASES = frozenset({"alias", "clone", "contiguous", "detach", "dropout", "identity"})
 _POOLS = frozenset({"adaptive_avg_pool2d", "amax", "avg_pool2d", "max_pool2d", "mean"})
@@ -122,7 +122,7 @@ class _Reader:
         """(kind, shape of the filters, biases, multiply-accumulates)"""
         name = _name(node)
         constants = [_shape(one) for one in node.all_input_nodes if one.name in self._constant]
-        if name in {"conv2d", "conv_transpose2d", "linear"} and constants:
+        if name in {"conv1d", "conv2d", "conv_transpose2d", "linear"} and constants:
             filters = constants[0]
             biases = math.prod(constants[1]) if len(constants) > 1 else 0
             if name == "linear":

@@ -13,8 +13,9 @@ from edgekit.core.images import to_float
 from edgekit.core.model import Model, Preprocessing
 from edgekit.core.records import sha256_of
 from edgekit.devices.precision import Precision
+from edgekit.exporters.quantizer import quantize_int8
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import convert_fp32, export, quantize_int8
+from edgekit.exporters.tflite import convert_fp32, export
 from edgekit.exporters.tflite_graph import read_graph
 
 

@@ -1,0 +1,23 @@
+"""One kind of error for all that converters raise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edgekit.core.errors import ConversionError, EdgekitError
+
+
+@contextmanager
+def converting(what: str) -> Iterator[None]:
+    """Turns whatever an unsupported network makes a converter trip over into a ConversionError."""
+    try:
+        yield
+    except EdgekitError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConversionError(
+            f"cannot convert {what}: {reason}",
+            hint="a pass that ran before may have used an operator without a TFLite form",
+        ) from error
