@@ -15,7 +15,7 @@ from edgekit.core.model import Model, Quantization, Scheme
 from edgekit.exporters.onnx_file import Floats, convert_onnx, outputs_of
 from edgekit.exporters.onnx_quantization import in_float, layers_by_precision, quantize_onnx
 from edgekit.passes.contract import Context, LayerRow, PassResult, Samples
-from edgekit.passes.judgement import judge, points_lost
+from edgekit.passes.judgement import judge
 
 # Errors of outputs, unlike shares of right answers, are known well from few inputs.
 _RANKING_SAMPLES: Final = 64
@@ -88,8 +88,9 @@ def _errors(files: _Files, layers: Sequence[str], x_N: Floats, context: Context)
 
 
 def _lost(y: Floats, reference: Floats, judging: Samples) -> float:
+    """Points."""
     y_N = None if judging.y_N is None else judging.y_N.numpy()
-    return points_lost(judge(y, reference, y_N), judge(reference, reference, y_N))
+    return 100 * (judge(reference, reference, y_N).value - judge(y, reference, y_N).value)
 
 
 def _array(samples: Samples) -> Floats:
