@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +12,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.core.errors import BadInputError, ConversionError, MissingExtraError
-from edgekit.core.model import Model, Scheme
+from edgekit.core.errors import BadInputError, ConversionError
+from edgekit.core.model import Model, Quantization, Scheme
 from edgekit.core.records import sha256_of, write_bytes
 from edgekit.devices.precision import Precision
 from edgekit.exporters.metadata import Metadata, from_json, to_json
+from edgekit.exporters.onnx_libraries import import_onnxruntime, require
 from edgekit.exporters.quiet import quiet
 from edgekit.exporters.tflite import Artifact
 
@@ -49,7 +49,7 @@ def export_onnx(model: Model, *, calibration_N: Floats, folder: Path) -> Artifac
         return _write(fp32, model, folder / "model.onnx", Precision.FP32)
     int8 = quantize_onnx(fp32, calibration_N, kept_float=model.quantization.kept_float)
     reference = _write(fp32, model, folder / "model.fp32.onnx", Precision.FP32)
-    return _write(int8, model, folder / "model.onnx", Precision.INT8, reference)
+    return _write(int8, model, folder / "model.onnx", Precision.INT8, reference, model.quantization)
 
 
 def convert_onnx(model: Model) -> bytes:
@@ -122,9 +122,7 @@ def outputs_of(onnx: bytes, x_N: Floats) -> Floats:
 
     Raises MissingExtraError without ONNX Runtime.
     """
-    require("onnxruntime")
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
@@ -147,13 +145,6 @@ def read_onnx_metadata(path: Path) -> Metadata:
         return from_json(json.loads(found[0]))
     except (LookupError, RecursionError, TypeError, ValueError) as error:
         raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
-
-
-def require(*libraries: str) -> None:
-    """Raises MissingExtraError for the first that is not installed."""
-    for library in libraries:
-        if find_spec(library) is None:
-            raise MissingExtraError(f"ONNX export needs {library}", hint="pip install 'edgekit[nncf]'")
 
 
 @contextmanager
@@ -209,11 +200,18 @@ def _replace(field: Any, entries: Iterable[Any]) -> None:
     field.extend(copies)
 
 
-def _write(file: bytes, model: Model, path: Path, precision: Precision, reference: Artifact | None = None) -> Artifact:
+def _write(
+    file: bytes,
+    model: Model,
+    path: Path,
+    precision: Precision,
+    reference: Artifact | None = None,
+    quantization: Quantization | None = None,
+) -> Artifact:
     import onnx
 
     proto = onnx.ModelProto.FromString(file)
-    proto.metadata_props.add(key=_METADATA, value=to_json(model))
+    proto.metadata_props.add(key=_METADATA, value=to_json(model).decode())
     write_bytes(path, proto.SerializeToString(deterministic=True))
     return Artifact(
         path=path,
@@ -221,4 +219,5 @@ def _write(file: bytes, model: Model, path: Path, precision: Precision, referenc
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         reference=reference,
+        quantization=quantization,
     )

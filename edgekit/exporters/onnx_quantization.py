@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from types import ModuleType
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
-from edgekit.exporters.onnx_file import INPUT, LAYERS, Floats, compact, converting, require
+from edgekit.exporters.onnx_file import INPUT, LAYERS, Floats, compact, converting
+from edgekit.exporters.onnx_libraries import import_nncf
 from edgekit.exporters.quiet import quiet
 
 # They move values and leave them as they are, so NNCF puts quantisers before them instead of after.
 _MOVES = frozenset(
     {"Concat", "Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
-_TELEMETRY = "openvino_telemetry"
+_TRANSPARENT = _MOVES | {"DequantizeLinear", "QuantizeLinear"}
 
 
 def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ()) -> bytes:
-    """A file of `convert_onnx` with int8 weights per channel, and pairs of QuantizeLinear and DequantizeLinear around its operators.
+    """A file of `convert_onnx` with int8 weights per channel, QuantizeLinear and DequantizeLinear around its operators.
 
     `x_N` (N, *input_shape) are what activations are measured on; scales are symmetric, and biases are corrected for the mean
     error of each layer, as NNCF does by default. Layers of `kept_float` are as `in_float` leaves them. Raises BadInputError for
@@ -31,10 +29,9 @@ def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ())
     """
     if len(x_N) == 0 or not np.isfinite(x_N).all():
         raise BadInputError("int8 needs calibration inputs with finite values", hint="give at least one, better 100")
-    require("onnx", "onnxruntime", "nncf")
+    nncf = import_nncf()
     import onnx
 
-    nncf = _import_nncf()
     proto = onnx.ModelProto.FromString(fp32)
     with converting("the network to int8"), quiet():
         samples = nncf.Dataset([{INPUT: x[None]} for x in x_N])
@@ -46,25 +43,28 @@ def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ())
 def in_float(int8: bytes, fp32: bytes, layers: Collection[str]) -> bytes:
     """`int8` with the weights, biases and unquantised inputs of some layers as in `fp32`, the file that it was made from.
 
-    Raises UsageError for a layer that the file has not.
+    Other operators follow where all layers before them are in float32. Raises UsageError for a layer that the file has not.
     """
     import onnx
 
     graph = _Graph(onnx.ModelProto.FromString(int8))
     original = onnx.ModelProto.FromString(fp32).graph
     stored = {tensor.name: tensor for tensor in original.initializer}
-    known = {layer_of(node): node for node in original.node if node.op_type in LAYERS}
+    known = {node.name: node for node in original.node if node.op_type in LAYERS}
+    names = {layer_of(node): None for node in known.values()}
     for layer in layers:
-        if layer not in known:
-            raise UsageError(f'the network has no layer "{layer}"', hint=did_you_mean(layer, known))
-    for node in list(graph.proto.graph.node):
-        if node.op_type in LAYERS and layer_of(node) in layers:
-            names = [f"{node.name} {position}" for position in range(1, len(known[layer_of(node)].input))]
-            for name, source in zip(names, known[layer_of(node)].input[1:], strict=True):
-                tensor = graph.proto.graph.initializer.add()
-                tensor.CopyFrom(stored[source])
-                tensor.name = name
-            node.input[:] = [graph.unquantised(node.input[0]), *names]
+        if layer not in names:
+            raise UsageError(f'the network has no layer "{layer}"', hint=did_you_mean(layer, names))
+    follows: dict[str, bool] = {}
+    for node in graph.proto.graph.node:
+        is_layer = node.op_type in LAYERS and graph.has_weights(node)
+        is_float = layer_of(node) in layers if is_layer else all(follows.get(name, True) for name in node.input)
+        follows.update(dict.fromkeys(node.output, is_float))
+        if is_float and is_layer:
+            tensors = [stored[name] for name in known[node.name].input[1:]]
+            node.input[:] = [graph.unquantised(node.input[0]), *graph.store(node.name, tensors)]
+        elif is_float and node.op_type not in _TRANSPARENT:
+            node.input[:] = [graph.unquantised(name) for name in node.input]
     return compact(graph.in_order())
 
 
@@ -100,6 +100,16 @@ class _Graph:
         return node.input[1] in self._stored or (
             maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in self._stored
         )
+
+    def store(self, node: str, tensors: Iterable[Any]) -> list[str]:
+        """Constants for an operator; their names."""
+        names = []
+        for position, tensor in enumerate(tensors):
+            copy = self.proto.graph.initializer.add()
+            copy.CopyFrom(tensor)
+            copy.name = f"{node} {position}"
+            names.append(copy.name)
+        return names
 
     def is_quantised(self, name: str) -> bool:
         maker = self._maker.get(name)
@@ -142,29 +152,3 @@ def _without_names(quantised: Any, original: Any) -> Any:
         if node.name not in known:
             node.name = ""
     return quantised
-
-
-def _import_nncf() -> Any:
-    """It reports its use to its maker, and notes that under the home folder, from the moment that it is imported.
-
-    Its switch (NNCF_CI) is read too late to stop the notes; where its telemetry package is absent it does neither.
-    """
-    with _hidden(_TELEMETRY):
-        import nncf
-        import nncf.onnx.quantization.quantize_model
-    return nncf
-
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """While it lasts, importing the package fails as if it were not installed."""
-    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
-    shown: Callable[[], object] = lambda: modules.pop(package, None)
-    if package in modules:
-        there = modules[package]
-        shown = lambda: modules.update({package: there})
-    modules[package] = None
-    try:
-        yield
-    finally:
-        shown()

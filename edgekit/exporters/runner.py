@@ -1,4 +1,4 @@
-"""Runs a .tflite file on arrays, in a process of its own."""
+"""Runs a .tflite or .onnx file on arrays, in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgekit.core.errors import BadInputError
 from edgekit.core.isolation import run_isolated
 
-_PROGRAM = Path(__file__).with_name("_run_file.py")
+_TFLITE, _ONNX = (Path(__file__).with_name(name) for name in ("_run_file.py", "_run_onnx.py"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,21 +31,22 @@ def run_in_subprocess(
     threads: int = 1,
     signature: str | None = None,
 ) -> RunResult:
-    """Runs the file, or one signature of a merged file, once for each of the N inputs.
+    """Runs the file, or one signature of a merged .tflite file, once for each of the N inputs.
 
     float32 is what the network takes after preprocessing; it is mapped to the integers of a quantised input by the
     file's own scale and zero point. uint8 are pixels of a network that takes [0, 1]. Raises BadInputError where the
     file is refused, crashes the interpreter, takes another shape, has no such signature, or does not finish in time.
     """
     if not path.is_file():
-        raise BadInputError(f"{path} is not a file", hint="name a .tflite file")
+        raise BadInputError(f"{path} is not a file", hint="name a .tflite or .onnx file")
+    program = _ONNX if path.suffix == ".onnx" else _TFLITE
     x = x_N / np.float32(255) if x_N.dtype == np.uint8 else x_N
     with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
         folder = Path(name)
         np.save(folder / "inputs.npy", x.astype(np.float32), allow_pickle=False)
         arguments = (str(path.resolve()), str(threads), *([] if signature is None else [signature]))
         try:
-            run_isolated(_PROGRAM, arguments, path=path, folder=folder, timeout_s=timeout_s, threads=threads)
+            run_isolated(program, arguments, path=path, folder=folder, timeout_s=timeout_s, threads=threads)
         except TimeoutError as error:
             raise BadInputError(
                 f"{path} did not finish {len(x)} inferences within {timeout_s:g} s",

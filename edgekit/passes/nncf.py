@@ -1,0 +1,42 @@
+"""The pass that prepares int8 ONNX files: which layers the quantiser has to leave in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from edgekit.core.errors import UsageError
+from edgekit.passes.contract import Context, Needs, PassResult, Reduces, option
+
+if TYPE_CHECKING:
+    from edgekit.core.model import Model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nncf:
+    """Stores int8 in ONNX files, for ONNX Runtime and TVM.
+
+    Raises UsageError for a `max_drop` below 0, MissingExtraError without `edgekit[nncf]`, ConversionError where torch's exporter
+    or NNCF fail.
+    """
+
+    id: ClassVar[str] = "quant::nncf"
+    summary: ClassVar[str] = (
+        "Quantises to int8 for ONNX by NNCF and keeps the layers that accuracy depends on in float32."
+    )
+    source: ClassVar[str] = "Kozlov et al., arXiv 2002.08679; NNCF 3"
+    needs: ClassVar[Needs] = Needs.CALIBRATION
+    reduces: ClassVar[tuple[Reduces, ...]] = (Reduces.BYTES,)
+
+    max_drop: float = option(
+        0.5,
+        help="points that int8 may cost on the judging samples before layers return to float32",
+        search=(0.25, 0.5, 1.0),
+    )
+
+    def __call__(self, model: Model, context: Context) -> PassResult:
+        if self.max_drop < 0:
+            raise UsageError(f"max_drop is {self.max_drop:g}, expected at least 0", hint="give points, such as 0.5")
+        from edgekit.passes.onnx_precision import decide
+
+        return decide(model, context, max_drop=self.max_drop)
