@@ -1,0 +1,199 @@
+"""One layer: the program solved, certified, and repaired where the solution fails its certificate."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from edgekit.pruning.net_trim.admm import Admm
+from edgekit.pruning.net_trim.certificate import Certificate, certify
+from edgekit.pruning.net_trim.refit import Refit
+from edgekit.pruning.net_trim.samples import Samples
+
+_COARSE: Final = 2e-3
+_SOLVES: Final = 14
+_CLOSE: Final = 0.004
+"""How near to a wanted sparsity the search ends."""
+_LEAST_GAIN: Final = 1e-4
+_REFIT_WEIGHTS: Final = (1.0, 30.0, 1000.0)
+
+
+class Repair(StrEnum):
+    """What made the certificate hold."""
+
+    NONE = "none"
+    PENALTY = "larger penalty"
+    REFIT = "refit"
+    BLEND = "blend with the original"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """Where the iteration ends: below a relative residual, after so many iterations, or at a time of `time.monotonic`."""
+
+    tolerance: float = 2e-4
+    iterations: int = 3000
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trimmed:
+    """New weights `u_NM` with true zeros, and the certificate that they carry; without one that holds nothing is claimed.
+
+    `program_error` is the constraint ratio before the refit. A blend has `refilled` weights that the program had set to zero.
+    """
+
+    u_NM: Tensor
+    certificate: Certificate
+    iterations: int
+    repair: Repair = Repair.NONE
+    refilled: int = 0
+    program_ratio: float = 0.0
+
+    @property
+    def sparsity(self) -> float:
+        return sparsity_of(self.u_NM)
+
+
+def sparsity_of(u_NM: Tensor) -> float:
+    return float((u_NM == 0).double().mean())
+
+
+def trim(
+    samples: Samples,
+    w_NM: Tensor,
+    eps: float,
+    *,
+    allowed_NM: Tensor | None = None,
+    refit: bool = False,
+    accuracy: Accuracy | None = None,
+) -> Trimmed:
+    """The program at `eps` for weights `w_NM` that are feasible, or a repaired solution.
+
+    `allowed_NM` (bool) are the weights that may be other than zero. With `refit` the solution's support is fitted again.
+    """
+    admm = Admm(samples, start_NM=w_NM, allowed_NM=allowed_NM)
+    return _finished(admm, w_NM, eps, refit=refit, accuracy=accuracy or Accuracy())
+
+
+def trim_to_sparsity(
+    samples: Samples,
+    w_NM: Tensor,
+    sparsity: float,
+    *,
+    allowed_NM: Tensor | None = None,
+    refit: bool = False,
+    accuracy: Accuracy | None = None,
+) -> Trimmed:
+    """As `trim`, at the eps whose solution has this share of zeros, to 0.4 points, or the nearest found.
+
+    Sparsity grows with eps, all but for its last digits; the search is a regula falsi on the logarithm of eps, and every solution
+    starts from the one before.
+    """
+    accuracy = accuracy or Accuracy()
+    admm = Admm(samples, start_NM=w_NM, allowed_NM=allowed_NM)
+    scale = samples.on_norm or 1.0
+    # Below what the weights themselves keep nothing is known to be feasible.
+    least = max(certify(samples, w_NM, scale).error, _LEAST_GAIN * scale)
+    low, high = math.log(least), math.log(max(2 * least, scale))
+    below, above = sparsity_of(w_NM) - sparsity, 1.0 - sparsity
+    eps, nearest, spent = math.exp(high), math.inf, 0
+    side = 0
+    for number in range(_SOLVES):
+        share = 0.5 if number < 2 or below >= 0 else min(0.9, max(0.1, below / (below - above)))
+        middle = low + share * (high - low)
+        solution = admm.solve(
+            math.exp(middle), tolerance=_COARSE, iterations=accuracy.iterations // 4, deadline=accuracy.deadline
+        )
+        spent += solution.iterations
+        off = sparsity_of(solution.u_NM) - sparsity
+        if abs(off) < nearest:
+            eps, nearest = math.exp(middle), abs(off)
+        if nearest < _CLOSE or (accuracy.deadline is not None and time.monotonic() > accuracy.deadline):
+            break
+        # The end that stays counts half (Illinois), or the other would creep.
+        if off < 0:
+            low, below, above, side = middle, off, above / 2 if side < 0 else above, -1
+        else:
+            high, above, below, side = middle, off, below / 2 if side > 0 else below, 1
+    finished = _finished(admm, w_NM, eps, refit=refit, accuracy=accuracy)
+    return replace(finished, iterations=finished.iterations + spent)
+
+
+def _finished(admm: Admm, w_NM: Tensor, eps: float, *, refit: bool, accuracy: Accuracy) -> Trimmed:
+    samples = admm.samples
+    solution = admm.solve(
+        eps, tolerance=accuracy.tolerance, iterations=accuracy.iterations, deadline=accuracy.deadline
+    )
+    trimmed = Trimmed(
+        u_NM=solution.u_NM, certificate=certify(samples, solution.u_NM, eps), iterations=solution.iterations
+    )
+    if not trimmed.certificate.holds:
+        trimmed = repaired(admm, trimmed, w_NM, accuracy)
+    trimmed = replace(trimmed, program_ratio=trimmed.certificate.ratio)
+    return refitted(samples, trimmed) if refit else trimmed
+
+
+def repaired(admm: Admm, trimmed: Trimmed, w_NM: Tensor, accuracy: Accuracy) -> Trimmed:
+    """A solution whose certificate holds: by a larger penalty, by a refit on its support, or by a blend with `w_NM`.
+
+    `w_NM` itself, with its certificate, where nothing else holds.
+    """
+    samples, eps = admm.samples, trimmed.certificate.eps
+    admm.enlarge_penalty(10.0)
+    solution = admm.solve(
+        eps, tolerance=accuracy.tolerance / 10, iterations=accuracy.iterations, deadline=accuracy.deadline
+    )
+    found = replace(
+        trimmed,
+        u_NM=solution.u_NM,
+        certificate=certify(samples, solution.u_NM, eps),
+        iterations=trimmed.iterations + solution.iterations,
+        repair=Repair.PENALTY,
+    )
+    if found.certificate.holds:
+        return found
+    again = refitted(samples, found)
+    if again.certificate.holds:
+        return replace(again, repair=Repair.REFIT)
+    return blended(samples, found, w_NM)
+
+
+def refitted(samples: Samples, trimmed: Trimmed) -> Trimmed:
+    """Fitted again on the support, where the result keeps the constraints and comes closer to the outputs than before."""
+    before = trimmed.certificate
+    support_NM = trimmed.u_NM != 0
+    for weight in _REFIT_WEIGHTS:
+        u_NM = Refit(samples, support_NM, weight=weight).from_start(trimmed.u_NM)
+        certificate = certify(samples, u_NM, before.eps)
+        if certificate.holds:
+            closer = math.hypot(certificate.error, certificate.excess) < math.hypot(before.error, before.excess)
+            return replace(trimmed, u_NM=u_NM, certificate=certificate) if closer or not before.holds else trimmed
+    return trimmed
+
+
+def blended(samples: Samples, trimmed: Trimmed, w_NM: Tensor) -> Trimmed:
+    """(1 - t) u + t w with the least t, to a thousandth, whose certificate holds; t = 1 where none does."""
+    eps = trimmed.certificate.eps
+    u_NM, w_NM = trimmed.u_NM.double(), w_NM.double()
+    low, high = 0.0, 1.0
+    while high - low > 1e-3:
+        t = (low + high) / 2
+        if certify(samples, torch.lerp(u_NM, w_NM, t), eps).holds:
+            high = t
+        else:
+            low = t
+    blend_NM = torch.lerp(u_NM, w_NM, high)
+    return replace(
+        trimmed,
+        u_NM=blend_NM,
+        certificate=certify(samples, blend_NM, eps),
+        repair=Repair.BLEND,
+        refilled=int((blend_NM != 0).sum() - (u_NM != 0).sum()),
+    )
