@@ -1,6 +1,6 @@
 """The convex program of Net-Trim by the alternating direction method of multipliers (ADMM).
 
-    min ||u||_1   subject to   ||(X u - target)_on||_F <= eps,   (X u)_off <= bound_off
+    min sum price |u|   subject to   ||(X u - target)_on||_F <= eps,   (X u)_off <= bound_off
 
 The splitting is that of the paper: v1 = X u / c and v2 = u, with c = 0.3 sqrt(max X'X); v1 takes the constraints, v2 the norm. What
 is iterated here is not the variables and their duals but, for each of the two, the point f that is projected: it is the
@@ -46,12 +46,14 @@ class Solution:
 class Admm:
     """The program on samples, for any eps: every `solve` goes on from the state that the last one left.
 
-    `allowed_NM` (bool) are the weights that may be other than zero, all without it. `start_NM` are weights to begin at.
+    `price_NM` is what a unit of each weight's magnitude counts, 1 without it; weights that must be zero are infinitely dear.
+    `start_NM` are weights to begin at.
     """
 
-    def __init__(self, samples: Samples, *, start_NM: Tensor, allowed_NM: Tensor | None = None) -> None:
-        self.samples, self._allowed_NM = samples, allowed_NM
+    def __init__(self, samples: Samples, *, start_NM: Tensor, price_NM: Tensor | None = None) -> None:
         kind = samples.dtype
+        self.samples = samples
+        self._price_NM = torch.ones_like(start_NM, dtype=kind) if price_NM is None else price_NM.to(kind)
         # The paper's scale; a layer whose inputs are all zero keeps its splitting.
         self._c2 = 0.09 * float(samples.gram_NN.diagonal().max()) or 1.0
         system_NN = samples.gram_NN / self._c2
@@ -106,8 +108,8 @@ class Admm:
 
     def _excess2(self) -> Tensor:
         """f2 less its soft threshold."""
-        e_NM = self._f2_NM.clamp(-1 / self._rho, 1 / self._rho)
-        return e_NM if self._allowed_NM is None else torch.where(self._allowed_NM, e_NM, self._f2_NM)
+        threshold_NM = self._price_NM / self._rho
+        return self._f2_NM.clamp(-threshold_NM, threshold_NM)
 
     def _excess1(self, number: int, on_PM: Tensor, shrink: float) -> Tensor:
         f_PM = self._f1[number]

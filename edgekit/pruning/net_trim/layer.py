@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -17,7 +18,8 @@ from edgekit.pruning.net_trim.refit import Refit
 from edgekit.pruning.net_trim.samples import Samples
 
 _COARSE: Final = 2e-3
-_SOLVES: Final = 14
+_COARSE_ITERATIONS: Final = 400
+_SOLVES: Final = 12
 _CLOSE: Final = 0.004
 """How near to a wanted sparsity the search ends."""
 _LEAST_GAIN: Final = 1e-4
@@ -34,19 +36,30 @@ class Repair(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracy:
-    """Where the iteration ends: below a relative residual, after so many iterations, or at a time of `time.monotonic`."""
+class How:
+    """How a layer is solved.
 
+    An iteration ends below the relative residual `tolerance`, after so many iterations, or at a `deadline` of `time.monotonic`.
+    With `reweightings` the 1-norm is weighted, at first by the layer's own weights and then by the solution: 0 is the program of
+    the paper. With `refit` the solution's support is fitted again.
+    """
+
+    reweightings: int = 0
+    refit: bool = False
     tolerance: float = 2e-4
     iterations: int = 3000
     deadline: float | None = None
+
+    @property
+    def late(self) -> bool:
+        return self.deadline is not None and time.monotonic() > self.deadline
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trimmed:
     """New weights `u_NM` with true zeros, and the certificate that they carry; without one that holds nothing is claimed.
 
-    `program_error` is the constraint ratio before the refit. A blend has `refilled` weights that the program had set to zero.
+    `program_ratio` is the constraint ratio before the refit. A blend has `refilled` weights that the program had set to zero.
     """
 
     u_NM: Tensor
@@ -66,90 +79,104 @@ def sparsity_of(u_NM: Tensor) -> float:
 
 
 def trim(
-    samples: Samples,
-    w_NM: Tensor,
-    eps: float,
-    *,
-    allowed_NM: Tensor | None = None,
-    refit: bool = False,
-    accuracy: Accuracy | None = None,
+    samples: Samples, w_NM: Tensor, eps: float, *, how: How | None = None, allowed_NM: Tensor | None = None
 ) -> Trimmed:
     """The program at `eps` for weights `w_NM` that are feasible, or a repaired solution.
 
-    `allowed_NM` (bool) are the weights that may be other than zero. With `refit` the solution's support is fitted again.
+    `allowed_NM` (bool) are the weights that may be other than zero.
     """
-    admm = Admm(samples, start_NM=w_NM, allowed_NM=allowed_NM)
-    return _finished(admm, w_NM, eps, refit=refit, accuracy=accuracy or Accuracy())
+    return _trim(samples, w_NM, lambda admm: (eps, 0), how or How(), allowed_NM)
 
 
 def trim_to_sparsity(
-    samples: Samples,
-    w_NM: Tensor,
-    sparsity: float,
-    *,
-    allowed_NM: Tensor | None = None,
-    refit: bool = False,
-    accuracy: Accuracy | None = None,
+    samples: Samples, w_NM: Tensor, sparsity: float, *, how: How | None = None, allowed_NM: Tensor | None = None
 ) -> Trimmed:
-    """As `trim`, at the eps whose solution has this share of zeros, to 0.4 points, or the nearest found.
-
-    Sparsity grows with eps, all but for its last digits; the search is a regula falsi on the logarithm of eps, and every solution
-    starts from the one before.
-    """
-    accuracy = accuracy or Accuracy()
-    admm = Admm(samples, start_NM=w_NM, allowed_NM=allowed_NM)
+    """As `trim`, at the eps whose solution has this share of zeros, to 0.4 points, or the nearest found."""
+    how = how or How()
+    # Below the error of the weights themselves nothing is known to be feasible.
     scale = samples.on_norm or 1.0
-    # Below what the weights themselves keep nothing is known to be feasible.
     least = max(certify(samples, w_NM, scale).error, _LEAST_GAIN * scale)
+    return _trim(samples, w_NM, lambda admm: _eps_for(admm, sparsity, least, scale, how), how, allowed_NM)
+
+
+def _trim(
+    samples: Samples, w_NM: Tensor, choose: Callable[[Admm], tuple[float, int]], how: How, allowed_NM: Tensor | None
+) -> Trimmed:
+    """`choose` an eps for each program, with the iterations it took."""
+    spent = 0
+    start_NM = w_NM
+    for number in range(max(1, how.reweightings)):
+        price_NM = prices(start_NM) if how.reweightings else torch.ones_like(w_NM)
+        if allowed_NM is not None:
+            price_NM = torch.where(allowed_NM, price_NM, math.inf)
+        admm = Admm(samples, start_NM=start_NM, price_NM=price_NM)
+        eps, iterations = choose(admm)
+        spent += iterations
+        if number + 1 < how.reweightings:
+            solution = admm.solve(eps, tolerance=_COARSE, iterations=how.iterations, deadline=how.deadline)
+            spent += solution.iterations
+            start_NM = solution.u_NM
+    trimmed = _finished(admm, w_NM, eps, how)
+    return replace(trimmed, iterations=trimmed.iterations + spent)
+
+
+def prices(u_NM: Tensor) -> Tensor:
+    """Such that large weights of the last solution cost little: their magnitude counts, not their size.
+
+    E. Candes, M. Wakin, S. Boyd, arXiv 0711.1612, equation 8, with their epsilon a tenth of the mean magnitude of what is not zero.
+    """
+    size_NM = u_NM.abs()
+    mean = float(size_NM.sum() / (size_NM > 0).sum().clamp(min=1))
+    return 1 / (size_NM / mean + 0.1) if mean else torch.ones_like(u_NM)
+
+
+def _eps_for(admm: Admm, sparsity: float, least: float, scale: float, how: How) -> tuple[float, int]:
+    """With the iterations it took.
+
+    Sparsity grows with eps, all but for its last digits: a regula falsi on the logarithm of eps, each solution starting from the
+    one before.
+    """
     low, high = math.log(least), math.log(max(2 * least, scale))
-    below, above = sparsity_of(w_NM) - sparsity, 1.0 - sparsity
-    eps, nearest, spent = math.exp(high), math.inf, 0
-    side = 0
+    below, above = -sparsity, 1.0 - sparsity
+    eps, nearest, spent, side = math.exp(high), math.inf, 0, 0
     for number in range(_SOLVES):
-        share = 0.5 if number < 2 or below >= 0 else min(0.9, max(0.1, below / (below - above)))
+        share = 0.5 if number < 2 else min(0.9, max(0.1, below / (below - above)))
         middle = low + share * (high - low)
-        solution = admm.solve(
-            math.exp(middle), tolerance=_COARSE, iterations=accuracy.iterations // 4, deadline=accuracy.deadline
-        )
+        solution = admm.solve(math.exp(middle), tolerance=_COARSE, iterations=_COARSE_ITERATIONS, deadline=how.deadline)
         spent += solution.iterations
         off = sparsity_of(solution.u_NM) - sparsity
         if abs(off) < nearest:
             eps, nearest = math.exp(middle), abs(off)
-        if nearest < _CLOSE or (accuracy.deadline is not None and time.monotonic() > accuracy.deadline):
+        if nearest < _CLOSE or how.late:
             break
         # The end that stays counts half (Illinois), or the other would creep.
         if off < 0:
             low, below, above, side = middle, off, above / 2 if side < 0 else above, -1
         else:
             high, above, below, side = middle, off, below / 2 if side > 0 else below, 1
-    finished = _finished(admm, w_NM, eps, refit=refit, accuracy=accuracy)
-    return replace(finished, iterations=finished.iterations + spent)
+    return eps, spent
 
 
-def _finished(admm: Admm, w_NM: Tensor, eps: float, *, refit: bool, accuracy: Accuracy) -> Trimmed:
+def _finished(admm: Admm, w_NM: Tensor, eps: float, how: How) -> Trimmed:
     samples = admm.samples
-    solution = admm.solve(
-        eps, tolerance=accuracy.tolerance, iterations=accuracy.iterations, deadline=accuracy.deadline
-    )
+    solution = admm.solve(eps, tolerance=how.tolerance, iterations=how.iterations, deadline=how.deadline)
     trimmed = Trimmed(
         u_NM=solution.u_NM, certificate=certify(samples, solution.u_NM, eps), iterations=solution.iterations
     )
     if not trimmed.certificate.holds:
-        trimmed = repaired(admm, trimmed, w_NM, accuracy)
+        trimmed = repaired(admm, trimmed, w_NM, how)
     trimmed = replace(trimmed, program_ratio=trimmed.certificate.ratio)
-    return refitted(samples, trimmed) if refit else trimmed
+    return refitted(samples, trimmed) if how.refit else trimmed
 
 
-def repaired(admm: Admm, trimmed: Trimmed, w_NM: Tensor, accuracy: Accuracy) -> Trimmed:
+def repaired(admm: Admm, trimmed: Trimmed, w_NM: Tensor, how: How) -> Trimmed:
     """A solution whose certificate holds: by a larger penalty, by a refit on its support, or by a blend with `w_NM`.
 
     `w_NM` itself, with its certificate, where nothing else holds.
     """
     samples, eps = admm.samples, trimmed.certificate.eps
     admm.enlarge_penalty(10.0)
-    solution = admm.solve(
-        eps, tolerance=accuracy.tolerance / 10, iterations=accuracy.iterations, deadline=accuracy.deadline
-    )
+    solution = admm.solve(eps, tolerance=how.tolerance / 10, iterations=how.iterations, deadline=how.deadline)
     found = replace(
         trimmed,
         u_NM=solution.u_NM,
