@@ -71,7 +71,7 @@ class Admm:
     def solve(
         self, eps: float, *, tolerance: float = 1e-4, iterations: int = 4000, deadline: float | None = None
     ) -> Solution:
-        """Ends where both relative residuals are below the tolerance, after so many iterations, or at a time of `time.monotonic`."""
+        """Ends where both relative residuals are below the tolerance, after so many iterations, or at the deadline."""
         primal = dual = math.inf
         done = 0
         while done < iterations and not (primal < tolerance and dual < tolerance):

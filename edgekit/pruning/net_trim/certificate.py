@@ -12,6 +12,7 @@ from edgekit.pruning.net_trim.samples import Samples
 
 RATIO_LIMIT: Final = 1.001
 EXCESS_LIMIT: Final = 1e-3
+OUTPUT_RATIO_LIMIT: Final = 1.002
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,12 @@ class Certificate:
     @property
     def relative_excess(self) -> float:
         return self.excess / self.output_norm if self.output_norm else math.inf if self.excess else 0.0
+
+    @property
+    def output_ratio(self) -> float:
+        """Both together over eps: with a bound of 0 that is the most by which the outputs after ReLU are off."""
+        both = math.hypot(self.error, self.excess)
+        return both / self.eps if self.eps else math.inf if both else 0.0
 
     @property
     def holds(self) -> bool:

@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from edgekit.pruning.net_trim.admm import Admm
-from edgekit.pruning.net_trim.certificate import Certificate, certify
+from edgekit.pruning.net_trim.certificate import OUTPUT_RATIO_LIMIT, Certificate, certify
 from edgekit.pruning.net_trim.refit import Refit
 from edgekit.pruning.net_trim.samples import Samples
 
-_COARSE: Final = 2e-3
+_COARSE: Final = 1e-3
 _COARSE_ITERATIONS: Final = 400
 _SOLVES: Final = 12
 _CLOSE: Final = 0.004
 """How near to a wanted sparsity the search ends."""
 _LEAST_GAIN: Final = 1e-4
-_REFIT_WEIGHTS: Final = (1.0, 30.0, 1000.0)
+_EXCESS_WEIGHT: Final = 100.0
+"""Of the excess in a repair, which must keep both constraints."""
 
 
 class Repair(StrEnum):
@@ -57,17 +58,22 @@ class How:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trimmed:
-    """New weights `u_NM` with true zeros, and the certificate that they carry; without one that holds nothing is claimed.
+    """New weights `u_NM` with true zeros and their certificate, beside that of the `program`'s solution before a refit.
 
-    `program_ratio` is the constraint ratio before the refit. A blend has `refilled` weights that the program had set to zero.
+    A blend has `refilled` weights that the program had set to zero.
     """
 
     u_NM: Tensor
     certificate: Certificate
+    program: Certificate
     iterations: int
     repair: Repair = Repair.NONE
     refilled: int = 0
-    program_ratio: float = 0.0
+
+    @property
+    def certified(self) -> bool:
+        """The program's constraints were kept, and what was refitted after that bounds the outputs' error by eps too."""
+        return self.program.holds and self.certificate.output_ratio <= OUTPUT_RATIO_LIMIT
 
     @property
     def sparsity(self) -> float:
@@ -85,35 +91,46 @@ def trim(
 
     `allowed_NM` (bool) are the weights that may be other than zero.
     """
-    return _trim(samples, w_NM, lambda admm: (eps, 0), how or How(), allowed_NM)
+
+    def given(_admm: Admm, _guess: float | None) -> tuple[float, int]:
+        return eps, 0
+
+    return _trim(samples, w_NM, given, how or How(), allowed_NM)
 
 
 def trim_to_sparsity(
     samples: Samples, w_NM: Tensor, sparsity: float, *, how: How | None = None, allowed_NM: Tensor | None = None
 ) -> Trimmed:
-    """As `trim`, at the eps whose solution has this share of zeros, to 0.4 points, or the nearest found."""
+    """As `trim`, at the eps whose solution has this share of zeros, to about half a point, or the nearest found."""
     how = how or How()
     # Below the error of the weights themselves nothing is known to be feasible.
     scale = samples.on_norm or 1.0
     least = max(certify(samples, w_NM, scale).error, _LEAST_GAIN * scale)
-    return _trim(samples, w_NM, lambda admm: _eps_for(admm, sparsity, least, scale, how), how, allowed_NM)
+
+    def searched(admm: Admm, guess: float | None) -> tuple[float, int]:
+        return _eps_for(admm, sparsity, least, max(2 * least, scale), guess, how)
+
+    return _trim(samples, w_NM, searched, how, allowed_NM)
 
 
 def _trim(
-    samples: Samples, w_NM: Tensor, choose: Callable[[Admm], tuple[float, int]], how: How, allowed_NM: Tensor | None
+    samples: Samples,
+    w_NM: Tensor,
+    choose: Callable[[Admm, float | None], tuple[float, int]],
+    how: How,
+    allowed_NM: Tensor | None,
 ) -> Trimmed:
-    """`choose` an eps for each program, with the iterations it took."""
-    spent = 0
-    start_NM = w_NM
+    """`choose` gives the eps of a program, from that of the one before, and the iterations it took."""
+    spent, eps, start_NM = 0, None, w_NM
     for number in range(max(1, how.reweightings)):
         price_NM = prices(start_NM) if how.reweightings else torch.ones_like(w_NM)
         if allowed_NM is not None:
             price_NM = torch.where(allowed_NM, price_NM, math.inf)
         admm = Admm(samples, start_NM=start_NM, price_NM=price_NM)
-        eps, iterations = choose(admm)
+        eps, iterations = choose(admm, eps)
         spent += iterations
         if number + 1 < how.reweightings:
-            solution = admm.solve(eps, tolerance=_COARSE, iterations=how.iterations, deadline=how.deadline)
+            solution = admm.solve(eps, tolerance=_COARSE, iterations=_COARSE_ITERATIONS, deadline=how.deadline)
             spent += solution.iterations
             start_NM = solution.u_NM
     trimmed = _finished(admm, w_NM, eps, how)
@@ -130,18 +147,22 @@ def prices(u_NM: Tensor) -> Tensor:
     return 1 / (size_NM / mean + 0.1) if mean else torch.ones_like(u_NM)
 
 
-def _eps_for(admm: Admm, sparsity: float, least: float, scale: float, how: How) -> tuple[float, int]:
+def _eps_for(
+    admm: Admm, sparsity: float, least: float, most: float, guess: float | None, how: How
+) -> tuple[float, int]:
     """With the iterations it took.
 
     Sparsity grows with eps, all but for its last digits: a regula falsi on the logarithm of eps, each solution starting from the
     one before.
     """
-    low, high = math.log(least), math.log(max(2 * least, scale))
+    low, high = math.log(least), math.log(most)
     below, above = -sparsity, 1.0 - sparsity
-    eps, nearest, spent, side = math.exp(high), math.inf, 0, 0
+    eps, nearest, spent, side = most, math.inf, 0, 0
     for number in range(_SOLVES):
-        share = 0.5 if number < 2 else min(0.9, max(0.1, below / (below - above)))
+        share = min(0.9, max(0.1, below / (below - above)))
         middle = low + share * (high - low)
+        if number == 0:
+            middle = min(high, max(low, math.log(guess or 0.3 * most)))
         solution = admm.solve(math.exp(middle), tolerance=_COARSE, iterations=_COARSE_ITERATIONS, deadline=how.deadline)
         spent += solution.iterations
         off = sparsity_of(solution.u_NM) - sparsity
@@ -160,12 +181,10 @@ def _eps_for(admm: Admm, sparsity: float, least: float, scale: float, how: How) 
 def _finished(admm: Admm, w_NM: Tensor, eps: float, how: How) -> Trimmed:
     samples = admm.samples
     solution = admm.solve(eps, tolerance=how.tolerance, iterations=how.iterations, deadline=how.deadline)
-    trimmed = Trimmed(
-        u_NM=solution.u_NM, certificate=certify(samples, solution.u_NM, eps), iterations=solution.iterations
-    )
-    if not trimmed.certificate.holds:
+    certificate = certify(samples, solution.u_NM, eps)
+    trimmed = Trimmed(u_NM=solution.u_NM, certificate=certificate, program=certificate, iterations=solution.iterations)
+    if not certificate.holds:
         trimmed = repaired(admm, trimmed, w_NM, how)
-    trimmed = replace(trimmed, program_ratio=trimmed.certificate.ratio)
     return refitted(samples, trimmed) if how.refit else trimmed
 
 
@@ -174,41 +193,34 @@ def repaired(admm: Admm, trimmed: Trimmed, w_NM: Tensor, how: How) -> Trimmed:
 
     `w_NM` itself, with its certificate, where nothing else holds.
     """
-    samples, eps = admm.samples, trimmed.certificate.eps
+    samples, eps = admm.samples, trimmed.program.eps
     admm.enlarge_penalty(10.0)
     solution = admm.solve(eps, tolerance=how.tolerance / 10, iterations=how.iterations, deadline=how.deadline)
-    found = replace(
-        trimmed,
-        u_NM=solution.u_NM,
-        certificate=certify(samples, solution.u_NM, eps),
-        iterations=trimmed.iterations + solution.iterations,
-        repair=Repair.PENALTY,
-    )
-    if found.certificate.holds:
-        return found
-    again = refitted(samples, found)
-    if again.certificate.holds:
-        return replace(again, repair=Repair.REFIT)
-    return blended(samples, found, w_NM)
+    spent = trimmed.iterations + solution.iterations
+    refit_NM = Refit(samples, solution.u_NM != 0, weight=_EXCESS_WEIGHT).from_start(solution.u_NM)
+    for u_NM, repair in ((solution.u_NM, Repair.PENALTY), (refit_NM, Repair.REFIT)):
+        certificate = certify(samples, u_NM, eps)
+        if certificate.holds:
+            return Trimmed(u_NM=u_NM, certificate=certificate, program=certificate, iterations=spent, repair=repair)
+    return replace(blended(samples, solution.u_NM, w_NM, eps), iterations=spent)
 
 
 def refitted(samples: Samples, trimmed: Trimmed) -> Trimmed:
-    """Fitted again on the support, where the result keeps the constraints and comes closer to the outputs than before."""
-    before = trimmed.certificate
-    support_NM = trimmed.u_NM != 0
-    for weight in _REFIT_WEIGHTS:
-        u_NM = Refit(samples, support_NM, weight=weight).from_start(trimmed.u_NM)
-        certificate = certify(samples, u_NM, before.eps)
-        if certificate.holds:
-            closer = math.hypot(certificate.error, certificate.excess) < math.hypot(before.error, before.excess)
-            return replace(trimmed, u_NM=u_NM, certificate=certificate) if closer or not before.holds else trimmed
+    """Fitted again on the support: the layer's outputs come closer, or stay as they are.
+
+    What is minimised is the squared error of the outputs, where the program wants the excess to be none: of a refit the
+    certificate bounds that error.
+    """
+    u_NM = Refit(samples, trimmed.u_NM != 0, weight=1.0).from_start(trimmed.u_NM)
+    certificate = certify(samples, u_NM, trimmed.program.eps)
+    if certificate.output_ratio < trimmed.certificate.output_ratio:
+        return replace(trimmed, u_NM=u_NM, certificate=certificate)
     return trimmed
 
 
-def blended(samples: Samples, trimmed: Trimmed, w_NM: Tensor) -> Trimmed:
+def blended(samples: Samples, u_NM: Tensor, w_NM: Tensor, eps: float) -> Trimmed:
     """(1 - t) u + t w with the least t, to a thousandth, whose certificate holds; t = 1 where none does."""
-    eps = trimmed.certificate.eps
-    u_NM, w_NM = trimmed.u_NM.double(), w_NM.double()
+    u_NM, w_NM = u_NM.double(), w_NM.double()
     low, high = 0.0, 1.0
     while high - low > 1e-3:
         t = (low + high) / 2
@@ -217,10 +229,12 @@ def blended(samples: Samples, trimmed: Trimmed, w_NM: Tensor) -> Trimmed:
         else:
             low = t
     blend_NM = torch.lerp(u_NM, w_NM, high)
-    return replace(
-        trimmed,
+    certificate = certify(samples, blend_NM, eps)
+    return Trimmed(
         u_NM=blend_NM,
-        certificate=certify(samples, blend_NM, eps),
+        certificate=certificate,
+        program=certificate,
+        iterations=0,
         repair=Repair.BLEND,
         refilled=int((blend_NM != 0).sum() - (u_NM != 0).sum()),
     )

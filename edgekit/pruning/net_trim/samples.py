@@ -57,11 +57,10 @@ class Samples:
         self._x, self._bound, self._on = (TensorShelf(folder, name) for name in ("x", "bound", "on"))
         self.folder = folder
         self.sizes: list[int] = []
-        on_square = 0.0
+        gram_NN, on_square = torch.zeros(()), 0.0
         for number, block in enumerate(blocks):
             x_PN = block.x_PN.double()
-            gram_NN = x_PN.T @ x_PN
-            self.gram_NN = gram_NN if number == 0 else self.gram_NN + gram_NN
+            gram_NN = gram_NN + x_PN.T @ x_PN
             on_square += float((block.bound_PM.double() * block.on_PM).square().sum())
             self._x[number], self._bound[number], self._on[number] = block.x_PN, block.bound_PM, block.on_PM
             self.sizes.append(len(block.x_PN))
@@ -69,6 +68,7 @@ class Samples:
             self.dtype = block.x_PN.dtype
         if not self.sizes:
             raise ValueError("no samples")
+        self.gram_NN: Tensor = gram_NN
         self.on_norm = on_square**0.5
 
     def __len__(self) -> int:
