@@ -12,7 +12,6 @@ from edgekit.pruning.net_trim.samples import Samples
 
 RATIO_LIMIT: Final = 1.001
 EXCESS_LIMIT: Final = 1e-3
-OUTPUT_RATIO_LIMIT: Final = 1.002
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edgekit.pruning.net_trim.admm import Admm
-from edgekit.pruning.net_trim.certificate import OUTPUT_RATIO_LIMIT, Certificate, certify
+from edgekit.pruning.net_trim.certificate import RATIO_LIMIT, Certificate, certify
 from edgekit.pruning.net_trim.refit import Refit
 from edgekit.pruning.net_trim.samples import Samples
 
@@ -72,8 +72,8 @@ class Trimmed:
 
     @property
     def certified(self) -> bool:
-        """The program's constraints were kept, and what was refitted after that bounds the outputs' error by eps too."""
-        return self.program.holds and self.certificate.output_ratio <= OUTPUT_RATIO_LIMIT
+        """The program's constraints were kept; a refit is taken only where it bounds the outputs' error by eps too."""
+        return self.program.holds
 
     @property
     def sparsity(self) -> float:
@@ -92,7 +92,7 @@ def trim(
     `allowed_NM` (bool) are the weights that may be other than zero.
     """
 
-    def given(_admm: Admm, _guess: float | None) -> tuple[float, int]:
+    def given(_admm: Admm, _guess: float) -> tuple[float, int]:
         return eps, 0
 
     return _trim(samples, w_NM, given, how or How(), allowed_NM)
@@ -107,7 +107,7 @@ def trim_to_sparsity(
     scale = samples.on_norm or 1.0
     least = max(certify(samples, w_NM, scale).error, _LEAST_GAIN * scale)
 
-    def searched(admm: Admm, guess: float | None) -> tuple[float, int]:
+    def searched(admm: Admm, guess: float) -> tuple[float, int]:
         return _eps_for(admm, sparsity, least, max(2 * least, scale), guess, how)
 
     return _trim(samples, w_NM, searched, how, allowed_NM)
@@ -116,12 +116,12 @@ def trim_to_sparsity(
 def _trim(
     samples: Samples,
     w_NM: Tensor,
-    choose: Callable[[Admm, float | None], tuple[float, int]],
+    choose: Callable[[Admm, float], tuple[float, int]],
     how: How,
     allowed_NM: Tensor | None,
 ) -> Trimmed:
-    """`choose` gives the eps of a program, from that of the one before, and the iterations it took."""
-    spent, eps, start_NM = 0, None, w_NM
+    """`choose` gives the eps of a program, from that of the one before or 0, and the iterations it took."""
+    spent, eps, start_NM = 0, 0.0, w_NM
     for number in range(max(1, how.reweightings)):
         price_NM = prices(start_NM) if how.reweightings else torch.ones_like(w_NM)
         if allowed_NM is not None:
@@ -147,9 +147,7 @@ def prices(u_NM: Tensor) -> Tensor:
     return 1 / (size_NM / mean + 0.1) if mean else torch.ones_like(u_NM)
 
 
-def _eps_for(
-    admm: Admm, sparsity: float, least: float, most: float, guess: float | None, how: How
-) -> tuple[float, int]:
+def _eps_for(admm: Admm, sparsity: float, least: float, most: float, guess: float, how: How) -> tuple[float, int]:
     """With the iterations it took.
 
     Sparsity grows with eps, all but for its last digits: a regula falsi on the logarithm of eps, each solution starting from the
@@ -213,7 +211,7 @@ def refitted(samples: Samples, trimmed: Trimmed) -> Trimmed:
     """
     u_NM = Refit(samples, trimmed.u_NM != 0, weight=1.0).from_start(trimmed.u_NM)
     certificate = certify(samples, u_NM, trimmed.program.eps)
-    if certificate.output_ratio < trimmed.certificate.output_ratio:
+    if certificate.output_ratio < min(trimmed.certificate.output_ratio, RATIO_LIMIT):
         return replace(trimmed, u_NM=u_NM, certificate=certificate)
     return trimmed
 

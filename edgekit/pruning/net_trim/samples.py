@@ -23,6 +23,16 @@ class Block:
     on_PM: Tensor
 
 
+def merged(blocks: Iterable[Block]) -> Block:
+    """One block of all samples."""
+    all_blocks = list(blocks)
+    return Block(
+        x_PN=torch.cat([block.x_PN for block in all_blocks]),
+        bound_PM=torch.cat([block.bound_PM for block in all_blocks]),
+        on_PM=torch.cat([block.on_PM for block in all_blocks]),
+    )
+
+
 class TensorShelf:
     """Tensors by number: in memory, or as files of `folder`, of which only the one in use is in memory.
 
