@@ -230,9 +230,8 @@ def _seen(module: fx.GraphModule, layer: Layer, x_N: Tensor) -> tuple[Tensor, Te
         seen.extend((given, answered))
         raise _SeenError
 
-    with watching(module, [layer.name], see), torch.no_grad():
-        with suppress(_SeenError):
-            module(x_N)
+    with watching(module, [layer.name], see), torch.no_grad(), suppress(_SeenError):
+        module(x_N)
     return seen[0], seen[1]
 
 
