@@ -17,11 +17,10 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
-from typing import Any
 
 import cifar10_resnet20
 import torch
@@ -171,7 +170,7 @@ def accuracies(module: fx.GraphModule, case: Case) -> tuple[float, float]:
     return as_it_is, accuracy(again, case.judging)
 
 
-def pruned_both_ways(job: tuple[str, str, float], *, quick: bool) -> Row:
+def pruned_both_ways(job: tuple[str, str, float], *, samples: int, images: int) -> Row:
     torch.set_num_threads(1)
     network, recipe, sparsity = job
     case = CASES[network]()
@@ -190,8 +189,7 @@ def pruned_both_ways(job: tuple[str, str, float], *, quick: bool) -> Row:
         calibration=Samples(x_N=case.pruning.x_N),
         judging=case.judging,
     )
-    options = {"samples": 1000, "images": 200} if quick else {}
-    pass_ = _changed(RECIPES[recipe], sparsity=sparsity, **options)
+    pass_ = replace(RECIPES[recipe], sparsity=sparsity, samples=samples, images=images)
     started = time.monotonic()
     result = pass_(model, context)
     seconds = time.monotonic() - started
@@ -208,12 +206,6 @@ def pruned_both_ways(job: tuple[str, str, float], *, quick: bool) -> Row:
     )
     print(row, file=sys.stderr, flush=True)
     return row
-
-
-def _changed(pass_: NetTrim, **options: Any) -> NetTrim:
-    from dataclasses import replace
-
-    return replace(pass_, **options)
 
 
 def percent(value: float) -> str:
@@ -245,13 +237,16 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--sparsities", nargs="+", type=float, default=list(SPARSITIES))
+    parser.add_argument("--samples", type=int, default=NetTrim().samples)
+    parser.add_argument("--images", type=int, default=NetTrim().images)
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("-o", "--output", help="default: benchmarks/results/net_trim_networks.json")
     options = parser.parse_args()
     if options.quick:
         options.networks, options.sparsities, options.recipes = ["LeNet on digits"], [0.5, 0.9], ["net-trim"]
+        options.samples, options.images = 1000, 200
     jobs = [*product(options.networks, options.recipes, options.sparsities)][::-1]
-    work = partial(pruned_both_ways, quick=options.quick)
+    work = partial(pruned_both_ways, samples=options.samples, images=options.images)
     if options.workers > 1:
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
             rows = list(pool.map(work, jobs))[::-1]
@@ -274,17 +269,11 @@ def main() -> int:
     publish(
         "net_trim_networks",
         [*tables, bars(*judged)],
-        {"rows": [_record(row) for row in rows]},
+        {"rows": [asdict(row) for row in rows]},
         options.output,
         write=not options.quick,
     )
     return 0
-
-
-def _record(row: Row) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(row)
 
 
 if __name__ == "__main__":
