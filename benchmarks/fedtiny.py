@@ -7,7 +7,8 @@ A small ResNet of plain 3x3 convolutions is trained once; all methods start from
 The masks of magnitude (one ranking of all layers, and ERK densities by layer), SNIP and SynFlow are fixed; FedTiny votes
 and exchanges. All are then fine-tuned with the same loss (labels and the dense network), batches, optimizer and number of
 mini-batches; those that FedTiny only takes gradients of are taken off its steps. The learning rate is chosen for each
-method and density by images held out of the training (whole tracks), with the first seed; the others run with it. Judged once, on the test images.
+method and density by images held out of the training (whole tracks), with the first seed; the others run with it. The
+test images are looked at for the table alone.
 
 Each training is kept in the cache, so that a run that ends, also by --seconds, goes on where it stopped.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,23 +60,31 @@ def test_every_draw_keeps_the_density_to_one_weight_and_empties_no_layer(
     assert all(int(mask.sum()) >= 1 for mask in masks.values())
 
 
+def erk_by_turns(shapes: dict[str, tuple[int, ...]], density: float) -> dict[str, float]:
+    """As its authors solve it: whenever the densest layer would be more than full, it is made full and left out."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    full: set[str] = set()
+    while True:
+        free = [name for name in sizes if name not in full]
+        left = density * sum(sizes.values()) - sum(sizes[name] for name in full)
+        scale = left / sum(sum(shapes[name]) for name in free) if free else 0
+        wanted = {name: scale * sum(shapes[name]) for name in free}
+        over = [name for name in free if wanted[name] > sizes[name]]
+        if not over:
+            return wanted | {name: float(sizes[name]) for name in full}
+        full.add(max(over, key=lambda name: wanted[name] / sizes[name]))
+
+
 @settings(max_examples=40, deadline=None)
 @given(shapes, st.floats(0.05, 0.9))
-def test_erk_makes_layers_dense_and_solves_again_for_the_others(shapes: list[tuple[int, ...]], density: float) -> None:
-    weights = weights_of(shapes)
-    sizes = {name: weight.numel() for name, weight in weights.items()}
-    shares = erk_shares({name: tuple(weight.shape) for name, weight in weights.items()})
-    total = kept_in_total(sizes.values(), density)
-    if total < len(sizes):
-        return
-    counts = counts_of(shares, sizes, total)
-    free = [name for name in sizes if 1 < counts[name] < sizes[name] - 1]
-    scales = [counts[name] / (shares[name] * sizes[name]) for name in free]
-    # One common factor for all layers that are neither full nor at the least, but for rounding to whole weights.
-    for name, scale in zip(free, scales, strict=True):
-        assert all(abs(scale - other) * shares[name] * sizes[name] <= 2 + 2 * other / scale for other in scales)
-    full = [name for name in sizes if counts[name] == sizes[name]]
-    assert all(shares[name] >= max((shares[other] for other in free), default=0) * 0.5 for name in full)
+def test_erk_makes_layers_dense_and_solves_again_for_the_others(layers: list[tuple[int, ...]], density: float) -> None:
+    shapes_ = {name: tuple(weight.shape) for name, weight in weights_of(layers).items()}
+    sizes = {name: math.prod(shape) for name, shape in shapes_.items()}
+    expected = erk_by_turns(shapes_, density)
+    if min(expected.values()) < 1:
+        return  # no layer is emptied here
+    counts = counts_of(erk_shares(shapes_), sizes, kept_in_total(sizes.values(), density))
+    assert all(abs(counts[name] - expected[name]) <= 1.5 for name in sizes)
 
 
 @settings(max_examples=40, deadline=None)
