@@ -6,8 +6,9 @@
 A small ResNet of plain 3x3 convolutions is trained once; all methods start from its weights and keep the same number of them.
 The masks of magnitude (one ranking of all layers, and ERK densities by layer), SNIP and SynFlow are fixed; FedTiny votes
 and exchanges. All are then fine-tuned with the same loss (labels and the dense network), batches, optimizer and number of
-mini-batches; those that FedTiny only takes gradients of are taken off its steps. The learning rate is chosen for each method and density
-by images held out of the training (whole tracks), with the first seed; the others run with it. Judged once, on the test images.
+mini-batches; those that FedTiny only takes gradients of are taken off its steps. The learning rate is chosen for each
+method and density by images held out of the training (whole tracks), with the first seed; the others run with it. The
+test images are looked at for the table alone.
 
 Each training is kept in the cache, so that a run that ends, also by --seconds, goes on where it stopped.
 """
@@ -52,6 +53,7 @@ DENSITIES = (0.1, 0.05, 0.01)
 LEARNING_RATES = (0.05, 0.1, 0.2)
 METHODS = ("fedtiny", "magnitude", "magnitude, ERK", "SNIP", "SynFlow")
 BAR_BEHIND = 0.005
+STEPS_PER_ADJUSTMENT = 50
 AUGMENTATION = Augmentation(scale=(0.85, 1.1), stretch=0.1, shift=0.1, tilt=10.0, light=0.4, contrast=0.3, blur=0.5)
 
 
@@ -222,9 +224,9 @@ class Comparison:
             return None
         started, steps, notes = time.monotonic(), self.options.steps, ()
         if method == "fedtiny":
-            adjustments = FedTiny().adjustments
+            adjustments = min(FedTiny().adjustments, steps // STEPS_PER_ADJUSTMENT)
             epochs = (steps - adjustments * GRADIENT_BATCHES) / (len(self.images.training) // BATCH)
-            fedtiny = FedTiny(density=density, epochs=epochs, batch=BATCH, learning_rate=rate)
+            fedtiny = FedTiny(density=density, epochs=epochs, batch=BATCH, learning_rate=rate, adjustments=adjustments)
             result = fedtiny(self.model, self.context(seed))
             module, masks, notes = result.model.module, result.model.masks, result.notes
         else:
@@ -280,7 +282,7 @@ def main() -> int:
     parser.add_argument("--densities", type=float, nargs="+", default=DENSITIES)
     parser.add_argument("--rates", type=float, nargs="+", default=LEARNING_RATES, help="learning rates to choose from")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.set_defaults(images=None)
+    parser.add_argument("--images", type=int, help="of each split at most")
     options = parser.parse_args()
     if options.quick:
         options.images, options.dense_steps, options.steps, options.rates = 4000, 150, 120, LEARNING_RATES[:1]

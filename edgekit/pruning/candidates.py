@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from edgekit.pruning.masks import Masks, counts_of, erk_shares, global_masks, kept_in_total, magnitude_masks
 
 SPREAD = 0.5
-"""Standard deviation of the logarithm of a layer's density in a draw."""
+"""Standard deviation of the logarithm of a layer's density in the draws that go farthest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,8 @@ def drawn_counts(weights: Mapping[str, Tensor], density: float, seed: int) -> di
     """Kept weights of each layer. Seed 0 is ERK itself.
 
     Other seeds start between ERK and the densities that one ranking of all weights by magnitude has, at a random place on
-    the way in logarithms, and change each layer by a log-normal factor. So no layer is emptied, even where few are kept.
+    the way in logarithms, and change each layer by a log-normal factor, some draws more than others. No layer is emptied,
+    even where few weights are kept.
     """
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     sizes = {name: weight.numel() for name, weight in weights.items()}
@@ -35,10 +36,10 @@ def drawn_counts(weights: Mapping[str, Tensor], density: float, seed: int) -> di
     shares = erk_shares(shapes)
     if seed:
         generator = torch.Generator().manual_seed(seed)
-        way = float(torch.rand((), generator=generator))
+        way, far = torch.rand(2, generator=generator).tolist()
         ranked = global_masks({name: weight.detach().abs() for name, weight in weights.items()}, total)
         erk = counts_of(shares, sizes, total)
-        factors = (SPREAD * torch.randn(len(sizes), generator=generator)).exp().tolist()
+        factors = (SPREAD * far * torch.randn(len(sizes), generator=generator)).exp().tolist()
         shares = {
             name: math.exp(
                 (1 - way) * math.log(erk[name] / sizes[name])

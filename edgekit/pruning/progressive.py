@@ -46,6 +46,9 @@ class Shortlist:
 
     def add(self, first: int, value_B: Tensor, wanted_B: Tensor) -> None:
         """A piece of the stream from flat index `first` on, of which only `wanted_B` counts."""
+        if len(self.value_A) == self._k:
+            # Of equals the first stays, so only what is larger than the least can enter.
+            wanted_B = wanted_B & (value_B.abs() > self.value_A.abs().min())
         index_B = wanted_B.nonzero().flatten()
         value_A = torch.cat([self.value_A, value_B[index_B]])
         index_A = torch.cat([self.index_A, index_B + first])

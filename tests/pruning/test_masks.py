@@ -1,0 +1,159 @@
+"""Density to one weight, ERK, and the form in which masks are sent."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.pruning.candidates import candidate, drawn_counts, macs_of, uses_of
+from edgekit.pruning.masks import (
+    apply_masks,
+    counts_of,
+    density_of,
+    erk_shares,
+    global_masks,
+    hash_of,
+    kept,
+    kept_in_total,
+    magnitude_masks,
+    packed,
+    prunable,
+    unpacked,
+)
+
+shapes = st.lists(
+    st.one_of(
+        st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3), st.integers(1, 3)),
+        st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def weights_of(shapes: list[tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {f"layer{index}.weight": torch.randn(shape, generator=generator) for index, shape in enumerate(shapes)}
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.floats(0.001, 1), st.integers(0, 2**31))
+def test_every_draw_keeps_the_density_to_one_weight_and_empties_no_layer(
+    shapes: list[tuple[int, ...]], density: float, seed: int
+) -> None:
+    weights = weights_of(shapes)
+    sizes = [weight.numel() for weight in weights.values()]
+    wanted = kept_in_total(sizes, density)
+    if wanted < len(shapes):
+        with pytest.raises(UsageError):
+            candidate(weights, density, seed)
+        return
+    masks = candidate(weights, density, seed).masks
+    assert kept(masks) == wanted
+    assert abs(density_of(masks) * sum(sizes) - density * sum(sizes)) <= 1
+    assert all(int(mask.sum()) >= 1 for mask in masks.values())
+
+
+def erk_by_turns(shapes: dict[str, tuple[int, ...]], density: float) -> dict[str, float]:
+    """As its authors solve it: whenever the densest layer would be more than full, it is made full and left out."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    full: set[str] = set()
+    while True:
+        free = [name for name in sizes if name not in full]
+        left = density * sum(sizes.values()) - sum(sizes[name] for name in full)
+        scale = left / sum(sum(shapes[name]) for name in free) if free else 0
+        wanted = {name: scale * sum(shapes[name]) for name in free}
+        over = [name for name in free if wanted[name] > sizes[name]]
+        if not over:
+            return wanted | {name: float(sizes[name]) for name in full}
+        full.add(max(over, key=lambda name: wanted[name] / sizes[name]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.floats(0.05, 0.9))
+def test_erk_makes_layers_dense_and_solves_again_for_the_others(layers: list[tuple[int, ...]], density: float) -> None:
+    shapes_ = {name: tuple(weight.shape) for name, weight in weights_of(layers).items()}
+    sizes = {name: math.prod(shape) for name, shape in shapes_.items()}
+    expected = erk_by_turns(shapes_, density)
+    if min(expected.values()) < 1:
+        return  # no layer is emptied here
+    counts = counts_of(erk_shares(shapes_), sizes, kept_in_total(sizes.values(), density))
+    assert all(abs(counts[name] - expected[name]) <= 1.5 for name in sizes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.floats(0.01, 1), st.integers(0, 100))
+def test_a_mask_survives_packing_and_its_hash_tells_it_from_others(
+    shapes: list[tuple[int, ...]], density: float, seed: int
+) -> None:
+    weights = weights_of(shapes, seed)
+    total = kept_in_total([weight.numel() for weight in weights.values()], density)
+    masks = global_masks({name: weight.abs() for name, weight in weights.items()}, total)
+    content = packed(masks)
+    read = unpacked(content, {name: tuple(mask.shape) for name, mask in masks.items()})
+    assert len(content) == -(-sum(mask.numel() for mask in masks.values()) // 8)
+    assert all(torch.equal(read[name], mask) for name, mask in masks.items())
+    assert hash_of(read) == hash_of(masks)
+    name = next(iter(read))
+    read[name].view(-1)[0] ^= True
+    assert hash_of(read) != hash_of(masks)
+
+
+def test_a_mask_of_another_network_is_refused() -> None:
+    with pytest.raises(BadInputError, match="expected 2 for 10 weights"):
+        unpacked(b"\0\0\0", {"a": (2, 5)})
+
+
+def test_magnitude_keeps_the_largest_of_each_layer_and_of_equals_the_first() -> None:
+    weights = {"a": torch.tensor([[0.1, -3.0], [2.0, 0.5]]), "b": torch.ones(4)}
+    masks = magnitude_masks(weights, {"a": 2, "b": 3})
+    assert masks["a"].tolist() == [[False, True], [True, False]]
+    assert masks["b"].tolist() == [True, True, True, False]
+
+
+def test_biases_and_normalisation_stay_dense_whatever_layers_are_called() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2), nn.LayerNorm(2))
+    assert list(prunable(network)) == ["0.weight", "3.weight"]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    apply_masks(
+        network, {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in prunable(network).items()}
+    )
+    after = network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"0.weight", "3.weight"}
+
+
+def test_weights_that_are_not_finite_are_zero_off_the_mask() -> None:
+    layer = nn.Linear(2, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[torch.nan, 1.0]]))
+    apply_masks(layer, {"weight": torch.tensor([[False, True]])})
+    assert layer.weight.tolist() == [[0.0, 1.0]]
+
+
+def test_candidates_differ_by_their_masks_and_share_the_weights() -> None:
+    """Trap b of the authors' code: its candidates are other random weights under one mask."""
+    weights = weights_of([(8, 3, 3, 3), (16, 8, 3, 3), (10, 16)])
+    before = {name: weight.clone() for name, weight in weights.items()}
+    made = [candidate(weights, 0.2, seed) for seed in (0, 1, 2, 1)]
+    hashes = [hash_of(one.masks) for one in made]
+    assert len(set(hashes)) == 3
+    assert hashes[1] == hashes[3], "same seed, same masks"
+    assert all(torch.equal(before[name], weights[name]) for name in weights)
+    assert drawn_counts(weights, 0.2, 1) != drawn_counts(weights, 0.2, 2)
+
+
+def test_macs_count_kept_weights_as_often_as_they_are_used() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(4 * 4 * 4, 5)).eval()
+    uses = uses_of(network, ["0.weight", "2.weight"], torch.zeros(1, 2, 8, 8))
+    assert uses == {"0.weight": 16, "2.weight": 1}
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(network).items()}
+    assert macs_of(masks, uses) == 4 * 4 * 4 * 2 * 9 + 64 * 5
+    masks["0.weight"][0] = False
+    assert macs_of(masks, uses) == 3 * 4 * 4 * 2 * 9 + 64 * 5
