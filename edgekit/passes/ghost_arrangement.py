@@ -18,7 +18,7 @@ from edgekit.passes.ghost_initialisation import (
     variance_of,
 )
 from edgekit.passes.graph_reading import GraphReading, Shape, shapes_of
-from edgekit.passes.places import Window, draw_places, windows_at
+from edgekit.passes.places import Places, Window, draw_places, windows_at
 from edgekit.passes.sites import Site, sites_of
 
 Order = Callable[[Tensor, int], Tensor]
@@ -67,11 +67,15 @@ def pair_errors(module: fx.GraphModule, names: Sequence[str], fitting: Fitting) 
     return {name: _errors(frontier, site, fitting) for name, site in sites_of(module).items() if name in names}
 
 
+def places_in(x_batches: Sequence[Tensor], fitting: Fitting) -> Places:
+    """The same ones for every map of one size."""
+    generator = torch.Generator().manual_seed(fitting.seed)
+    return draw_places(fitting.images, tuple(x_batches[0].shape), fitting.places, generator)
+
+
 def _errors(frontier: Frontier, site: Site, fitting: Fitting) -> Tensor:
     raw = frontier.values(site.start)
-    places = draw_places(
-        fitting.images, tuple(raw[0].shape), fitting.places, torch.Generator().manual_seed(fitting.seed)
-    )
+    places = places_in(raw, fitting)
     wanted_CT = site.before_activation(windows_at(raw, POINT, places).flatten(0, 1))
     patches_CKT = windows_at(frontier.values(site.end), fitting.window, places)
     error_CC = fit_pairs(patches_CKT, wanted_CT, wanted_CT, site.activation).error_CC
