@@ -54,8 +54,9 @@ def fit(shifts_KT: Tensor, wanted_CT: Tensor, activation: nn.Module, *, steps: i
     ridge_K = torch.full_like(gram_KK[0], RIDGE * float(gram_KK.diagonal()[:-1].mean()))
     # A channel that is always zero still has a solution: the constant.
     factor_KK = torch.linalg.cholesky(gram_KK + torch.diag(ridge_K + 1e-9 * gram_KK.diagonal().max()))
-    target_CT = wanted_CT
-    for _ in range(steps if isinstance(activation, nn.ReLU) else 1):
+    one_sided = isinstance(activation, nn.ReLU)
+    target_CT = wanted_CT.clamp(min=0) if one_sided else wanted_CT
+    for _ in range(steps if one_sided else 1):
         w_KC = torch.cholesky_solve((x_KT @ target_CT.T).double(), factor_KK).to(x_KT)
         predicted_CT = w_KC.T @ x_KT
         target_CT = torch.where(wanted_CT > 0, wanted_CT, predicted_CT.clamp(max=0))

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, fx, nn
 
 from edgekit.core.model import Model
@@ -77,7 +78,7 @@ class Swapping:
         chosen = {name: one for name, one in candidates.items() if not one.reason}
         groups = {name: one.group for name, one in chosen.items() if one.group is not None}
         fitting = Fitting(
-            x_batches=context.calibration.x_N[: self.images].split(_BATCH),
+            x_batches=torch.split(context.calibration.x_N[: self.images], _BATCH),
             kernel=self.kernel,
             places=_PLACES,
             seed=context.seed,
@@ -107,7 +108,7 @@ def _recalibrated(module: nn.Module, model: Model, context: Context) -> str:
     before = copy.deepcopy(module.state_dict())
     wanted_N = run(model.module, context.judging.x_N)
     missed = _distance(module, context, wanted_N)
-    recalibrate(module, x_N[: len(x_N) // size * size].split(size))
+    recalibrate(module, torch.split(x_N[: len(x_N) // size * size], size))
     if _distance(module, context, wanted_N) <= missed:
         return "Normalisation was recalibrated."
     module.load_state_dict(before)

@@ -87,17 +87,17 @@ def neutral_gate(ghost: GhostModule, *, size: tuple[int, int]) -> GatedGhostModu
     Dividing before the activation is dividing behind it for a ReLU and for none.
     """
     gated = GatedGhostModule(ghost, span=_SPAN, size=size)
-    constant = torch.tensor(_OPEN).sigmoid()
+    constant = float(torch.tensor(_OPEN).sigmoid())
     with torch.no_grad():
         gated.down_norm.weight.zero_()
         gated.down_norm.bias.fill_(_OPEN)
         for norm in (ghost.primary_norm, ghost.cheap_norm):
-            norm.weight /= constant
-            norm.bias /= constant
+            norm.weight.div_(constant)
+            norm.bias.div_(constant)
         # What the cheap convolution reads has grown, so that its own statistics have, too.
         assert ghost.cheap_norm.running_mean is not None  # noqa: S101
         assert ghost.cheap_norm.running_var is not None  # noqa: S101
-        ghost.cheap_norm.running_mean /= constant
+        ghost.cheap_norm.running_mean.div_(constant)
         ghost.cheap_norm.running_var.copy_(
             (ghost.cheap_norm.running_var + ghost.cheap_norm.eps) / constant**2 - ghost.cheap_norm.eps
         )
