@@ -20,6 +20,7 @@ from edgekit.exporters.flatbuffer import unpack
 from edgekit.exporters.layout import to_file
 from edgekit.exporters.metadata import embed
 from edgekit.exporters.quiet import quiet
+from edgekit.exporters.sparse import sparsify
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +50,13 @@ def export(
 ) -> Artifact:
     """Writes `model.tflite` into `folder`, with labels and preprocessing inside; for int8 also `model.fp32.tflite`.
 
+    Of a model with masks, the weights of an fp32 file are sparse where that takes fewer bytes.
     `calibration_N` are inputs as the file takes them (`edgekit.exporters.layout`: pictures channels last), preprocessed; fp32 does
     not look at them. Raises ConversionError, BadInputError.
     """
     fp32 = convert_fp32(model)
     if precision is Precision.FP32 and model.quantization is None:
-        return _write(fp32, model, folder / "model.tflite", Precision.FP32)
+        return _write(sparsify(fp32) if model.masks else fp32, model, folder / "model.tflite", Precision.FP32)
     int8 = quantize_int8(
         fp32,
         calibration_N,

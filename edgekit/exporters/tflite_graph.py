@@ -12,7 +12,7 @@ from typing import Any
 from edgekit.core.errors import BadInputError
 from edgekit.core.graph import Graph, TensorSpec
 from edgekit.core.operators import Operator, OperatorKind, Tensor
-from edgekit.exporters.flatbuffer import unpack
+from edgekit.exporters.flatbuffer import operator_name, unpack
 from edgekit.exporters.merge import part
 
 _KINDS = {
@@ -28,6 +28,9 @@ _KINDS = {
 
 def read_graph(path: Path, *, signature: str | None = None) -> Graph:
     """The operators of a file, or of one signature of a merged file, in execution order.
+
+    Weights stored sparse are weights like others: of the DENSIFY operators, which run once when the file is loaded, only the
+    census tells.
 
     Raises BadInputError where the file is damaged, or holds several graphs and none is chosen, UsageError where it has no
     such signature.
@@ -51,10 +54,15 @@ def read_graph(path: Path, *, signature: str | None = None) -> Graph:
 
 def _graph(model: Any) -> Graph:
     (subgraph,) = model.subgraphs
-    named = [(_operator_name(model.operatorCodes[record.opcodeIndex]), record) for record in subgraph.operators]
+    named = [(operator_name(model.operatorCodes[record.opcodeIndex]), record) for record in subgraph.operators]
     reader = _Reader(model, subgraph)
+    for name, record in named:
+        if name == "DENSIFY":
+            reader.add_constant(record)
     return Graph(
-        operators=tuple(reader.operator(name, record, step) for step, (name, record) in enumerate(named)),
+        operators=tuple(
+            reader.operator(name, record, step) for step, (name, record) in enumerate(named) if name != "DENSIFY"
+        ),
         census=Counter(name for name, _ in named),
         dtypes=Counter(dtype for _, record in named for dtype in reader.dtypes(record)),
         inputs=tuple(reader.spec(index) for index in subgraph.inputs),
@@ -70,6 +78,10 @@ class _Reader:
         self._constants = {
             index for index, tensor in enumerate(self._tensors) if model.buffers[tensor.buffer].data is not None
         }
+
+    def add_constant(self, record: Any) -> None:
+        """What a DENSIFY operator makes of a constant."""
+        self._constants.update(record.outputs)
 
     def operator(self, name: str, record: Any, step: int) -> Operator:
         kind = _KINDS.get(name, OperatorKind.OTHER)
@@ -122,20 +134,6 @@ class _Reader:
     def _shape(self, index: int) -> tuple[int, ...]:
         shape = self._tensors[index].shape
         return tuple(int(length) for length in shape) if shape is not None else ()
-
-
-def _operator_name(code: Any) -> str:
-    # Codes below 127 stand in the deprecated field of older files.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    name = _operator_names()[number]
-    return f"CUSTOM {code.customCode.decode()}" if name == "CUSTOM" else name
-
-
-@cache
-def _operator_names() -> Mapping[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
 
 @cache
