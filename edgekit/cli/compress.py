@@ -84,7 +84,16 @@ def compress(*, console: Console, output: Path | None, overwrite: bool, dry_run:
         return
     first = result.rows[0].judgement.value
     console.table(
-        ("after", "parameters", "not zero", "MACs", "bytes, predicted", "ms, predicted", result.judgement.measure, "lost"),
+        (
+            "after",
+            "parameters",
+            "not zero",
+            "MACs",
+            "bytes, predicted",
+            "ms, predicted",
+            result.judgement.measure,
+            "lost",
+        ),
         (
             (
                 row.step,

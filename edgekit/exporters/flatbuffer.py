@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -75,3 +75,18 @@ def pack(model: Any, *, share: bool = False) -> bytes:
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     model.buffers = plain
     return bytes(builder.Output())
+
+
+def operator_name(code: Any) -> str:
+    """What the schema calls the operator of an `OperatorCodeT`."""
+    # Codes below 127 stand in the deprecated field of older files.
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _operator_names()[number]
+    return f"CUSTOM {code.customCode.decode()}" if name == "CUSTOM" else name
+
+
+@cache
+def _operator_names() -> Mapping[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}

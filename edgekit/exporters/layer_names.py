@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgekit.exporters.tflite_graph import operator_name
+from edgekit.exporters.flatbuffer import operator_name
 
 if TYPE_CHECKING:
     from torch import fx

@@ -18,6 +18,7 @@ from edgekit.exporters.layout import to_file
 from edgekit.exporters.metadata import embed
 from edgekit.exporters.quantizer import FileQuantizer
 from edgekit.exporters.quiet import quiet
+from edgekit.exporters.sparse import sparsify
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +50,7 @@ def export(
 
     What is quantised the model says; one that says nothing is made full integer where `precision` is int8.
 
+    Of a model with masks, the weights of an fp32 file are sparse where that takes fewer bytes.
     `calibration_N` are inputs as the file takes them (`edgekit.exporters.layout`: pictures channels last), preprocessed; fp32 does
     not look at them. Raises ConversionError, BadInputError.
     """
@@ -56,7 +58,7 @@ def export(
     default = Quantization(scheme=Scheme.INT8) if precision is Precision.INT8 else None
     quantization = model.quantization or default
     if quantization is None:
-        return _write(fp32, model, folder / "model.tflite", Precision.FP32)
+        return _write(sparsify(fp32) if model.masks else fp32, model, folder / "model.tflite", Precision.FP32)
     quantized = quantizer_of(model, fp32, calibration_N).quantize(quantization)
     activations = Precision.INT8 if quantization.scheme is Scheme.INT8 else Precision.FP32
     reference = _write(fp32, model, folder / "model.fp32.tflite", Precision.FP32)

@@ -12,7 +12,7 @@ from typing import Any
 from edgekit.core.errors import BadInputError
 from edgekit.core.graph import Graph, TensorSpec
 from edgekit.core.operators import Operator, OperatorKind, Tensor
-from edgekit.exporters.flatbuffer import unpack
+from edgekit.exporters.flatbuffer import operator_name, unpack
 from edgekit.exporters.merge import part
 
 _KINDS = {
@@ -28,6 +28,9 @@ _KINDS = {
 
 def read_graph(path: Path, *, signature: str | None = None) -> Graph:
     """The operators of a file, or of one signature of a merged file, in execution order.
+
+    Weights stored sparse are weights like others: of the DENSIFY operators, which run once when the file is loaded, only the
+    census tells.
 
     Raises BadInputError where the file is damaged, or holds several graphs and none is chosen, UsageError where it has no
     such signature.
@@ -54,7 +57,9 @@ def _graph(model: Any) -> Graph:
     named = [(operator_name(model.operatorCodes[record.opcodeIndex]), record) for record in subgraph.operators]
     reader = _Reader(model, subgraph)
     return Graph(
-        operators=tuple(reader.operator(name, record, step) for step, (name, record) in enumerate(named)),
+        operators=tuple(
+            reader.operator(name, record, step) for step, (name, record) in enumerate(named) if name != "DENSIFY"
+        ),
         census=Counter(name for name, _ in named),
         dtypes=Counter(dtype for _, record in named for dtype in reader.dtypes(record)),
         inputs=tuple(reader.spec(index) for index in subgraph.inputs),
@@ -70,8 +75,10 @@ class _Reader:
         self._constants = {
             index for index, tensor in enumerate(self._tensors) if model.buffers[tensor.buffer].data is not None
         }
-        for record in subgraph.operators:  # weights may be stored in fewer bits than they are computed in
-            if operator_name(model.operatorCodes[record.opcodeIndex]) == "DEQUANTIZE":
+        for (
+            record
+        ) in subgraph.operators:  # weights may be stored in fewer bits than they are computed in, or without zeros
+            if operator_name(model.operatorCodes[record.opcodeIndex]) in {"DEQUANTIZE", "DENSIFY"}:
                 self._constants.update(record.outputs if record.inputs[0] in self._constants else ())
 
     def operator(self, name: str, record: Any, step: int) -> Operator:
@@ -133,21 +140,6 @@ class _Reader:
     def _shape(self, index: int) -> tuple[int, ...]:
         shape = self._tensors[index].shape
         return tuple(int(length) for length in shape) if shape is not None else ()
-
-
-def operator_name(code: Any) -> str:
-    """Of an `OperatorCodeT`."""
-    # Codes below 127 stand in the deprecated field of older files.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    name = _operator_names()[number]
-    return f"CUSTOM {code.customCode.decode()}" if name == "CUSTOM" else name
-
-
-@cache
-def _operator_names() -> Mapping[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
 
 @cache

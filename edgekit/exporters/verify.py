@@ -40,6 +40,7 @@ _KNOWN_OPERATORS = frozenset(
         "AVERAGE_POOL_2D",
         "CONCATENATION",
         "CONV_2D",
+        "DENSIFY",
         "DEPTHWISE_CONV_2D",
         "FULLY_CONNECTED",
         "HARD_SWISH",

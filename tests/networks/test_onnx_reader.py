@@ -78,8 +78,12 @@ CASES: dict[str, tuple[list[Any], Sequence[int | str], dict[str, Any]]] = {
         [node("BatchNormalization", ["x", "s", "b", "m", "v"], ["h"]), node("Clip", ["h", "low", "high"], ["y"])],
         IMAGE,
         {
-            "s": normal(4), "b": normal(4), "m": normal(4), "v": np.abs(normal(4)) + 1,
-            "low": np.float32(0), "high": np.float32(6),
+            "s": normal(4),
+            "b": normal(4),
+            "m": normal(4),
+            "v": np.abs(normal(4)) + 1,
+            "low": np.float32(0),
+            "high": np.float32(6),
         },
     ),
     "pools": (
