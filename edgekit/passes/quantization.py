@@ -20,7 +20,7 @@ class Int8:
     """Weights of int8 per channel, activations of int8 per tensor; sensitive layers stay in float32."""
 
     id: ClassVar[str] = "quant::int8"
-    summary: ClassVar[str] = "stores and computes in 8-bit integers, except for layers that cost too much accuracy"
+    summary: ClassVar[str] = "Stores and computes in 8-bit integers, except for layers that cost too much accuracy."
     source: ClassVar[str] = "B. Jacob et al., arXiv 1712.05877; R. Krishnamoorthi, arXiv 1806.08342"
     needs: ClassVar[Needs] = Needs.CALIBRATION
     reduces: ClassVar[tuple[Reduces, ...]] = (Reduces.BYTES, Reduces.LATENCY)
@@ -37,7 +37,7 @@ class Int4Weights:
     so, stay in float32."""
 
     id: ClassVar[str] = "quant::int4_weights"
-    summary: ClassVar[str] = "stores weights in 4 bits where the runtime executes them and accuracy allows it"
+    summary: ClassVar[str] = "Stores weights in 4 bits where the runtime executes them and accuracy allows it."
     source: ClassVar[str] = "R. Krishnamoorthi, arXiv 1806.08342"
     needs: ClassVar[Needs] = Needs.NOTHING
     reduces: ClassVar[tuple[Reduces, ...]] = (Reduces.BYTES,)

@@ -101,9 +101,10 @@ def _as(kind: Any, value: Any, where: str) -> Any:
     """An int is taken for a float; a string for one of an enumeration."""
     kinds = typing.get_args(kind) or (kind,)
     for one in kinds:
-        if one is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-        if type(value) is one:
+        if one is float:
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+                return float(value)
+        elif type(value) is one:
             return value
         if value in _members(one):
             return one(value)

@@ -37,12 +37,12 @@ class Recipe:
 def text_of(one: Pass) -> str:
     """Its id with the options that are not at their defaults, as `parse_step` reads it."""
     plain = {field.name: field.default for field in fields(one)}  # type: ignore[arg-type]
-    changed = [
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in _options(one).items()
-        if value != plain[name]
-    ]
+    changed = [f"{name}={_text(value)}" for name, value in _options(one).items() if value != plain[name]]
     return ",".join([one.id, *changed])
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _options(one: Pass) -> dict[str, Any]:
