@@ -169,17 +169,20 @@ CASES: dict[str, tuple[list[Any], Sequence[int | str], dict[str, Any]]] = {
     ),
     "activations": (
         [
+            node("CastLike", ["low", "x"], ["bound"]),
+            node("Clip", ["x", "bound"], ["clipped"]),
             node("Sigmoid", ["x"], ["a"]),
             node("Mul", ["a", "x"], ["b"]),
             node("HardSigmoid", ["b"], ["c"], alpha=0.3),
             node("LeakyRelu", ["c"], ["d"], alpha=0.2),
             node("Elu", ["d"], ["e"]),
             node("Div", ["one", "e"], ["f"]),
-            node("Softmax", ["f"], ["g"], axis=1),
+            node("Add", ["f", "clipped"], ["ff"]),
+            node("Softmax", ["ff"], ["g"], axis=1),
             node("HardSwish", ["g"], ["y"]),
         ],
         IMAGE,
-        {"one": np.float32(1.5)},
+        {"one": np.float32(1.5), "low": np.array(-1)},
     ),
     "reductions": (
         [
