@@ -34,9 +34,8 @@ def make_network(source: str, *, weights: Path | None) -> nn.Module:
             made = getattr(made, part)
         made = made()
     except Exception as error:  # whatever the user's code raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
-            f"{source} could not be called: {reason}",
+            f"{source} could not be called: {_reason(error)}",
             hint='name a module and what returns the network when it is called without arguments: "mypkg.nets:resnet20"',
         ) from error
     finally:
@@ -70,7 +69,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise BadInputError(
-            f"{path} is not a whole file of weights: {str(error).splitlines()[0][:200]}",
+            f"{path} is not a whole file of weights: {_reason(error)}",
             hint="save the state dict anew, with safetensors or torch.save",
         ) from error
     for key in ("state_dict", "model"):
@@ -80,6 +79,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise BadInputError(f"{path} holds no state dict", hint="save one: torch.save(model.state_dict(), path)")
     prefixed = all(str(name).startswith("module.") for name in found)
     return {str(name).removeprefix("module.") if prefixed else str(name): value for name, value in found.items()}
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

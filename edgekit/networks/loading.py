@@ -75,13 +75,14 @@ def _from_code(source: str, *, weights: Path | None, input_shape: tuple[int, ...
     program = exported(network, input_shape)
     _check_finite(program, str(weights or source))
     module = lifted(program)
-    notes = [_compared(module, lambda x_N: run(network, x_N), input_shape, (3, 1), f"the code of {source}")]
+    batches = (1,) if program.inputs[0].shape[0] == 1 else (3, 1)
+    judged = _compared(module, lambda x_N: run(network, x_N), input_shape, batches, f"the code of {source}")
     return Network(
         module=module,
         input_shape=input_shape,
         origin=source if weights is None else f"{source} with {weights.name}",
         sha256=_digest(network.state_dict()) if weights is None else sha256_of(weights),
-        notes=tuple(notes),
+        notes=(judged, _compared_one_by_one(module, input_shape)),
     )
 
 
@@ -100,19 +101,12 @@ def _from_file(path: Path, *, weights: Path | None, input_shape: tuple[int, ...]
     if judged is None:
         stated = f"{path.name}, run operator by operator as edgekit reads it,"
         judged = _compared(module, lambda x_N: interpreted(program, x_N), tuple(shape), (batch,), stated)
-    one_by_one = _compared(
-        module,
-        lambda x_N: torch.cat([run(module, x_1) for x_1 in torch.split(x_N, 1)]),
-        tuple(shape),
-        (3,),
-        "each input alone",
-    )
     return Network(
         module=module,
         input_shape=tuple(shape),
         origin=path.name,
         sha256=sha256_of(path),
-        notes=(judged, one_by_one),
+        notes=(judged, _compared_one_by_one(module, tuple(shape))),
     )
 
 
@@ -138,6 +132,13 @@ def _compared(
         worst = max(worst, _difference(run(module, x_N), judge(x_N), what))
     rows = " and ".join(map(str, batches))
     return f"The layers give what {what} gives at batch {rows}: they differ by {worst:.1e} of the largest."
+
+
+def _compared_one_by_one(module: nn.Module, input_shape: tuple[int, ...]) -> str:
+    def one_by_one(x_N: Tensor) -> Tensor:
+        return torch.cat([run(module, x_1) for x_1 in torch.split(x_N, 1)])
+
+    return _compared(module, one_by_one, input_shape, (3,), "each input alone")
 
 
 def _compared_with_onnxruntime(module: nn.Module, path: Path, input_shape: tuple[int, ...], batch: int) -> str | None:

@@ -520,6 +520,7 @@ OPERATORS: Final[Mapping[str, Callable[[Node], None]]] = {
     "AveragePool": _pool("avg_pool"),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
+    "CastLike": _simple("alias.default"),
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _convolution,

@@ -185,6 +185,10 @@ class _Reader:
             part = shape[attributes.get("start", 0) : attributes.get("end", len(shape))]
             self._constants[node.output[0]] = np.array(part, dtype=np.int64)
             return True
+        if node.op_type == "CastLike" and node.input[0] in self._constants and node.input[1] in self._types:
+            dtype = self._onnx.helper.tensor_dtype_to_np_dtype(self._types[node.input[1]].elem_type)
+            self._constants[node.output[0]] = self._constants[node.input[0]].astype(dtype)
+            return True
         given = [name for name in node.input if name]
         if node.op_type not in {"Constant", "ConstantOfShape", "Range"} and not given:
             return False

@@ -141,7 +141,7 @@ class InPlace(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         y_NCHW = self.conv(x_NCHW)
-        same_NCHW, copy_NCHW = y_NCHW.detach() if False else y_NCHW, y_NCHW.clone()
+        same_NCHW, copy_NCHW = y_NCHW.contiguous(), y_NCHW.clone()
         y_NCHW.relu_()
         y_NCHW += copy_NCHW
         logits: Tensor = self.head((same_NCHW * y_NCHW).mean((2, 3)))

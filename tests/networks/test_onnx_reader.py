@@ -44,7 +44,15 @@ def written(
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     held = [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()]
     graph = helper.make_graph(nodes, "network", [x], [y], held)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir), path)
+    domains = {"": opset} | {one.domain: 1 for one in nodes if one.domain}
+    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=ir)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.output[0]
+    if not inferred.type.tensor_type.HasField("shape"):
+        inferred = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", "columns"])
+    graph.output[0].CopyFrom(inferred)
+    model.graph.CopyFrom(graph)
+    onnx.save(model, path)
     return path
 
 
@@ -161,17 +169,20 @@ CASES: dict[str, tuple[list[Any], Sequence[int | str], dict[str, Any]]] = {
     ),
     "activations": (
         [
+            node("CastLike", ["low", "x"], ["bound"]),
+            node("Clip", ["x", "bound"], ["clipped"]),
             node("Sigmoid", ["x"], ["a"]),
             node("Mul", ["a", "x"], ["b"]),
             node("HardSigmoid", ["b"], ["c"], alpha=0.3),
             node("LeakyRelu", ["c"], ["d"], alpha=0.2),
             node("Elu", ["d"], ["e"]),
             node("Div", ["one", "e"], ["f"]),
-            node("Softmax", ["f"], ["g"], axis=1),
+            node("Add", ["f", "clipped"], ["ff"]),
+            node("Softmax", ["ff"], ["g"], axis=1),
             node("HardSwish", ["g"], ["y"]),
         ],
         IMAGE,
-        {"one": np.float32(1.5)},
+        {"one": np.float32(1.5), "low": np.array(-1)},
     ),
     "reductions": (
         [
@@ -179,11 +190,12 @@ CASES: dict[str, tuple[list[Any], Sequence[int | str], dict[str, Any]]] = {
             node("ReduceMax", ["x", "axes"], ["b"], keepdims=0),
             node("Max", ["a", "b", "a"], ["c"]),
             node("Pow", ["c", "two"], ["d"]),
-            node("Squeeze", ["d"], ["e"]),
+            node("Unsqueeze", ["d", "last"], ["s"]),
+            node("Squeeze", ["s", "last"], ["e"]),
             node("Dropout", ["e"], ["y"]),
         ],
         IMAGE,
-        {"axes": integers(2, 3), "two": np.float32(2)},
+        {"axes": integers(2, 3), "two": np.float32(2), "last": integers(-1)},
     ),
 }
 
@@ -223,6 +235,7 @@ def test_what_torch_exports_keeps_its_names(name: str, tmp_path: Path) -> None:
         assert torch.allclose(loaded.module(x_N), network(x_N), atol=1e-5, rtol=1e-5)
 
 
+QUANTISED = [node("QuantizeLinear", ["x", "s"], ["q"]), node("DequantizeLinear", ["q", "s"], ["y"])]
 NAN = normal(4, 4, 1, 1)
 NAN[0] = np.nan
 
@@ -230,13 +243,13 @@ NAN[0] = np.nan
 @pytest.mark.parametrize(
     ("nodes", "shape", "constants", "kind", "reason"),
     [
-        ([node("QuantizeLinear", ["x", "s"], ["q"]), node("DequantizeLinear", ["q", "s"], ["y"])], IMAGE, {"s": np.float32(1)}, ConversionError, "quantised already"),
-        ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": NAN}, BadInputError, "w in .* not finite"),
+        (QUANTISED, IMAGE, {"s": np.float32(1)}, ConversionError, "quantised already"),
+        ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": NAN}, BadInputError, r"w in .* not finite"),
         ([node("Relu", ["x"], ["y"])], ("n", 3, "h", 8), {}, ConversionError, "dimension 2 of x"),
         ([node("Det", ["x"], ["y"], name="the determinant")], IMAGE, {}, ConversionError, r"Det \(at the determinant"),
-        ([node("Fancy", ["x"], ["y"], domain="acme")], IMAGE, {}, (BadInputError, ConversionError), "acme|Fancy"),
+        ([node("Fancy", ["x"], ["y"], domain="acme")], IMAGE, {}, (BadInputError, ConversionError), r"acme|Fancy"),
         ([node("NonZero", ["x"], ["z"]), node("Cast", ["z"], ["y"], to=1)], IMAGE, {}, ConversionError, "NonZero"),
-        ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": normal(4, 3, 1, 1)}, (BadInputError, ConversionError), "[Cc]onv|damaged"),
+        ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": normal(4, 3, 1, 1)}, (BadInputError, ConversionError), r"[Cc]onv|damaged"),
         ([node("Relu", ["nowhere"], ["y"])], IMAGE, {}, BadInputError, "not a whole ONNX file"),
     ],
 )  # fmt: skip
