@@ -88,7 +88,9 @@ def part(source: Images, start: int, number: int) -> Samples:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the images; writes no record")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the images to calibrate and choose by; writes no record"
+    )
     parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/resnet20_int8_onnx.json")
     options = parser.parse_args()
     try:
@@ -97,8 +99,6 @@ def main() -> int:
         absent(f"{error.filename} is not here")
     share = 10 if options.quick else 1
     calibration = part(learnt, 0, CALIBRATION // share)
-    if options.quick:
-        held_out = Images(x_NCHW=held_out.x_NCHW[:100], y_N=held_out.y_N[:100])
     result = quantised(model, calibration, part(learnt, CALIBRATION, JUDGING // share))
     with tempfile.TemporaryDirectory() as folder:
         int8 = export_onnx(result.model, calibration_N=calibration.x_N.numpy(), folder=Path(folder))
@@ -119,9 +119,9 @@ def main() -> int:
             ],
         ),
         Table(
-            "Error of the output, as a share of its variance, where one layer alone is int8",
-            ("layer", "error", "stored"),
-            [(row.layer, row.cells["error alone"], row.cells["stored"]) for row in result.layers],
+            "What each layer costs where it alone is int8",
+            ("layer", "output SNR (dB)", "stored as"),
+            [(row.layer, *row.cells.values()) for row in result.layers],
         ),
         bars(
             ("points of accuracy lost", f"{lost:.1f}", f"at most {BAR_LOST:g}", lost <= BAR_LOST),

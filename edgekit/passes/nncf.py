@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Nncf:
     """Stores int8 in ONNX files, for ONNX Runtime and TVM.
 
-    Raises UsageError for a `max_drop` below 0, MissingExtraError without `edgekit[nncf]`, ConversionError where torch's exporter
-    or NNCF fail.
+    Raises UsageError for a `max_drop` outside 0 to 100, MissingExtraError without `edgekit[nncf]`, ConversionError where the model
+    is quantised already, or torch's exporter or NNCF fail.
     """
 
     id: ClassVar[str] = "quant::nncf"
@@ -31,12 +31,12 @@ class Nncf:
     max_drop: float = option(
         0.5,
         help="points that int8 may cost on the judging samples before layers return to float32",
-        search=(0.25, 0.5, 1.0),
+        search=(0.2, 0.5, 1.0),
     )
 
     def __call__(self, model: Model, context: Context) -> PassResult:
-        if self.max_drop < 0:
-            raise UsageError(f"max_drop is {self.max_drop:g}, expected at least 0", hint="give points, such as 0.5")
+        if not 0 <= self.max_drop <= 100:
+            raise UsageError(f"max_drop is {self.max_drop:g} points", hint="give a number from 0 to 100")
         from edgekit.passes.onnx_precision import decide
 
         return decide(model, context, max_drop=self.max_drop)

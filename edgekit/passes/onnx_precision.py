@@ -10,14 +10,15 @@ from typing import Final
 import numpy as np
 import torch
 
-from edgekit.core.fidelity import reproduced
+from edgekit.core.errors import ConversionError
+from edgekit.core.fidelity import signal_to_noise_db
 from edgekit.core.model import Model, Quantization, Scheme
 from edgekit.exporters.onnx_file import Floats, convert_onnx, outputs_of
 from edgekit.exporters.onnx_quantization import in_float, layers_by_precision, quantize_onnx
 from edgekit.passes.contract import Context, LayerRow, PassResult, Samples
 from edgekit.passes.judgement import judge
 
-# Errors of outputs, unlike shares of right answers, are known well from few inputs.
+# Noise of outputs, unlike shares of right answers, is known well from few inputs.
 _RANKING_SAMPLES: Final = 64
 
 
@@ -33,16 +34,21 @@ class _Files:
 def decide(model: Model, context: Context, *, max_drop: float) -> PassResult:
     """The model with `quantization` set so that the exported file loses at most `max_drop` points against the fp32 file.
 
-    Unmodified where no set of layers tried before the deadline does.
+    Unmodified where no set of layers tried before the deadline does. Raises ConversionError for a model that is quantised already.
     """
+    if model.quantization is not None:
+        raise ConversionError(
+            f"the model is to be quantised as {model.quantization.scheme} already",
+            hint="keep one pass quant:: in the recipe",
+        )
     context.progress("quantising all layers")
     fp32 = convert_onnx(model)
     files = _Files(fp32=fp32, int8=quantize_onnx(fp32, _array(context.calibration)))
     layers = tuple(layers_by_precision(files.int8))
-    errors = _errors(files, layers, _array(context.calibration)[:_RANKING_SAMPLES], context)
+    snr_db = _noise(files, layers, _array(context.calibration)[:_RANKING_SAMPLES], context)
     x_N = _array(context.judging)
     reference = outputs_of(fp32, x_N)
-    worst_first = sorted(errors, key=lambda layer: -errors[layer])
+    worst_first = sorted(snr_db, key=lambda layer: snr_db[layer])
     best: tuple[float, int] | None = None
     for restored in range(len(worst_first) + 1):
         if best is not None and (restored == len(layers) or _is_over(context)):
@@ -55,36 +61,36 @@ def decide(model: Model, context: Context, *, max_drop: float) -> PassResult:
             return PassResult(
                 model=replace(model, quantization=Quantization(scheme=Scheme.INT8, kept_float=kept)),
                 modified=True,
-                layers=_rows(layers, errors, kept),
-                notes=(_account(layers, kept, lost, max_drop), *_not_ranked(layers, errors)),
+                layers=_rows(layers, snr_db, kept),
+                notes=(_account(layers, kept, lost, max_drop), *_not_ranked(layers, snr_db)),
             )
     lost, restored = best or (0.0, 0)
     return PassResult(
         model=model,
         modified=False,
-        layers=_rows(layers, errors, frozenset(layers)),
+        layers=_rows(layers, snr_db, frozenset(layers)),
         notes=(
             f"Left in float32: with {restored} of {len(layers)} layers in float32 int8 still loses {lost:.2f} points,"
             f" more than {max_drop:g}.",
-            *_not_ranked(layers, errors),
+            *_not_ranked(layers, snr_db),
         ),
     )
 
 
-def _errors(files: _Files, layers: Sequence[str], x_N: Floats, context: Context) -> Mapping[str, float]:
-    """By layer the error of the output, as a share of its variance, where that layer alone is int8; in execution order.
+def _noise(files: _Files, layers: Sequence[str], x_N: Floats, context: Context) -> Mapping[str, float]:
+    """By layer the output's signal-to-noise ratio, in decibels, where that layer alone is int8; in execution order.
 
     The other way round, all but one in int8, nothing is learnt where two layers spoil the output independently.
     """
     reference = outputs_of(files.fp32, x_N)
-    errors: dict[str, float] = {}
+    snr_db: dict[str, float] = {}
     for number, layer in enumerate(layers):
         if _is_over(context):
             break
         context.progress(f"what layer {number + 1} of {len(layers)} costs")
         others = [other for other in layers if other != layer]
-        errors[layer] = 1 - reproduced(outputs_of(files.with_float(others), x_N), reference)
-    return errors
+        snr_db[layer] = signal_to_noise_db(outputs_of(files.with_float(others), x_N), reference)
+    return snr_db
 
 
 def _lost(y: Floats, reference: Floats, judging: Samples) -> float:
@@ -101,13 +107,13 @@ def _is_over(context: Context) -> bool:
     return context.deadline is not None and time.monotonic() >= context.deadline
 
 
-def _rows(layers: Sequence[str], errors: Mapping[str, float], kept: frozenset[str]) -> tuple[LayerRow, ...]:
+def _rows(layers: Sequence[str], snr_db: Mapping[str, float], kept: frozenset[str]) -> tuple[LayerRow, ...]:
     return tuple(
         LayerRow(
             layer=layer,
             cells={
-                "stored": "float32" if layer in kept else "int8",
-                "error alone": f"{errors[layer]:.3%}" if layer in errors else "not measured",
+                "output SNR alone (dB)": round(snr_db[layer], 1) if layer in snr_db else "not measured",
+                "stored as": "float32" if layer in kept else Scheme.INT8.value,
             },
         )
         for layer in layers
@@ -119,6 +125,6 @@ def _account(layers: Sequence[str], kept: frozenset[str], lost: float, max_drop:
     return f"{stored}; on the judging samples this loses {lost:.2f} points of the {max_drop:g} allowed."
 
 
-def _not_ranked(layers: Sequence[str], errors: Mapping[str, float]) -> tuple[str, ...]:
-    missing = len(layers) - len(errors)
+def _not_ranked(layers: Sequence[str], snr_db: Mapping[str, float]) -> tuple[str, ...]:
+    missing = len(layers) - len(snr_db)
     return (f"Time ended before {missing} layers were measured; they were not considered.",) if missing else ()

@@ -13,7 +13,7 @@ import torch
 from digits_network import digits, digits_model, model_of
 from torch import nn
 
-from edgekit.core.errors import UsageError
+from edgekit.core.errors import ConversionError, UsageError
 from edgekit.core.model import Model, Quantization, Scheme
 from edgekit.devices.target import parse_target
 from edgekit.exporters.onnx_file import export_onnx
@@ -81,6 +81,8 @@ def test_a_network_that_bears_it_is_int8_throughout() -> None:
     assert result.model.quantization.scheme is Scheme.INT8
     assert not result.model.quantization.kept_float
     assert [row.layer for row in result.layers] == ["stem", "depthwise", "wide", "head"]
+    with pytest.raises(ConversionError, match="already"):
+        Nncf()(result.model, context_of(model, calibration, judging))
     assert model.quantization is None
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
 
@@ -97,7 +99,7 @@ def test_layers_that_int8_breaks_are_found_and_kept_in_float(tmp_path: Path) -> 
     kept = result.model.quantization.kept_float
     assert "wide" in kept
     assert len(kept) < 4
-    assert {row.layer for row in result.layers if row.cells["stored"] == "float32"} == kept
+    assert {row.layer for row in result.layers if row.cells["stored as"] == "float32"} == kept
     fp32, int8 = exported_accuracy(result.model, calibration, judging, tmp_path)
     assert fp32 - int8 <= 0.01
     layers = layers_by_precision((tmp_path / "model.onnx").read_bytes())
