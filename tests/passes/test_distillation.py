@@ -103,10 +103,13 @@ def test_a_network_learns_from_labels(teacher: Model, digits: tuple[Samples, Sam
     assert accuracy(teacher, digits[1]) > 0.9
 
 
-def test_accuracy_comes_back_and_pruned_weights_stay_zero(teacher: Model, digits: tuple[Samples, Samples]) -> None:
+@pytest.mark.parametrize("features", [0.0, 1.0])
+def test_accuracy_comes_back_and_pruned_weights_stay_zero(
+    features: float, teacher: Model, digits: tuple[Samples, Samples]
+) -> None:
     model = pruned(teacher, 0.1)
     before = copy.deepcopy(weights(model))
-    result = QUICK(model, context(teacher, digits))
+    result = replace(QUICK, features=features)(model, context(teacher, digits))
     assert result.modified
     assert accuracy(result.model, digits[1]) > accuracy(model, digits[1]) + 0.05
     for name, mask in model.masks.items():
