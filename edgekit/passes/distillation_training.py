@@ -112,7 +112,7 @@ class Distillation:
             if checkpoint is not None:
                 save_checkpoint(checkpoint, self.state, step=step, seconds=before + time.monotonic() - started)
 
-        every = max(1, self.steps // JUDGED_TIMES)
+        every = self._steps_between_judgements()
         while step < self.steps:
             if self.context.deadline is not None and time.monotonic() + judging_s >= self.context.deadline:
                 break
@@ -130,6 +130,10 @@ class Distillation:
         if resumed < step < self.steps:
             best_score = self._judge(best_score)
         return self._outcome(step, at_start, best_score, before + time.monotonic() - started)
+
+    def _steps_between_judgements(self) -> int:
+        """So that judging, all of it forward, takes about a quarter of the time at most; a count, so that runs can be repeated."""
+        return max(self.steps // JUDGED_TIMES, math.ceil((len(self.judging_x_N) + len(self.clean_N)) / self.batch))
 
     def _learn(self, step: int) -> None:
         x_N, labels_N, mixture = self._draw()

@@ -27,6 +27,7 @@ LEAST_SAVING = 0.02
 # What quantization may still cost.
 FLOOR_FOR_STRUCTURE = 0.7
 PROBE_EPOCHS = 0.1
+ALLOCATIONS = ("ranking", "measured")
 _SWAPS = ("swap::repghost", "swap::ghost")
 
 
@@ -86,6 +87,7 @@ class RecipeSearch:
         self.context, self.judge, self.deadline, self.good_enough = context, judge, deadline, good_enough
         self.max_drop = max_drop * FLOOR_FOR_STRUCTURE
         self.slice_s = (deadline - time.monotonic()) / SLICES
+        self._allocation = ALLOCATIONS[0]
         self.trials: list[Trial] = []
         self.refusals: dict[str, str] = {}
         start = self._candidate(Recipe(passes=()), original)
@@ -94,7 +96,7 @@ class RecipeSearch:
 
     def run(self) -> None:
         start = self.found[0]
-        cut = self._sensitivity(start, self._cut(start, SENSITIVITY_SHARE))
+        cut = self._gentlest_cut(start)
         swaps = [swapped for swap in _SWAPS if (swapped := self._sensitivity(start, make_pass(swap, {}))) is not None]
         if cut is not None and swaps and self._rate(swaps) < self._rate([cut]):
             self._accept(self._trained(min(swaps, key=lambda swapped: swapped.latency_ms)))
@@ -106,6 +108,19 @@ class RecipeSearch:
             kept = smaller is not None and self._accept(self._trained(smaller))
             if not kept:
                 step = math.sqrt(step)
+
+    def _gentlest_cut(self, start: Candidate) -> Candidate | None:
+        """Cuts of both ways to allot them, the same share; the better way is used from then on."""
+        cuts = {}
+        for allocation in ALLOCATIONS:
+            self._allocation = allocation
+            cut = self._sensitivity(start, self._cut(start, SENSITIVITY_SHARE))
+            if cut is not None:
+                cuts[allocation] = cut
+        if not cuts:
+            return None
+        self._allocation = max(cuts, key=lambda allocation: cuts[allocation].judgement.value)
+        return cuts[self._allocation]
 
     def _rate(self, candidates: Sequence[Candidate]) -> float:
         """Points lost for each halving of the latency, at the least."""
@@ -177,7 +192,7 @@ class RecipeSearch:
     def _cut(self, candidate: Candidate, share: float) -> Pass:
         """To a share of the candidate's MACs; the pass counts them from the original's."""
         of_original = share * candidate.macs / self.found[0].macs
-        return make_pass("prune::channels", {"macs_share": round(of_original, 4)})
+        return make_pass("prune::channels", {"macs_share": round(of_original, 4), "allocation": self._allocation})
 
     def _drop(self, candidate: Candidate) -> float:
         return 100 * (self.full - candidate.judgement.value)
