@@ -111,10 +111,18 @@ def compress(*, console: Console, output: Path | None, overwrite: bool, dry_run:
     console.line()
     if result.trials:
         console.table(
-            ("tried", "ms, predicted", "points lost", "kept"),
+            ("trial", "from", "MACs", "ms, predicted", "points lost", "kept", "passes added"),
             (
-                (trial.recipe, number(trial.latency_ms), f"{trial.drop_points:.2f}", "yes" if trial.kept else "no")
-                for trial in result.trials
+                (
+                    str(count),
+                    str(trial.start),
+                    f"{trial.macs:,}",
+                    number(trial.latency_ms),
+                    f"{trial.drop_points:.2f}",
+                    "yes" if trial.kept else "no",
+                    trial.added,
+                )
+                for count, trial in enumerate(result.trials, 1)
             ),
         )
         console.line()

@@ -292,9 +292,10 @@ class Compression:
 
     def _finished(self, candidate: Candidate, recipe: Recipe, folder: Path) -> tuple[tuple[Row, ...], Finished]:
         """The candidate is at hand: of the recipe only what comes after it runs."""
-        rows = [self.accountant.row(self.original, ORIGINAL)]
-        if candidate.recipe.passes:
-            rows.append(self.accountant.row(candidate.model, str(candidate.recipe)))
+        rows = []
+        for made in candidate.history:
+            step = text_of(made.recipe.passes[-1]) if made.recipe.passes else ORIGINAL
+            rows.append(self.accountant.row(made.model, step, result=made.result))
         model = candidate.model
         for one in recipe.passes[len(candidate.recipe.passes) :]:
             with self.stages.stage(one.id):
@@ -317,7 +318,10 @@ class Compression:
     def _broken(self, first: Row, finished: Finished) -> list[str]:
         """The limits that the file does not keep; a share is one of the original."""
         costs = {
-            "latency_ms": (self.accountant.latency(finished.model).value, first.latency.value),
+            "latency_ms": (
+                self.accountant.latency(finished.model, finished.model.operators).value,
+                first.latency.value,
+            ),
             "size_bytes": (finished.artifact.size_bytes, first.size_bytes),
             "macs": (sum(one.macs for one in finished.model.operators), first.macs),
         }
@@ -351,7 +355,7 @@ def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
             source=f"{file} on {len(accountant.evaluation)} evaluation inputs (95 % interval)",
             interval=judged.interval,
         ),
-        "latency": accountant.latency(finished.model),
+        "latency": accountant.latency(finished.model, graph.operators),
         "size": _counted(finished.artifact.size_bytes, "bytes", file),
         "peak RAM": Quantity(
             value=peak_ram_bytes(graph.operators, finished.artifact.precision),

@@ -84,12 +84,12 @@ def _trials(trials: Sequence[Mapping[str, Any]], refusals: Mapping[str, str]) ->
         "",
         "Judged on inputs that are in no other set. Kept: within the part of the floor that structure may use.",
         "",
-        "| recipe | trained | MACs | ms on the target | points lost | kept |",
-        "|---|---|---|---|---|---|",
+        "| trial | from | passes added | MACs | ms on the target | points lost | kept |",
+        "|---|---|---|---|---|---|---|",
         *(
-            f"| {one['recipe']} | {'yes' if one['trained'] else 'no'} | {one['macs']:,} | {number(one['latency_ms'])} | "
+            f"| {count} | {one['start']} | {one['added']} | {one['macs']:,} | {number(one['latency_ms'])} | "
             f"{one['drop_points']:.2f} | {'yes' if one['kept'] else 'no'} |"
-            for one in trials
+            for count, one in enumerate(trials, 1)
         ),
         "",
         *(f"- {name} could not be applied: {why}" for name, why in refusals.items()),

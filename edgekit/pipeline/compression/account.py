@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgekit.core.model import Model
+    from edgekit.core.operators import Operator
     from edgekit.devices.target import Target
     from edgekit.passes.contract import LayerRow, PassResult, Samples
     from edgekit.passes.judgement import Judgement
@@ -127,11 +128,11 @@ class Accountant:
             reference=run(original.module, evaluation.x_N),
         )
 
-    def latency(self, model: Model) -> Quantity:
-        """Of its precision where the target has it, else of what the target has."""
+    def latency(self, model: Model, operators: Sequence[Operator]) -> Quantity:
+        """Of operators in the model's precision where the target has it, else in what the target has."""
         wanted = precision_of(model)
         cost_model = self.cost_models.get(wanted) or next(iter(self.cost_models.values()))
-        return cost_model.predict_latency(model.operators)
+        return cost_model.predict_latency(operators)
 
     def row(self, model: Model, step: str, *, seconds: float = 0.0, result: PassResult | None = None) -> Row:
         return Row(
@@ -140,7 +141,7 @@ class Accountant:
             nonzeros=nonzeros_of(model),
             macs=sum(one.macs for one in model.operators),
             size_bytes=predicted_size_bytes(model),
-            latency=self.latency(model),
+            latency=self.latency(model, model.operators),
             judgement=judged(model, self.evaluation, self.reference),
             seconds=seconds,
             notes=result.notes if result else (),

@@ -15,7 +15,7 @@ from edgekit.pipeline.compression.recipe import Recipe
 
 if TYPE_CHECKING:
     from edgekit.core.model import Model
-    from edgekit.passes.contract import Context, Pass
+    from edgekit.passes.contract import Context, Pass, PassResult
     from edgekit.passes.judgement import Judgement
 
 # Of the time, for each training; the rest of the last slice is for export and quantization.
@@ -33,21 +33,33 @@ _SWAPS = ("swap::repghost", "swap::ghost")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A model, how it came about, and what it is worth: `judgement` on the inputs to decide by, `latency_ms` on the target."""
+    """A model, how it came about, and what it is worth: `judgement` on the inputs to decide by, `latency_ms` on the target.
+
+    `before` is the candidate that the last pass of `recipe` was applied to, and `result` what that pass had to say.
+    """
 
     recipe: Recipe
     model: Model = field(repr=False)
     judgement: Judgement
     latency_ms: float
     macs: int
+    before: Candidate | None = field(default=None, repr=False)
+    result: PassResult | None = field(default=None, repr=False)
+
+    @property
+    def history(self) -> tuple[Candidate, ...]:
+        """The original, then the model after each pass."""
+        return (*self.before.history, self) if self.before else (self,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One line of the search: `kept` says whether the floor was, without (`trained` false) or with training."""
+    """One line of the search: `kept` says whether the floor was, by `added` passes on what trial number `start` had come to (0: the
+    original)."""
 
+    start: int
+    added: str
     recipe: str
-    trained: bool
     judgement: Judgement
     drop_points: float
     latency_ms: float
@@ -57,8 +69,9 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "start": self.start,
+            "added": self.added,
             "recipe": self.recipe,
-            "trained": self.trained,
             "judgement": self.judgement.to_json(),
             "drop_points": self.drop_points,
             "latency_ms": self.latency_ms,
@@ -134,7 +147,7 @@ class RecipeSearch:
         changed = self._apply(start, one)
         if changed is None:
             return None
-        self._note(changed, trained=False, kept=self._drop(changed) <= self.max_drop)
+        self._note(changed, start, kept=self._drop(changed) <= self.max_drop)
         return changed if changed.latency_ms < start.latency_ms * (1 - LEAST_SAVING) else None
 
     def _trained(self, candidate: Candidate) -> Candidate:
@@ -160,7 +173,7 @@ class RecipeSearch:
 
     def _accept(self, candidate: Candidate) -> bool:
         kept = self._drop(candidate) <= self.max_drop and candidate.latency_ms < self.found[-1].latency_ms
-        self._note(candidate, trained=True, kept=kept)
+        self._note(candidate, self.found[-1], kept=kept)
         if kept:
             self.found.append(candidate)
         return kept
@@ -175,15 +188,19 @@ class RecipeSearch:
             return None
         if not result.modified:
             return candidate if one.id == "train::distil" else None
-        return self._candidate(candidate.recipe.then(one), result.model)
+        return self._candidate(candidate.recipe.then(one), result.model, candidate, result)
 
-    def _candidate(self, recipe: Recipe, model: Model) -> Candidate:
+    def _candidate(
+        self, recipe: Recipe, model: Model, before: Candidate | None = None, result: PassResult | None = None
+    ) -> Candidate:
         return Candidate(
             recipe=recipe,
             model=model,
             judgement=self.judge(model),
             latency_ms=self.context.latency_ms(model.operators),
             macs=sum(one.macs for one in model.operators),
+            before=before,
+            result=result,
         )
 
     def _context(self, *, folder: bool = True) -> Context:
@@ -200,11 +217,13 @@ class RecipeSearch:
     def _time_left(self) -> float:
         return self.deadline - time.monotonic()
 
-    def _note(self, candidate: Candidate, *, trained: bool, kept: bool) -> None:
+    def _note(self, candidate: Candidate, start: Candidate, *, kept: bool) -> None:
+        numbers = [trial.recipe for trial in self.trials]
         self.trials.append(
             Trial(
+                start=1 + numbers.index(str(start.recipe)) if start.recipe.passes else 0,
+                added=str(Recipe(passes=candidate.recipe.passes[len(start.recipe.passes) :])),
                 recipe=str(candidate.recipe),
-                trained=trained,
                 judgement=candidate.judgement,
                 drop_points=self._drop(candidate),
                 latency_ms=candidate.latency_ms,
