@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _POSITIVE: Final = 1e-6
 _BATCH: Final = 64
+_TOLERANCE: Final = 2e-4
 _IN_MEMORY_BYTES: Final = 2**29
 _CASCADE_SLACK: Final = 1.1**0.5
 
@@ -94,7 +95,9 @@ class _Trimmer:
     ) -> None:
         self._original, self._pruned, self._context, self._options = original, pruned, context, options
         self._given_masks = masks
-        self._how = How(reweightings=options.reweightings, refit=options.refit, deadline=context.deadline)
+        self._how = How(
+            reweightings=options.reweightings, refit=options.refit, tolerance=_TOLERANCE, deadline=context.deadline
+        )
         self.masks: dict[str, Tensor] = {}
 
     def trim(self, layer: Layer, *, first: bool) -> LayerRow:

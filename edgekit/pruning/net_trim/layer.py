@@ -47,7 +47,7 @@ class How:
 
     reweightings: int = 0
     refit: bool = False
-    tolerance: float = 2e-4
+    tolerance: float = 3e-5
     iterations: int = 3000
     deadline: float | None = None
 
