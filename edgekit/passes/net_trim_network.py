@@ -159,12 +159,16 @@ class _Trimmer:
         inputs, neurons = u_NM.shape
         return 4 * self._options.samples * (inputs + 3 * neurons)
 
-    def _allowed(self, layer: Layer, u_NM: Tensor) -> Tensor | None:
-        mask = self._given_masks.get(f"{layer.name}.weight")
-        if mask is None:
-            return None
+    def _allowed(self, layer: Layer, u_NM: Tensor) -> Tensor:
+        """What the masks of earlier passes leave."""
         allowed_NM = torch.ones_like(u_NM, dtype=torch.bool)
-        allowed_NM[: layer.module.weight[0].numel()] = mask.flatten(1).T
+        inputs = layer.module.weight[0].numel()
+        weights = self._given_masks.get(f"{layer.name}.weight")
+        if weights is not None:
+            allowed_NM[:inputs] = weights.flatten(1).T
+        biases = self._given_masks.get(f"{layer.name}.bias")
+        if biases is not None:
+            allowed_NM[inputs:] = biases
         return allowed_NM
 
     def _apply(self, layer: Layer, affine: _Affine, u_NM: Tensor) -> None:
