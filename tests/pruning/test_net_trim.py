@@ -152,7 +152,7 @@ def test_a_sparsity_is_reached_and_a_refit_comes_closer() -> None:
     for sparsity in (0.5, 0.8):
         plain = trim_to_sparsity(samples, w_NM, sparsity)
         fitted = refitted(samples, plain)
-        assert plain.sparsity == pytest.approx(sparsity, abs=0.02)
+        assert plain.sparsity == pytest.approx(sparsity, abs=0.03)
         assert plain.certified
         assert torch.equal(fitted.u_NM != 0, plain.u_NM != 0)
         assert fitted.certificate.output_ratio < 0.9 * plain.certificate.output_ratio

@@ -17,7 +17,7 @@ from edgekit.pruning.net_trim.certificate import RATIO_LIMIT, Certificate, certi
 from edgekit.pruning.net_trim.refit import Refit
 from edgekit.pruning.net_trim.samples import Samples
 
-_COARSE: Final = 1e-3
+_COARSE: Final = 4e-4
 _COARSE_ITERATIONS: Final = 400
 _SOLVES: Final = 12
 _CLOSE: Final = 0.004
@@ -48,7 +48,7 @@ class How:
     reweightings: int = 0
     refit: bool = False
     tolerance: float = 3e-5
-    iterations: int = 3000
+    iterations: int = 10_000
     deadline: float | None = None
 
     @property
