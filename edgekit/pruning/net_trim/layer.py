@@ -133,7 +133,9 @@ def _trim(
         eps, iterations = choose(admm, eps)
         spent += iterations
         if number + 1 < how.reweightings:
-            solution = admm.solve(eps, tolerance=_COARSE, iterations=_COARSE_ITERATIONS, deadline=how.deadline)
+            solution = admm.solve(
+                eps, tolerance=min(_COARSE, 2 * how.tolerance), iterations=_COARSE_ITERATIONS, deadline=how.deadline
+            )
             spent += solution.iterations
             start_NM = solution.u_NM
     trimmed = _finished(admm, w_NM, eps, how)
@@ -164,7 +166,12 @@ def _eps_for(admm: Admm, sparsity: float, least: float, most: float, guess: floa
         middle = low + share * (high - low)
         if number == 0:
             middle = min(high, max(low, math.log(guess or 0.3 * most)))
-        solution = admm.solve(math.exp(middle), tolerance=_COARSE, iterations=_COARSE_ITERATIONS, deadline=how.deadline)
+        solution = admm.solve(
+            math.exp(middle),
+            tolerance=min(_COARSE, 2 * how.tolerance),
+            iterations=_COARSE_ITERATIONS,
+            deadline=how.deadline,
+        )
         spent += solution.iterations
         off = sparsity_of(solution.u_NM) - sparsity
         if abs(off) < nearest:
