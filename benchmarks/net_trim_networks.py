@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
+from pathlib import Path
 
 import cifar10_resnet20
 import torch
@@ -240,7 +241,7 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=NetTrim().samples)
     parser.add_argument("--images", type=int, default=NetTrim().images)
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
-    parser.add_argument("-o", "--output", help="default: benchmarks/results/net_trim_networks.json")
+    parser.add_argument("-o", "--output", type=Path, help="default: benchmarks/results/net_trim_networks.json")
     options = parser.parse_args()
     if options.quick:
         options.networks, options.sparsities, options.recipes = ["LeNet on digits"], [0.5, 0.9], ["net-trim"]

@@ -35,7 +35,7 @@ from edgekit.pruning.net_trim.samples import Block, Samples
 BAR_OBJECTIVE, BAR_FASTER = 1e-3, 50
 SMALL_LAYERS = 10
 LARGE, QUICK = (300, 100, 3000), (60, 20, 600)
-MEMORY_BYTES = 10 * 2**30
+MEMORY_BYTES = 8 * 2**30
 SOLVERS: dict[str, Callable[[Conic], Values]] = {"Clarabel": by_clarabel, "SCS": by_scs}
 
 
@@ -113,7 +113,7 @@ def theirs(solver: str, layer: Layer, eps: float, limit: float) -> tuple[Tensor,
         return (
             f"not done within {limit:.0f} s"
             if over
-            else f"ended with code {process.exitcode}, or 10 GiB were too little"
+            else f"ended with code {process.exitcode}, or 8 GiB were too little"
         )
     process.join()
     return torch.from_numpy(u_NM), seconds

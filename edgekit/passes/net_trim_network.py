@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _POSITIVE: Final = 1e-6
 _BATCH: Final = 64
+_TOLERANCE: Final = 2e-4
 _IN_MEMORY_BYTES: Final = 2**29
 _CASCADE_SLACK: Final = 1.1**0.5
 
@@ -94,7 +95,9 @@ class _Trimmer:
     ) -> None:
         self._original, self._pruned, self._context, self._options = original, pruned, context, options
         self._given_masks = masks
-        self._how = How(reweightings=options.reweightings, refit=options.refit, deadline=context.deadline)
+        self._how = How(
+            reweightings=options.reweightings, refit=options.refit, tolerance=_TOLERANCE, deadline=context.deadline
+        )
         self.masks: dict[str, Tensor] = {}
 
     def trim(self, layer: Layer, *, first: bool) -> LayerRow:
@@ -156,12 +159,16 @@ class _Trimmer:
         inputs, neurons = u_NM.shape
         return 4 * self._options.samples * (inputs + 3 * neurons)
 
-    def _allowed(self, layer: Layer, u_NM: Tensor) -> Tensor | None:
-        mask = self._given_masks.get(f"{layer.name}.weight")
-        if mask is None:
-            return None
+    def _allowed(self, layer: Layer, u_NM: Tensor) -> Tensor:
+        """What the masks of earlier passes leave."""
         allowed_NM = torch.ones_like(u_NM, dtype=torch.bool)
-        allowed_NM[: layer.module.weight[0].numel()] = mask.flatten(1).T
+        inputs = layer.module.weight[0].numel()
+        weights = self._given_masks.get(f"{layer.name}.weight")
+        if weights is not None:
+            allowed_NM[:inputs] = weights.flatten(1).T
+        biases = self._given_masks.get(f"{layer.name}.bias")
+        if biases is not None:
+            allowed_NM[inputs:] = biases
         return allowed_NM
 
     def _apply(self, layer: Layer, affine: _Affine, u_NM: Tensor) -> None:

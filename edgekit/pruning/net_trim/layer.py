@@ -17,7 +17,7 @@ from edgekit.pruning.net_trim.certificate import RATIO_LIMIT, Certificate, certi
 from edgekit.pruning.net_trim.refit import Refit
 from edgekit.pruning.net_trim.samples import Samples
 
-_COARSE: Final = 1e-3
+_COARSE: Final = 4e-4
 _COARSE_ITERATIONS: Final = 400
 _SOLVES: Final = 12
 _CLOSE: Final = 0.004
@@ -47,8 +47,8 @@ class How:
 
     reweightings: int = 0
     refit: bool = False
-    tolerance: float = 2e-4
-    iterations: int = 3000
+    tolerance: float = 3e-5
+    iterations: int = 10_000
     deadline: float | None = None
 
     @property
@@ -101,7 +101,10 @@ def trim(
 def trim_to_sparsity(
     samples: Samples, w_NM: Tensor, sparsity: float, *, how: How | None = None, allowed_NM: Tensor | None = None
 ) -> Trimmed:
-    """As `trim`, at the eps whose solution has this share of zeros, to about half a point, or the nearest found."""
+    """As `trim`, at the eps whose solution has this share of zeros, or the nearest found.
+
+    To about a point where samples determine the weights; with fewer samples than inputs solutions of unlike sparsity are as good.
+    """
     how = how or How()
     # Below the error of the weights themselves nothing is known to be feasible.
     scale = samples.on_norm or 1.0
@@ -130,7 +133,9 @@ def _trim(
         eps, iterations = choose(admm, eps)
         spent += iterations
         if number + 1 < how.reweightings:
-            solution = admm.solve(eps, tolerance=_COARSE, iterations=_COARSE_ITERATIONS, deadline=how.deadline)
+            solution = admm.solve(
+                eps, tolerance=min(_COARSE, 2 * how.tolerance), iterations=_COARSE_ITERATIONS, deadline=how.deadline
+            )
             spent += solution.iterations
             start_NM = solution.u_NM
     trimmed = _finished(admm, w_NM, eps, how)
@@ -161,7 +166,12 @@ def _eps_for(admm: Admm, sparsity: float, least: float, most: float, guess: floa
         middle = low + share * (high - low)
         if number == 0:
             middle = min(high, max(low, math.log(guess or 0.3 * most)))
-        solution = admm.solve(math.exp(middle), tolerance=_COARSE, iterations=_COARSE_ITERATIONS, deadline=how.deadline)
+        solution = admm.solve(
+            math.exp(middle),
+            tolerance=min(_COARSE, 2 * how.tolerance),
+            iterations=_COARSE_ITERATIONS,
+            deadline=how.deadline,
+        )
         spent += solution.iterations
         off = sparsity_of(solution.u_NM) - sparsity
         if abs(off) < nearest:
