@@ -42,9 +42,19 @@ from edgekit.passes.contract import Context, Samples
 from edgekit.passes.fedtiny import FedTiny
 from edgekit.passes.fedtiny_clients import GRADIENT_BATCHES, Client, Task
 from edgekit.pruning.batch_norm_selection import load
-from edgekit.pruning.candidates import candidate, macs_of, uses_of
+from edgekit.pruning.candidates import macs_of, uses_of
 from edgekit.pruning.masked_training import rise_and_fall, train_masked
-from edgekit.pruning.masks import Masks, apply_masks, kept, packed, prunable
+from edgekit.pruning.masks import (
+    Masks,
+    apply_masks,
+    counts_of,
+    erk_shares,
+    kept,
+    kept_in_total,
+    magnitude_masks,
+    packed,
+    prunable,
+)
 
 LABELS = 43
 SHAPE = (3, 32, 32)
@@ -210,7 +220,10 @@ class Comparison:
         if method == "magnitude":
             return magnitude(self.dense, density)
         if method == "magnitude, ERK":
-            return candidate(prunable(self.dense), density, 0).masks
+            weights = prunable(self.dense)
+            sizes = {name: weight.numel() for name, weight in weights.items()}
+            shares = erk_shares({name: tuple(weight.shape) for name, weight in weights.items()})
+            return magnitude_masks(weights, counts_of(shares, sizes, kept_in_total(sizes.values(), density)))
         if method == "SNIP":
             return snip(self.dense, density, list(client.losses(0, 8)))
         return synflow(self.dense, density, SHAPE)
