@@ -69,7 +69,11 @@ class Draws:
     def candidate(self, seed: int) -> Candidate:
         """Even seeds keep the largest weights of each layer, odd ones those of the most synaptic flow."""
         counts = self.counts(seed)
-        masks = flow_masks(self.module, self.input_shape, counts) if seed % 2 else magnitude_masks(prunable(self.module), counts)
+        masks = (
+            flow_masks(self.module, self.input_shape, counts)
+            if seed % 2
+            else magnitude_masks(prunable(self.module), counts)
+        )
         return Candidate(seed=seed, masks=masks)
 
 
