@@ -91,8 +91,7 @@ def _positive(module: nn.Module) -> nn.Module:
             if isinstance(layer, _BatchNorm):
                 if layer.running_mean is not None:
                     layer.running_mean.zero_()
-                if layer.bias is not None:
-                    layer.bias.zero_()
-        for parameter in module.parameters():
-            parameter.abs_()
+        for name, parameter in module.named_parameters():
+            # Flow begins at the input alone.
+            parameter.zero_() if name.endswith("bias") else parameter.abs_()
     return module
