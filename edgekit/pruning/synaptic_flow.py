@@ -88,9 +88,8 @@ def _positive(module: nn.Module) -> nn.Module:
             setattr(module.get_submodule(parent), leaf, nn.Identity())
     with torch.no_grad():
         for layer in module.modules():
-            if isinstance(layer, _BatchNorm):
-                if layer.running_mean is not None:
-                    layer.running_mean.zero_()
+            if isinstance(layer, _BatchNorm) and layer.running_mean is not None:
+                layer.running_mean.zero_()
         for name, parameter in module.named_parameters():
             # Flow begins at the input alone.
             parameter.zero_() if name.endswith("bias") else parameter.abs_()
