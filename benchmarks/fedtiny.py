@@ -33,6 +33,7 @@ import torch
 from baselines.pruning_scores import magnitude, snip, synflow
 from harness import IMAGES, REPO_ROOT, Table, absent, bars, options_of, publish, standard_error
 from safetensors.torch import load_file, save
+from signs43_resnet import LABELS, SHAPE, ResNet
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -59,8 +60,6 @@ from edgekit.pruning.masks import (
     prunable,
 )
 
-LABELS = 43
-SHAPE = (3, 32, 32)
 BATCH = 128
 DENSITIES = (0.1, 0.05, 0.01)
 LEARNING_RATES = (0.1, 0.2)
@@ -68,38 +67,6 @@ METHODS = ("fedtiny", "magnitude", "magnitude, ERK", "SNIP", "SynFlow")
 BAR_BEHIND = 0.005
 STEPS_PER_ADJUSTMENT = 50
 AUGMENTATION = Augmentation(scale=(0.85, 1.1), stretch=0.1, shift=0.1, tilt=10.0, light=0.4, contrast=0.3, blur=0.5)
-
-
-class Block(nn.Module):
-    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x_NCHW)))))
-        return F.relu(y_NCHW + self.shortcut(x_NCHW))
-
-
-class ResNet(nn.Module):
-    """`x_NCHW` (N, 3, 32, 32) in [0, 1] -> logits (N, 43)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, width, 3, 2, 1, bias=False)
-        self.bn = nn.BatchNorm2d(width)
-        self.blocks = nn.Sequential(
-            Block(width, 2 * width, 1), Block(2 * width, 4 * width, 2), Block(4 * width, 8 * width, 2)
-        )
-        self.linear = nn.Linear(8 * width, LABELS)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        y_NCHW = self.blocks(F.relu(self.bn(self.conv(x_NCHW))))
-        logits_NK: Tensor = self.linear(y_NCHW.mean((2, 3)))
-        return logits_NK
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
