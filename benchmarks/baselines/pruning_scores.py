@@ -37,15 +37,16 @@ def snip(module: nn.Module, density: float, losses: Sequence[Callable[[nn.Module
 def synflow(module: nn.Module, density: float, input_shape: Sequence[int]) -> Masks:
     """Weights of the paths that carry most, without data: the paper's 100 rounds of falling density, in double precision.
 
-    Normalisation is reduced to its scale, for a trained network's means and shifts would break the flow of positive numbers.
+    Normalisation is reduced to its scale and biases are zero, as they are before training: else flow would begin in the middle.
     """
     module = copy.deepcopy(module).double().eval()
     with torch.no_grad():
         for layer in module.modules():
             if isinstance(layer, _BatchNorm):
                 layer.running_mean.zero_()
-                layer.bias.zero_()
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
             parameter.abs_()
     weights = prunable(module)
     sizes = [weight.numel() for weight in weights.values()]

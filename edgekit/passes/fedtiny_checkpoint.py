@@ -26,6 +26,7 @@ class State:
     masks: dict[str, Tensor]
     momenta: dict[str, Tensor] = field(default_factory=dict)
     rounds: int = 0
+    trials: int = 0
     changed: int = 0
 
 
@@ -68,6 +69,7 @@ class Checkpoint:
             masks={name: groups["masks"][name] for name in order},
             momenta=groups["momenta"],
             rounds=facts["rounds"],
+            trials=facts["trials"],
             changed=facts["changed"],
         )
 
@@ -82,6 +84,7 @@ class Checkpoint:
         facts = {
             "course": self.course,
             "rounds": state.rounds,
+            "trials": state.trials,
             "changed": state.changed,
             "order": list(state.masks),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.passes.contract import Context, Samples
-from edgekit.pruning.batch_norm_selection import Moments, mean_loss, measured
+from edgekit.pruning.batch_norm_selection import Moments, load, mean_loss, measured, merged, running
+from edgekit.pruning.masked_training import train_masked, weighted_mean
+from edgekit.pruning.masks import Masks
 from edgekit.pruning.progressive import Sparse, largest_gradients
 from edgekit.pruning.targets import Answers, answers_of, loss_of
 
@@ -111,3 +113,31 @@ class Client:
 
     def _generator(self, *path: int) -> torch.Generator:
         return generator(self.task.context.seed, self.number, *path)
+
+
+def recalibrate(module: nn.Module, clients: Sequence[Client]) -> None:
+    """With the statistics of all clients together."""
+    load(module, merged([client.statistics(module) for client in clients], [len(client) for client in clients]))
+
+
+def train_together(
+    module: nn.Module,
+    clients: Sequence[Client],
+    masks: Masks,
+    momenta: Mapping[str, Tensor],
+    steps_of: Callable[[Client], Iterable[tuple[float, Callable[[nn.Module], Tensor]]]],
+) -> dict[str, Tensor]:
+    """Every client from the same weights, in place the mean of what they learnt; the mean of their momenta."""
+    samples_K = [len(client) for client in clients]
+    before = copy.deepcopy(module.state_dict())
+    parts, momenta_K, norms = [], [], []
+    for client in clients:
+        module.load_state_dict(before)
+        momenta_K.append(train_masked(module, masks, momenta, steps_of(client)))
+        parts.append({name: value.detach().clone() for name, value in module.named_parameters()})
+        norms.append(running(module))
+    with torch.no_grad():
+        for name, value in weighted_mean(parts, samples_K).items():
+            module.get_parameter(name).copy_(value)
+    load(module, merged(norms, samples_K))
+    return weighted_mean(momenta_K, samples_K)

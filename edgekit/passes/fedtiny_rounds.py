@@ -17,10 +17,10 @@ from edgekit.core.model import Model
 from edgekit.passes.contract import Context, LayerRow, PassResult
 from edgekit.passes.fedtiny import FedTiny
 from edgekit.passes.fedtiny_checkpoint import Checkpoint, State
-from edgekit.passes.fedtiny_clients import Client, Task, generator
-from edgekit.pruning.batch_norm_selection import load, merged, running, vote
-from edgekit.pruning.candidates import Candidate, candidate, macs_of, uses_of
-from edgekit.pruning.masked_training import masked_momenta, rise_and_fall, train_masked, weighted_mean
+from edgekit.passes.fedtiny_clients import Client, Task, generator, recalibrate, train_together
+from edgekit.passes.fedtiny_selection import TRIAL, Selection
+from edgekit.pruning.candidates import macs_of, uses_of
+from edgekit.pruning.masked_training import masked_momenta, rise_and_fall
 from edgekit.pruning.masks import apply_masks, density_of, hash_of, kept, prunable
 from edgekit.pruning.progressive import changes, exchanged, merged_gradients, unit_of_turn
 from edgekit.pruning.units import units_of
@@ -77,7 +77,9 @@ class _Course:
         """The masks; the module has the weights."""
         checkpoint = Checkpoint.of(self.options, self.module, self.context)
         uses = uses_of(self.module, tuple(prunable(self.module)), self.clients[0].task.inputs(torch.tensor([0])))
-        state = checkpoint.read(self.module) or self._selected(uses)
+        state = checkpoint.read(self.module)
+        if state is None:
+            state = Selection(self.options, self.module, self.clients, uses, self._late, self.notes).run()
         rounds, stop = self._rounds()
         while state.rounds < rounds and not self._late():
             if not self._train(state, rounds):
@@ -89,7 +91,7 @@ class _Course:
             self.context.progress(f"prune::fedtiny: round {state.rounds} of {rounds}")
         if state.rounds < rounds:
             self.notes.append(f"The time was up after {state.rounds} of {rounds} rounds of training.")
-        self._recalibrate()
+        recalibrate(self.module, self.clients)
         apply_masks(self.module, state.masks)
         total = sum(mask.numel() for mask in state.masks.values())
         self.notes += [
@@ -107,71 +109,35 @@ class _Course:
         rounds = min(rounds, max(client.steps(self.options.epochs) for client in self.clients))
         return rounds, min(self.options.adjustments, round(ADJUSTED * rounds))
 
-    def _selected(self, uses: dict[str, int]) -> State:
-        """With the mask that the clients vote for; where there is no time for all, among those that were judged."""
-        options, samples_K = self.options, [len(client) for client in self.clients]
-        dense = {name: weight.detach().clone() for name, weight in prunable(self.module).items()}
-        drawn = torch.randint(1, 2**31, (options.candidates - 1,), generator=generator(self.context.seed, -2))
-        seeds, macs_C, losses_CK = [0, *drawn.tolist()], list[int](), list[list[float]]()
-        for seed in seeds if len(seeds) > 1 else []:
-            if self._late():
-                break
-            one = candidate(dense, options.density, seed)
-            self._put(dense, one)
-            losses_CK.append([client.mean_loss(self.module) for client in self.clients])
-            macs_C.append(macs_of(one.masks, uses))
-        best = vote(losses_CK, samples_K, macs_C) if losses_CK else 0
-        if losses_CK:
-            means = [sum(map(math.prod, zip(one, samples_K, strict=True))) / sum(samples_K) for one in losses_CK]
-            self.notes.append(
-                f"Of {len(means)} masks number {best + 1} was voted for: loss {means[best]:.3f} before training; "
-                f"layer densities of ERK have {means[0]:.3f}, the worst {max(means):.3f}."
-            )
-        chosen = candidate(dense, options.density, seeds[best])
-        self._put(dense, chosen)
-        return State(masks=dict(chosen.masks))
-
-    @torch.no_grad()
-    def _put(self, dense: dict[str, Tensor], one: Candidate) -> None:
-        """Into the module: the candidate's weights, with the statistics of all clients."""
-        for name, weight in prunable(self.module).items():
-            weight.copy_(dense[name])
-        apply_masks(self.module, one.masks)
-        self._recalibrate()
-
-    def _recalibrate(self) -> None:
-        parts = [client.statistics(self.module) for client in self.clients]
-        load(self.module, merged(parts, [len(client) for client in self.clients]))
-
     def _train(self, state: State, rounds: int) -> bool:
-        """One round of every client from the same weights, and the mean of what they learnt; whether there was time for it all."""
-        weights_K = [len(client) for client in self.clients]
-        start = {name: value.clone() for name, value in self.module.named_parameters()}
-        statistics, parts, momenta, norms = running(self.module), [], [], []
-        for client in self.clients:
-            with torch.no_grad():
-                for name, parameter in self.module.named_parameters():
-                    parameter.copy_(start[name])
-            load(self.module, statistics)
-            steps = client.steps(self.options.epochs)
-            first, last = steps * state.rounds // rounds, steps * (state.rounds + 1) // rounds
-            momenta.append(train_masked(self.module, state.masks, state.momenta, self._steps(client, first, last)))
-            parts.append({name: value.detach().clone() for name, value in self.module.named_parameters()})
-            norms.append(running(self.module))
-        with torch.no_grad():
-            for name, value in weighted_mean(parts, weights_K).items():
-                self.module.get_parameter(name).copy_(value)
-        load(self.module, merged(norms, weights_K))
-        state.momenta = weighted_mean(momenta, weights_K)
+        """One round; whether there was time for it all."""
+        state.momenta = train_together(
+            self.module,
+            self.clients,
+            state.masks,
+            state.momenta,
+            lambda client: self._steps(client, state, rounds),
+        )
         return not self._late()
 
-    def _steps(self, client: Client, first: int, last: int) -> Iterator[tuple[float, partial[Tensor]]]:
-        steps = client.steps(self.options.epochs)
+    def _first(self, client: Client, state: State, rounds: int) -> int:
+        """The step with which the round begins, after the trials."""
+        trials, steps = (
+            state.trials * round(TRIAL * client.steps(self.options.epochs)),
+            client.steps(self.options.epochs),
+        )
+        return trials + (steps - trials) * state.rounds // rounds
+
+    def _steps(self, client: Client, state: State, rounds: int) -> Iterator[tuple[float, partial[Tensor]]]:
+        begin, end = (self._first(client, replace(state, rounds=number), rounds) for number in (0, rounds))
+        first, last = (
+            self._first(client, replace(state, rounds=number), rounds) for number in (state.rounds, state.rounds + 1)
+        )
         for step, loss_of in zip(range(first, last), client.losses(first, last), strict=True):
             if self._late():
                 return
-            share = max(step / steps, self._share_of_time())
-            yield self.options.learning_rate * rise_and_fall(step / steps, share), loss_of
+            share = (step - begin) / (end - begin)
+            yield self.options.learning_rate * rise_and_fall(share, max(share, self._share_of_time())), loss_of
 
     def _adjust(self, state: State, rounds: int, stop: int) -> None:
         """One unit loses its smallest weights and grows those whose gradients all clients together find largest."""
@@ -189,7 +155,7 @@ class _Course:
                 self.module,
                 state.masks,
                 counts,
-                client.steps(self.options.epochs) * (state.rounds + 1) // rounds,
+                self._first(client, replace(state, rounds=state.rounds + 1), rounds),
             )
             for client in self.clients
         ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from edgekit.pruning.masks import Masks, counts_of, erk_shares, global_masks, kept_in_total, magnitude_masks
+from edgekit.pruning.masks import Masks, counts_of, erk_shares, kept_in_total, magnitude_masks, prunable
+from edgekit.pruning.synaptic_flow import flow_counts, flow_masks
 
 SPREAD = 0.5
 """Standard deviation of the logarithm of a layer's density in the draws that go farthest."""
@@ -17,43 +17,64 @@ SPREAD = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """The seed of the draw of layer densities, from which anyone with the same weights makes the same masks."""
+    """The seed of the draw, from which anyone with the same weights makes the same masks, and these."""
 
     seed: int
     masks: Masks
 
 
-def drawn_counts(weights: Mapping[str, Tensor], density: float, seed: int) -> dict[str, int]:
-    """Kept weights of each layer. Seed 0 is ERK itself.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draws:
+    """What the candidates of one network at one density are drawn from: `erk` and `flow` are kept weights by layer."""
 
-    Other seeds start between ERK and the densities that one ranking of all weights by magnitude has, at a random place on
-    the way in logarithms, and change each layer by a log-normal factor, some draws more than others. No layer is emptied,
-    even where few weights are kept.
-    """
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    sizes = {name: weight.numel() for name, weight in weights.items()}
-    total = kept_in_total(sizes.values(), density)
-    shares = erk_shares(shapes)
-    if seed:
+    module: nn.Module
+    input_shape: Sequence[int]
+    sizes: Mapping[str, int]
+    erk: Mapping[str, int]
+    flow: Mapping[str, int]
+
+    @classmethod
+    def of(cls, module: nn.Module, input_shape: Sequence[int], density: float) -> Draws:
+        """Raises UsageError where the density keeps less than one weight of each layer."""
+        weights = prunable(module)
+        sizes = {name: weight.numel() for name, weight in weights.items()}
+        total = kept_in_total(sizes.values(), density)
+        erk = counts_of(erk_shares({name: tuple(weight.shape) for name, weight in weights.items()}), sizes, total)
+        flow = flow_counts(module, input_shape, total)
+        return cls(
+            module=module,
+            input_shape=input_shape,
+            sizes=sizes,
+            erk=erk,
+            flow=counts_of({name: max(1, flow[name]) / sizes[name] for name in sizes}, sizes, total),
+        )
+
+    def counts(self, seed: int) -> dict[str, int]:
+        """Kept weights of each layer. Seed 0 is ERK, seed 1 is one ranking by synaptic flow.
+
+        Other seeds start at a random place on the way between them, in logarithms, and change each layer by a log-normal
+        factor, some draws more than others. No layer is emptied, even where few weights are kept.
+        """
+        if seed < 2:
+            return dict(self.flow if seed else self.erk)
         generator = torch.Generator().manual_seed(seed)
         way, far = torch.rand(2, generator=generator).tolist()
-        ranked = global_masks({name: weight.detach().abs() for name, weight in weights.items()}, total)
-        erk = counts_of(shares, sizes, total)
-        factors = (SPREAD * far * torch.randn(len(sizes), generator=generator)).exp().tolist()
+        factors = (SPREAD * far * torch.randn(len(self.sizes), generator=generator)).exp().tolist()
         shares = {
-            name: math.exp(
-                (1 - way) * math.log(erk[name] / sizes[name])
-                + way * math.log(max(1, int(ranked[name].sum())) / sizes[name])
-            )
-            * factor
-            for name, factor in zip(sizes, factors, strict=True)
+            name: self.erk[name] ** (1 - way) * self.flow[name] ** way / size * factor
+            for (name, size), factor in zip(self.sizes.items(), factors, strict=True)
         }
-    return counts_of(shares, sizes, total)
+        return counts_of(shares, self.sizes, sum(self.erk.values()))
 
-
-def candidate(weights: Mapping[str, Tensor], density: float, seed: int) -> Candidate:
-    """Of every layer the largest weights, as many as the draw says."""
-    return Candidate(seed=seed, masks=magnitude_masks(weights, drawn_counts(weights, density, seed)))
+    def candidate(self, seed: int) -> Candidate:
+        """Even seeds keep the largest weights of each layer, odd ones those of the most synaptic flow."""
+        counts = self.counts(seed)
+        masks = (
+            flow_masks(self.module, self.input_shape, counts)
+            if seed % 2
+            else magnitude_masks(prunable(self.module), counts)
+        )
+        return Candidate(seed=seed, masks=masks)
 
 
 def uses_of(module: nn.Module, names: Sequence[str], x_1: Tensor) -> dict[str, int]:

@@ -90,13 +90,13 @@ def accuracy(module: nn.Module) -> float:
     return float((run(module, judging.x_N).argmax(1) == judging.y_N).float().mean())
 
 
-def test_a_tenth_of_the_weights_still_tells_digits_apart() -> None:
+def test_a_fifth_of_the_weights_still_tells_digits_apart() -> None:
     model = trained()
     before = copy.deepcopy(model.module.state_dict())
-    result = FedTiny(density=0.15, candidates=6, epochs=6, adjustments=8)(model, context_of(model))
+    result = FedTiny(density=0.2, candidates=4, epochs=12, adjustments=6)(model, context_of(model))
     module, masks = result.model.module, result.model.masks
     sizes = sum(mask.numel() for mask in masks.values())
-    assert kept(masks) == round(0.15 * sizes)
+    assert kept(masks) == round(0.2 * sizes)
     assert set(masks) == set(prunable(module)) == set(prunable(model.module))
     assert all(not weight[~masks[name]].any() for name, weight in prunable(module).items())
     assert sum(row.cells["kept"] for row in result.layers) == kept(masks)
@@ -124,14 +124,14 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another() -> None
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
 def stop_at(text: str) -> Callable[[str], None]:
     def progress(line: str) -> None:
         if text in line:
-            raise Stop
+            raise StopError
 
     return progress
 
@@ -141,7 +141,7 @@ def test_a_broken_course_goes_on_and_ends_as_an_unbroken_one(tmp_path: Path, cli
     model = trained()
     few = FedTiny(density=0.2, candidates=3, epochs=2, adjustments=3, clients=clients)
     whole = few(model, context_of(model))
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         few(model, context_of(model, folder=tmp_path, progress=stop_at("round 1 of")))
     with safe_open(tmp_path / "fedtiny.safetensors", "pt") as file:
         assert any(name.startswith("masks/") for name in file.keys())  # noqa: SIM118
@@ -180,7 +180,7 @@ def test_when_the_time_is_up_the_network_is_valid_at_its_density() -> None:
 
 def test_several_clients_together_learn_as_well() -> None:
     model = trained()
-    result = FedTiny(density=0.2, candidates=4, epochs=8, adjustments=6, clients=4)(model, context_of(model))
+    result = FedTiny(density=0.3, candidates=3, epochs=12, adjustments=4, clients=3)(model, context_of(model))
     assert accuracy(result.model.module) > accuracy(model.module) - 0.12
 
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_pruned_is_refused_and_so_are_options_outside_their_range
     for wrong in ({"density": 0.0}, {"density": 1.5}, {"candidates": 0}, {"batch": 1}, {"exchange": 2.0}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             FedTiny(**wrong)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="keep"):
+    with pytest.raises(UsageError, match="cannot be kept"):
         FedTiny(density=1e-4)(trained(), context_of(trained()))
     with pytest.raises(UsageError, match="1200 samples for 700 clients"):
         FedTiny(clients=700)(trained(), context_of(trained()))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgekit.core.errors import BadInputError, UsageError
-from edgekit.pruning.candidates import candidate, drawn_counts, macs_of, uses_of
+from edgekit.pruning.candidates import Draws, macs_of, uses_of
 from edgekit.pruning.masks import (
     apply_masks,
     counts_of,
@@ -26,6 +26,7 @@ from edgekit.pruning.masks import (
     prunable,
     unpacked,
 )
+from edgekit.pruning.synaptic_flow import flow_counts, flow_masks
 
 shapes = st.lists(
     st.one_of(
@@ -45,18 +46,20 @@ def weights_of(shapes: list[tuple[int, ...]], seed: int = 0) -> dict[str, torch.
 @settings(max_examples=40, deadline=None)
 @given(shapes, st.floats(0.001, 1), st.integers(0, 2**31))
 def test_every_draw_keeps_the_density_to_one_weight_and_empties_no_layer(
-    shapes: list[tuple[int, ...]], density: float, seed: int
+    layers: list[tuple[int, ...]], density: float, seed: int
 ) -> None:
-    weights = weights_of(shapes)
-    sizes = [weight.numel() for weight in weights.values()]
-    wanted = kept_in_total(sizes, density)
-    if wanted < len(shapes):
+    weights = weights_of(layers)
+    sizes = {name: weight.numel() for name, weight in weights.items()}
+    generator = torch.Generator().manual_seed(seed)
+    shares = {name: float(torch.rand((), generator=generator)) + 1e-6 for name in sizes}
+    wanted = kept_in_total(sizes.values(), density)
+    if wanted < len(layers):
         with pytest.raises(UsageError):
-            candidate(weights, density, seed)
+            counts_of(shares, sizes, wanted)
         return
-    masks = candidate(weights, density, seed).masks
+    masks = magnitude_masks(weights, counts_of(shares, sizes, wanted))
     assert kept(masks) == wanted
-    assert abs(density_of(masks) * sum(sizes) - density * sum(sizes)) <= 1
+    assert abs(density_of(masks) - density) * sum(sizes.values()) <= 1
     assert all(int(mask.sum()) >= 1 for mask in masks.values())
 
 
@@ -137,16 +140,51 @@ def test_weights_that_are_not_finite_are_zero_off_the_mask() -> None:
     assert layer.weight.tolist() == [[0.0, 1.0]]
 
 
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU6(),
+        nn.Conv2d(8, 16, 3, stride=2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+        nn.Softmax(1),
+    ).eval()
+
+
 def test_candidates_differ_by_their_masks_and_share_the_weights() -> None:
     """Trap b of the authors' code: its candidates are other random weights under one mask."""
-    weights = weights_of([(8, 3, 3, 3), (16, 8, 3, 3), (10, 16)])
-    before = {name: weight.clone() for name, weight in weights.items()}
-    made = [candidate(weights, 0.2, seed) for seed in (0, 1, 2, 1)]
+    module = network()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    draws = Draws.of(module, (3, 8, 8), 0.1)
+    made = [draws.candidate(seed) for seed in (0, 1, 2, 3, 3)]
     hashes = [hash_of(one.masks) for one in made]
-    assert len(set(hashes)) == 3
-    assert hashes[1] == hashes[3], "same seed, same masks"
-    assert all(torch.equal(before[name], weights[name]) for name in weights)
-    assert drawn_counts(weights, 0.2, 1) != drawn_counts(weights, 0.2, 2)
+    assert len(set(hashes)) == 4
+    assert hashes[3] == hashes[4], "same seed, same masks"
+    total = sum(weight.numel() for weight in prunable(module).values())
+    assert all(kept(one.masks) == round(0.1 * total) for one in made)
+    assert all(mask.any() for one in made for mask in one.masks.values())
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert draws.counts(2) != draws.counts(4)
+
+
+def test_what_flow_keeps_leads_from_the_input_to_the_output() -> None:
+    """Through ReLU6 and before a softmax, either of which would stop it."""
+    module = network()
+    masks = flow_masks(module, (3, 8, 8), {"0.weight": 9, "3.weight": 9, "6.weight": 9})
+    assert [int(mask.sum()) for mask in masks.values()] == [9, 9, 9]
+    made = set(masks["0.weight"].flatten(1).any(1).nonzero().flatten().tolist())
+    read = set(masks["3.weight"].transpose(0, 1).flatten(1).any(1).nonzero().flatten().tolist())
+    made_next = set(masks["3.weight"].flatten(1).any(1).nonzero().flatten().tolist())
+    read_next = set(masks["6.weight"].any(0).nonzero().flatten().tolist())
+    assert made <= read
+    assert made_next <= read_next
+
+
+def test_one_ranking_by_flow_keeps_the_total() -> None:
+    assert sum(flow_counts(network(), (3, 8, 8), 100).values()) == 100
 
 
 def test_macs_count_kept_weights_as_often_as_they_are_used() -> None:
