@@ -76,6 +76,8 @@ class Swapping:
         context: Context,
     ) -> dict[str, Swapped]:
         chosen = {name: one for name, one in candidates.items() if not one.reason}
+        if not chosen:
+            return {}
         groups = {name: one.group for name, one in chosen.items() if one.group is not None}
         fitting = Fitting(
             x_batches=torch.split(context.calibration.x_N[: self.images], _BATCH),
