@@ -106,7 +106,7 @@ def _check(options: SwapGhost | SwapRepGhost | SwapGhostV2) -> None:
 def _swap(
     options: SwapGhost | SwapRepGhost | SwapGhostV2, forms: tuple[str, ...], model: Model, context: Context
 ) -> PassResult:
-    from edgekit.passes.ghost_swap import Form
+    from edgekit.passes.ghost_cascade import Form
     from edgekit.passes.ghost_swapping import Swapping
 
     swapping = Swapping(

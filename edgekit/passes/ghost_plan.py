@@ -11,8 +11,8 @@ from edgekit.core.operators import Operator
 from edgekit.networks.description import describe
 from edgekit.passes.channel_order import ChannelGroup
 from edgekit.passes.ghost_arrangement import groups_of
+from edgekit.passes.ghost_cascade import Form
 from edgekit.passes.ghost_modules import GhostModule
-from edgekit.passes.ghost_swap import Form
 from edgekit.passes.ghost_weights import first_outputs, neutral_gate
 from edgekit.passes.graph_reading import Shape, shapes_of
 from edgekit.passes.sites import Site, sites_of
