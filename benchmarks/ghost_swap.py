@@ -33,9 +33,9 @@ from edgekit.networks.layers import recalibrate, run
 from edgekit.passes.batch_norm_folding import fold_batch_norms
 from edgekit.passes.branch_merging import merge_branches
 from edgekit.passes.ghost_arrangement import Fitting, Order, arrange, best_order, groups_of, pair_errors
+from edgekit.passes.ghost_cascade import Cascade, Form
 from edgekit.passes.ghost_initialisation import choose_primaries, order_of
 from edgekit.passes.ghost_modules import GhostModule, insert
-from edgekit.passes.ghost_swap import Cascade, Form
 from edgekit.passes.graph_reading import tidied
 from edgekit.passes.shortcut_padding import pads_as_convolutions
 from edgekit.passes.sites import sites_of

@@ -35,7 +35,7 @@ class SwapGhost:
     refit: float = option(0.01, help=_REFIT)
     images: int = option(256, help=_IMAGES)
     epochs: int = option(0, help=_EPOCHS, search=(0, 10, 30))
-    sums: bool = option(False, help="whether a layer may take RepGhost's form where the cost model finds it faster")
+    sums: bool = option(True, help="whether a layer may take RepGhost's form where the cost model finds it faster")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -106,7 +106,7 @@ def _check(options: SwapGhost | SwapRepGhost | SwapGhostV2) -> None:
 def _swap(
     options: SwapGhost | SwapRepGhost | SwapGhostV2, forms: tuple[str, ...], model: Model, context: Context
 ) -> PassResult:
-    from edgekit.passes.ghost_swap import Form
+    from edgekit.passes.ghost_cascade import Form
     from edgekit.passes.ghost_swapping import Swapping
 
     swapping = Swapping(

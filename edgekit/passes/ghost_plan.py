@@ -11,8 +11,8 @@ from edgekit.core.operators import Operator
 from edgekit.networks.description import describe
 from edgekit.passes.channel_order import ChannelGroup
 from edgekit.passes.ghost_arrangement import groups_of
+from edgekit.passes.ghost_cascade import Form
 from edgekit.passes.ghost_modules import GhostModule
-from edgekit.passes.ghost_swap import Form
 from edgekit.passes.ghost_weights import first_outputs, neutral_gate
 from edgekit.passes.graph_reading import Shape, shapes_of
 from edgekit.passes.sites import Site, sites_of
@@ -74,6 +74,8 @@ class Planner:
         for form in forms:
             if form is not Form.CONCAT and not _stands_alone(site, group, sites):
                 continue
+            if form is Form.GATED and min(shapes[site.start.all_input_nodes[0]][2:]) < 2:
+                continue
             readers = [sites[name] for name in group.readers] if form is Form.SUM else []
             before, after = pricing.work(site, form, readers, shapes)
             found.append(
@@ -86,8 +88,8 @@ class Planner:
                     after=after,
                 )
             )
-        none = Candidate(name=site.name, reason="other layers share its channels, or no ReLU follows")
-        return max(found, key=lambda one: _saved(one), default=none)
+        none = Candidate(name=site.name, reason="other layers write its channels, or no ReLU follows")
+        return max(found, key=_saved, default=none)
 
 
 def _saved(candidate: Candidate) -> float:

@@ -14,9 +14,9 @@ from edgekit.networks.description import describe
 from edgekit.networks.layers import recalibrate, run
 from edgekit.passes.contract import Context, LayerRow, PassResult
 from edgekit.passes.distillation import Distil
-from edgekit.passes.ghost_arrangement import Fitting, Order, arrange, best_order, pair_errors
+from edgekit.passes.ghost_arrangement import Fitting, arrange, pair_errors
+from edgekit.passes.ghost_cascade import Cascade, Form, Swapped
 from edgekit.passes.ghost_plan import Candidate, Planner
-from edgekit.passes.ghost_swap import Cascade, Form, Swapped
 from edgekit.passes.graph_module import graph_of
 from edgekit.passes.graph_reading import tidied
 from edgekit.passes.masks import surviving
@@ -38,7 +38,6 @@ class Swapping:
     ridge: float | None
     images: int
     epochs: int
-    order: Order = best_order
 
     def __call__(self, model: Model, context: Context) -> PassResult:
         original = copy.deepcopy(graph_of(model, self.pass_id))
@@ -76,6 +75,8 @@ class Swapping:
         context: Context,
     ) -> dict[str, Swapped]:
         chosen = {name: one for name, one in candidates.items() if not one.reason}
+        if not chosen:
+            return {}
         groups = {name: one.group for name, one in chosen.items() if one.group is not None}
         fitting = Fitting(
             x_batches=torch.split(context.calibration.x_N[: self.images], _BATCH),
@@ -84,7 +85,7 @@ class Swapping:
             seed=context.seed,
         )
         errors = pair_errors(module, list(chosen), fitting)
-        arrange([module, original], masks, list(groups.values()), errors, self.ratio, self.order)
+        arrange([module, original], masks, list(groups.values()), errors, self.ratio)
         cascade = Cascade(
             module=module,
             original=original,

@@ -96,7 +96,7 @@ def accuracy(module: nn.Module) -> float:
 @cache
 def swapped() -> PassResult:
     training, _ = digits()
-    return SwapGhost(max_residual=9.0)(trained(), context_of(trained(), training.x_N[:512]))
+    return SwapGhost(max_residual=9.0, sums=False)(trained(), context_of(trained(), training.x_N[:512]))
 
 
 def macs(model: Model) -> int:
@@ -166,7 +166,7 @@ def test_nothing_is_lost_where_channels_are_multiples_of_others(activation: bool
     torch.manual_seed(3)
     model = model_of(Duplicates(activation=activation, norm=norm), (3, 9, 9))
     x_N = torch.rand(64, 3, 9, 9)
-    result = SwapGhost()(model, context_of(model, x_N))
+    result = SwapGhost(sums=False)(model, context_of(model, x_N))
     rows = {row.layer: row.cells for row in result.layers}
     assert rows["first"]["swapped"] == "concat"
     assert float(rows["first"]["residual variance"]) < 1e-4
@@ -222,7 +222,7 @@ def test_macs_fall_as_the_table_says_and_the_model_given_stays() -> None:
 
 def test_a_second_swap_finds_nothing() -> None:
     model = swapped().model
-    again = SwapGhost(max_residual=9.0)(model, context_of(model, digits()[0].x_N[:64]))
+    again = SwapGhost(max_residual=9.0, sums=False)(model, context_of(model, digits()[0].x_N[:64]))
     assert not again.modified
     assert again.model is model
 
@@ -232,11 +232,24 @@ def test_what_would_miss_too_much_or_be_no_faster_is_left() -> None:
         return ms_by_macs(operators) + sum(operator.kind is OperatorKind.OTHER for operator in operators)
 
     model, x_N = trained(), digits()[0].x_N[:64]
-    strict = SwapGhost(max_residual=1e-6)(model, context_of(model, x_N))
-    slow = SwapGhost()(model, context_of(model, x_N, latency_ms=ms_by_joining))
+    strict = SwapGhost(max_residual=1e-6, sums=False)(model, context_of(model, x_N))
+    slow = SwapGhost(sums=False)(model, context_of(model, x_N, latency_ms=ms_by_joining))
     for result, reason in ((strict, "its ghosts would miss too much"), (slow, "it would not be faster on the target")):
         assert not result.modified
         assert {row.cells["why not"] for row in result.layers if row.layer in SWAPPED} == {reason}
+
+
+def test_inside_blocks_a_layer_takes_the_form_that_is_faster() -> None:
+    model, x_N = trained(), digits()[0].x_N[:256]
+    result = SwapGhost(max_residual=9.0)(model, context_of(model, x_N))
+    forms = {row.layer: row.cells["swapped"] for row in result.layers}
+    assert forms == {
+        "stem.0": "no",
+        "first.0": "sum",
+        "first_out.0": "concat",
+        "second.0": "sum",
+        "second_out.0": "concat",
+    }
 
 
 def test_masks_of_swapped_layers_go_and_those_behind_follow_the_new_order() -> None:
@@ -289,7 +302,7 @@ def test_an_open_gate_leaves_a_ghost_module_as_it_is() -> None:
 def test_normalisation_folded_before_is_no_obstacle() -> None:
     model, x_N = trained(), digits()[0].x_N[:512]
     folded = FoldBatchNorm()(model, context_of(model)).model
-    result = SwapGhost(max_residual=9.0)(folded, context_of(folded, x_N))
+    result = SwapGhost(max_residual=9.0, sums=False)(folded, context_of(folded, x_N))
     assert accuracy(result.model.module) > 0.7
 
 
