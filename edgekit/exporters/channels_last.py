@@ -24,13 +24,17 @@ class ChannelsLast(nn.Module):
         return y_N.permute(0, 2, 3, 1) if y_N.ndim == 4 else y_N
 
 
+_ATEN = torch.ops.aten
+_MEANS = (torch.mean, torch.Tensor.mean, _ATEN.mean, _ATEN.mean.dim)
+_PADS = (F.pad, _ATEN.pad, _ATEN.pad.default, _ATEN.constant_pad_nd, _ATEN.constant_pad_nd.default)
+
+
 class _KeepsLayout(TorchFunctionMode):
     """Computes two operators such that litert_torch leaves no TRANSPOSE around them.
 
-    `x_NCHW.mean((2, 3))` at rank 4, flattened afterwards: the converter finds the channels-last form of an operator only where
-    input and output are of rank 4. Zero padding with channels last, of x times one: the converter has no such form of it, and
-    the layout changes around it vanish only where no other reader of x shares them; the product keeps them apart until it is
-    folded away.
+    `x_NCHW.mean((2, 3))` and zero padding of `x_NCHW` are written with channels last: the converter has such a form of a mean only
+    where its output is of rank 4 too, and none of padding. Padding is of x times one, because the changes of layout around it
+    vanish only where no other reader of x shares them; the product keeps them apart until it is folded away.
     """
 
     def __torch_function__(
@@ -41,14 +45,26 @@ class _KeepsLayout(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if func is F.pad and args[0].ndim == 4:
-            x_NHWC = args[0].permute(0, 2, 3, 1) * 1.0
-            w_h_c_n = [*args[1], *[0] * (8 - len(args[1]))]
-            pads = [*w_h_c_n[4:6], *w_h_c_n[:4], *w_h_c_n[6:]]
-            return func(x_NHWC, pads, *args[2:], **kwargs).permute(0, 3, 1, 2)
+        if func in _PADS and args[0].ndim == 4:
+            padded = _padded(*args, **kwargs)
+            if padded is not None:
+                return padded
         y = func(*args, **kwargs)
-        if func in (torch.mean, torch.Tensor.mean) and y.ndim == 2 and args[0].ndim == 4:
+        if func in _MEANS and y.ndim == 2 and args[0].ndim == 4:
             axes = args[1] if len(args) > 1 else kwargs["dim"]
             if sorted(axis % 4 for axis in axes) == [2, 3]:
-                return args[0].mean((2, 3), keepdim=True).flatten(1)
+                return args[0].permute(0, 2, 3, 1).mean((1, 2))
         return y
+
+
+def _padded(
+    x_NCHW: Tensor, pad: Sequence[int], *how: Any, mode: str = "constant", value: float | None = None
+) -> Tensor | None:
+    """With a constant; None where something else is wanted. `how` is what torch takes by place: mode, value, or value alone."""
+    for given in how:
+        mode, value = (given, value) if isinstance(given, str) else (mode, given)
+    if mode != "constant":
+        return None
+    whcn = [*pad, *[0] * (8 - len(pad))]  # two numbers an axis, from the last axis on
+    x_NHWC = x_NCHW.permute(0, 2, 3, 1) * 1.0
+    return F.pad(x_NHWC, [*whcn[4:6], *whcn[:4], *whcn[6:]], "constant", value).permute(0, 3, 1, 2)

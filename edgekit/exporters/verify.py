@@ -226,8 +226,12 @@ def _graph_checks(graph: Graph, model: Model, artifact: Artifact) -> list[Check]
 
 
 def _is_expected(name: str, model: Model) -> bool:
-    """An assembled network consists of operators that are known; of one that came from elsewhere every runtime must have them."""
-    return name in _KNOWN_OPERATORS if "genotype" in model.provenance else not name.startswith("CUSTOM")
+    """An assembled network consists of operators that are known. Of one that came from elsewhere, or that passes have changed,
+    every runtime must have them."""
+    from torch import fx
+
+    is_assembled = "genotype" in model.provenance and not isinstance(model.module, fx.GraphModule)
+    return name in _KNOWN_OPERATORS if is_assembled else not name.startswith("CUSTOM")
 
 
 def _notes(graph: Graph) -> tuple[str, ...]:

@@ -68,8 +68,8 @@ def judge(outputs_N: Outputs, reference_N: Outputs, y_N: npt.NDArray[np.int64] |
 
 
 def points_lost(now: Judgement, before: Judgement) -> float:
-    """Percentage points; negative where it is better than before."""
-    return 100 * (before.value - now.value)
+    """Percentage points, rounded where floating point would make 1.0000000001 of one; negative where it is better than before."""
+    return round(100 * (before.value - now.value), 9)
 
 
 def _bootstrapped(outputs_N: Outputs, reference_N: Outputs) -> tuple[float, float]:

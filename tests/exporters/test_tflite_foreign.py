@@ -154,3 +154,22 @@ def test_a_scale_of_thousands_is_compared_in_units_of_the_largest(tmp_path: Path
 class AddOffset(nn.Module):
     def forward(self, y_NK: Tensor) -> Tensor:
         return y_NK + 1e-3 * y_NK.abs().max()
+
+
+class Padded(nn.Module):
+    """In all the ways that a graph may say it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW = self.conv(F.pad(x_NCHW, (1, 2, 0, 1), mode="reflect"))
+        y_NCHW = torch.ops.aten.constant_pad_nd.default(y_NCHW, [1, 0], 0.5)
+        y_NCHW = torch.ops.aten.pad.default(y_NCHW, [0, 0, 1, 1, 0, 2], "constant", None)
+        return y_NCHW + F.pad(y_NCHW, (1, -1), value=2.0)
+
+
+def test_padding_is_what_torch_makes_of_it(tmp_path: Path) -> None:
+    checked(lifted(Padded(), (3, 8, 8)), tmp_path, Precision.FP32)

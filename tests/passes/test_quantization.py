@@ -40,7 +40,10 @@ def lifted(network: nn.Module, input_shape: tuple[int, ...]) -> Model:
 
 
 def context_of(model: Model, *, deadline: float | None = None) -> Context:
-    x_N = torch.randn(192, *model.input_shape, generator=torch.Generator().manual_seed(1))
+    """Inputs from quiet to loud."""
+    generator = torch.Generator().manual_seed(1)
+    x_N = torch.randn(192, *model.input_shape, generator=generator)
+    x_N *= 4 * torch.rand(192, *[1] * len(model.input_shape), generator=generator)
     return Context(
         original=model,
         target=parse_target("rpi4"),
@@ -54,7 +57,7 @@ def context_of(model: Model, *, deadline: float | None = None) -> Context:
 def exported_outputs(model: Model, context: Context, folder: Path) -> tuple[np.ndarray, Path]:
     calibration_N = to_file(context.calibration.x_N.numpy())
     artifact = export(model, precision=Precision.FP32, calibration_N=calibration_N, folder=folder)
-    verify(model, artifact, calibration_N, min_agreement=0.8, min_reproduced=0.8)
+    verify(model, artifact, calibration_N, min_agreement=0.8, min_cosine=0.9, min_reproduced=0.7)
     return run_in_subprocess(artifact.path, to_file(context.judging.x_N.numpy())).outputs, artifact.path
 
 
@@ -109,12 +112,12 @@ class Separable(nn.Module):
         self.depthwise = nn.Conv2d(11, 11, 3, 1, 1, groups=11)
         self.point = nn.Conv2d(11, 13, 1)
         self.relu = nn.ReLU()
-        self.head = nn.Linear(13, 5)
+        self.head = nn.Linear(13, 1)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         y_NCHW = self.relu(self.point(self.relu(self.depthwise(self.relu(self.stem(x_NCHW))))))
-        logits_NK: Tensor = self.head(y_NCHW.mean((2, 3)))
-        return logits_NK
+        y_N1: Tensor = self.head(y_NCHW.mean((2, 3)))
+        return y_N1
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +142,7 @@ def test_weights_of_four_bits_are_executed_and_a_depthwise_layer_stays_in_float(
     separable: Model, tmp_path: Path
 ) -> None:
     context = context_of(separable)
-    result = Int4Weights(max_drop=30.0)(separable, context)
+    result = Int4Weights(max_drop=20.0)(separable, context)
     quantization = result.model.quantization
     assert quantization is not None
     assert quantization.scheme is Scheme.INT4_WEIGHTS
@@ -150,7 +153,8 @@ def test_weights_of_four_bits_are_executed_and_a_depthwise_layer_stays_in_float(
     assert graph.dtypes["int4"] == 4 - len(quantization.kept_float)
     assert (graph.inputs[0].dtype, graph.outputs[0].dtype) == ("float32", "float32")
     reference_N = run(separable.module, context.judging.x_N).numpy()
-    assert reproduced(outputs_N, reference_N) > 0.8
+    assert reproduced(outputs_N, reference_N) >= 0.8
+    assert len(quantization.kept_float) < 4
 
 
 def test_a_floor_that_no_integers_keep_leaves_the_model_as_it_was() -> None:
