@@ -47,6 +47,18 @@ def down_to(
 
         cheapest = min(steps, key=price)
         kept[cheapest] = steps[cheapest]
+    return _given_back(macs, work, multiple, lost, kept)
+
+
+def _given_back(
+    macs: float, work: Work, multiple: int, lost: Callable[[str, int], float], kept: dict[str, int]
+) -> dict[str, int]:
+    """The last step saves more than was asked: what still fits comes back, the most valuable first."""
+    channels = {group.root: group.channels for group in work.groups}
+    more = {root: min(now + multiple - now % multiple, channels[root]) for root, now in kept.items()}
+    for root in sorted(kept, key=lambda root: lost(root, more[root]) - lost(root, kept[root])):
+        if work.total({**kept, root: more[root]}) <= macs:
+            kept = {**kept, root: more[root]}
     return kept
 
 
