@@ -34,7 +34,7 @@ from edgekit.exporters.sparse import sparsify
 from edgekit.exporters.sparse_kernels import sparse_obstacle
 from edgekit.exporters.tflite import convert_fp32
 
-SPARSITIES = (0.2, 0.35, 0.5, 0.65, 0.7, 0.8, 0.9, 0.95)
+SPARSITIES = (0.2, 0.5, 0.65, 0.7, 0.8, 0.9, 0.95)
 QUICK = (0.5, 0.8)
 WARM_UP = 10
 BAR_DIFFERENCE = 1e-5

@@ -3,7 +3,8 @@
 A file with DENSIFY makes XNNPACK look for operators that it can compute with channels first, which its sparse kernels need. The
 rules are those of `xnn_check_nchw_compatibility` and `xnn_subgraph_rewrite_for_nchw` in XNNPACK's `src/subgraph.c` and of the
 README of TensorFlow Lite's XNNPACK delegate, as far as they were tried (docs/sparsity.md). Operators that were not are said not
-to fit: where the first convolution fits and a later operator does not, XNNPACK mixes up the layouts and outputs are wrong.
+to fit: where the first convolution fits and a later operator does not, XNNPACK may mix up the layouts, so that outputs are
+wrong, or refuse the file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from edgekit.exporters.flatbuffer import operator_name, unpack
 
 _ELEMENTWISE = frozenset({"HARD_SWISH", "LOGISTIC", "RELU", "RELU6"})
+_BEHIND_MEAN = ("FULLY_CONNECTED", "SOFTMAX")
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
@@ -40,7 +42,7 @@ def sparse_obstacle(tflite: bytes) -> str | None:
 
 
 def bears_sparse_weights(model: Any) -> bool:
-    """Whether outputs of a `ModelT` stay right on Arm where it has DENSIFY operators.
+    """Whether a `ModelT` loads and its outputs stay right on Arm where it has DENSIFY operators.
 
     They do where XNNPACK can change the layout of all or of nothing: nothing without a first convolution that fits, nor where no
     layer that it looks at has zeros enough.
@@ -91,10 +93,8 @@ class _Network:
         """Behind the mean no layout may matter, and nothing before it be read."""
         operator = self.operators[step]
         before = {index for one in self.operators[:mean] for index in one.outputs} | set(self._subgraph.inputs)
-        if step > mean and before & set(operator.inputs):
-            return "comes behind the last mean and reads what comes before it"
-        if any(math.prod(self._shape(index)[1:-1]) > 1 for index in operator.outputs):
-            return "comes behind the last mean and is not of one place"
+        if step > mean and (self.names[step] not in _BEHIND_MEAN or before & set(operator.inputs)):
+            return "comes behind the last mean, where only dense layers of it and SOFTMAX fit"
         return ""
 
     def _unfit(self, step: int) -> str:

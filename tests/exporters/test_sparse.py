@@ -107,7 +107,7 @@ def test_outputs_stay_and_no_file_grows(shape: tuple[int, ...], zeros: float, se
         )
 
 
-@pytest.mark.parametrize("shape", [(2, 64), (60, 200), (300, 300), (300, 500), (40, 3, 3, 32)])
+@pytest.mark.parametrize("shape", [(2, 240), (60, 200), (300, 300), (300, 500), (40, 3, 3, 32)])
 def test_the_encoding_is_compressed_sparse_rows_as_scipy_reads_them(shape: tuple[int, ...]) -> None:
     w = drawn(shape, 0.5)
     model = unpack(sparsify(network(w)), name="it")
