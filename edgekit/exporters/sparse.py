@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.exporters.flatbuffer import operator_name, pack, unpack
+from edgekit.exporters.sparse_kernels import bears_sparse_weights
 
 _READS_WEIGHTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 """Operators whose second input may be sparse."""
@@ -26,14 +27,15 @@ _TABLES_BYTES = 256
 
 
 def sparsify(tflite: bytes) -> bytes:
-    """The same network, those float32 weights sparse that take fewer bytes so. Where none do, the file as it was.
+    """The same network, those float32 weights sparse that take fewer bytes so. Where none do, the file as it was, and also where
+    XNNPACK would compute other outputs (`edgekit.exporters.sparse_kernels`).
 
     Raises BadInputError for a damaged file.
     """
     model = unpack(tflite, name="the network to store sparse")
     (subgraph,) = model.subgraphs
     smaller = {index: w for index, w in _weights(model, subgraph) if 0 < _sparse_bytes(w) < w.nbytes}
-    if not smaller:
+    if not smaller or not bears_sparse_weights(model):
         return tflite
     _store(model, subgraph, smaller)
     content = pack(model)
