@@ -90,12 +90,25 @@ def arrange(
     ratio: int,
     order: Order = best_order,
 ) -> None:
-    """Gives each group one order, the best for all its writers of `errors` together; changes `modules`, all alike, and `masks`."""
+    """Gives each group one order, the best for all its writers of `errors` together; changes `modules`, all alike, and `masks`.
+
+    An error counts by how much the readers make of its channel.
+    """
     arranged: set[str] = set()
     for group in groups:
         writers = sorted(group.writers & set(errors))
         if arranged.isdisjoint(writers):
-            index = order(torch.stack([errors[name] for name in writers]).sum(0), ratio)
+            total_CC = torch.stack([errors[name] for name in writers]).sum(0)
+            index = order(total_CC * weights_of(modules[0], group), ratio)
             for number, module in enumerate(modules):
                 choose(module, {} if number else masks, group, index)
             arranged.update(writers)
+
+
+def weights_of(module: fx.GraphModule, group: ChannelGroup) -> Tensor:
+    """`weight_C`: the norm of each channel's weights in all that reads it, 1 in root mean square."""
+    energy_C = torch.zeros(())
+    for name, features in group.readers.items():
+        weight_OI = module.get_parameter(f"{name}.weight").detach()
+        energy_C = energy_C + weight_OI.square().sum(0).reshape(weight_OI.shape[1] // features, -1).sum(1)
+    return (energy_C / energy_C.mean().clamp(min=1e-12)).sqrt()

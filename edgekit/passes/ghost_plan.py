@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from torch import fx, nn
 
@@ -16,6 +17,9 @@ from edgekit.passes.ghost_modules import GhostModule
 from edgekit.passes.ghost_weights import first_outputs, neutral_gate
 from edgekit.passes.graph_reading import Shape, shapes_of
 from edgekit.passes.sites import Site, sites_of
+
+_WORTH: Final = 0.95
+"""Saving less is within the error of a cost model, and not worth what a swap costs in accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +85,7 @@ class Planner:
             found.append(
                 Candidate(
                     name=site.name,
-                    reason="" if after.ms < before.ms else "it would not be faster on the target",
+                    reason="" if after.ms < _WORTH * before.ms else "it would not be faster on the target",
                     form=form,
                     group=group,
                     before=before,

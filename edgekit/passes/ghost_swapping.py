@@ -44,6 +44,8 @@ class Swapping:
         padded = pads_as_convolutions(original, model.input_shape)
         planner = Planner(original, model.input_shape, context.latency_ms, self.ratio, self.kernel)
         candidates = {name: one for name, one in planner.candidates(self.forms).items() if name not in padded}
+        if not any(_touches(one, padded) for one in candidates.values()):
+            original, padded = copy.deepcopy(graph_of(model, self.pass_id)), []
         context.progress(f"{sum(not one.reason for one in candidates.values())} convolutions would be faster")
         module, masks = copy.deepcopy(original), dict(model.masks)
         outcomes = self._swap(module, original, masks, candidates, context)
@@ -100,6 +102,12 @@ class Swapping:
         outcomes = cascade.run(forms, context.deadline)
         tidied(module)
         return outcomes
+
+
+def _touches(candidate: Candidate, layers: Collection[str]) -> bool:
+    """Whether swapping it reorders what one of the layers writes or reads."""
+    group = candidate.group
+    return not candidate.reason and group is not None and not group.writers.union(group.readers).isdisjoint(layers)
 
 
 def _recalibrated(module: nn.Module, model: Model, context: Context) -> str:
