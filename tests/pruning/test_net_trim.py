@@ -247,14 +247,14 @@ from edgekit.pruning.net_trim.layer import How, trim
 from edgekit.pruning.net_trim.samples import Block, Samples
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)
-w_NM = torch.randn(20, 5, generator=generator)
+w_NM = torch.randn(60, 5, generator=generator)
 def blocks():
     for _ in range(int(sys.argv[1]) // 10_000):
-        x_PN = torch.randn(10_000, 20, generator=generator).clamp(min=0)
+        x_PN = torch.randn(10_000, 60, generator=generator).clamp(min=0)
         y_PM = x_PN @ w_NM
         yield Block(x_PN=x_PN, bound_PM=y_PM.clamp(min=0), on_PM=y_PM > 0)
 samples = Samples(blocks(), folder=Path(sys.argv[2]))
-trimmed = trim(samples, w_NM, 0.2 * samples.on_norm, how=How(refit=True))
+trimmed = trim(samples, w_NM, 0.2 * samples.on_norm, how=How(tolerance=1e-3))
 assert trimmed.certified and len(samples) == int(sys.argv[1])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
@@ -269,10 +269,11 @@ def peak_mib(samples: int, folder: Path) -> float:
 
 
 def test_ten_times_the_samples_need_no_more_memory(tmp_path: Path) -> None:
-    """100,000 samples are 20 MiB of float32 beside as much again of bounds and the solver's state."""
-    assert peak_mib(100_000, tmp_path / "many") - peak_mib(10_000, tmp_path / "few") < 8
+    """In memory 90,000 more samples would be 27 MiB."""
+    assert peak_mib(100_000, tmp_path / "many") - peak_mib(10_000, tmp_path / "few") < 14
 
 
 @pytest.mark.slow
 def test_a_million_samples_need_no_more_memory_than_ten_thousand(tmp_path: Path) -> None:
-    assert peak_mib(1_000_000, tmp_path / "many") - peak_mib(10_000, tmp_path / "few") < 8
+    """In memory they would be 300 MiB more."""
+    assert peak_mib(1_000_000, tmp_path / "many") - peak_mib(10_000, tmp_path / "few") < 30
