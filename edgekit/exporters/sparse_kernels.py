@@ -90,12 +90,15 @@ class _Network:
         return len(self._shape(read)) == 4 and sorted(self._data(axes).view(np.int32) % 4) == [1, 2]
 
     def _unfit_behind(self, step: int, mean: int) -> str:
-        """Behind the mean no layout may matter, and nothing before it be read."""
-        operator = self.operators[step]
-        before = {index for one in self.operators[:mean] for index in one.outputs} | set(self._subgraph.inputs)
-        if step > mean and (self.names[step] not in _BEHIND_MEAN or before & set(operator.inputs)):
-            return "comes behind the last mean, where only dense layers of it and SOFTMAX fit"
-        return ""
+        """Behind the mean a dense layer may read it, but no other dense layer that one: LiteRT 2.3 refuses such a file."""
+        name, operator = self.names[step], self.operators[step]
+        allowed = {index for one in self.operators[mean:] for index in one.outputs}
+        if name == "FULLY_CONNECTED":
+            dense = zip(self.names[mean:], self.operators[mean:], strict=True)
+            allowed -= {index for kind, one in dense if kind == name for index in one.outputs}
+        if step == mean or (name in _BEHIND_MEAN and operator.inputs[0] in allowed):
+            return ""
+        return "comes behind the last mean, where only a dense layer and SOFTMAX fit"
 
     def _unfit(self, step: int) -> str:
         """Why XNNPACK cannot compute the operator with channels first; empty where it can."""
@@ -146,12 +149,10 @@ class _Network:
                 yield operator
 
     def _dense_behind(self, mean: int) -> Iterator[Any]:
-        """Dense layers that read the mean, or one another, directly: XNNPACK joins them to the convolutions."""
-        joined = self.operators[mean].outputs[0]
+        """Dense layers that read the mean: XNNPACK joins them to the convolutions."""
         for name, operator in zip(self.names[mean:], self.operators[mean:], strict=True):
-            if name == "FULLY_CONNECTED" and operator.inputs[0] == joined:
+            if name == "FULLY_CONNECTED" and operator.inputs[0] == self.operators[mean].outputs[0]:
                 yield operator
-                joined = operator.outputs[0]
 
     def _unfit_convolution(self, operator: Any) -> str:
         options, kernel = operator.builtinOptions, self._kernel(operator)
