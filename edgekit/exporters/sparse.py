@@ -77,7 +77,7 @@ def _narrowest(numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
 
 def _sparse_bytes(w: npt.NDArray[np.float32]) -> int:
     """0 where nothing would be left to store."""
-    values = np.count_nonzero(w) * w.itemsize
+    values = int(np.count_nonzero(w)) * w.itemsize
     return values and values + sum(_narrowest(numbers).nbytes for numbers in _rows(w)) + _TABLES_BYTES
 
 

@@ -125,8 +125,8 @@ class _Network:
         """Zeros among the weights that XNNPACK looks at where nothing misfits, and all of these."""
         mean = self._last_mean()
         read = [] if mean is None else [*self._pointwise(mean), *self._dense_behind(mean)]
-        zeros, weights = zip(*map(self._zeros, read), strict=True) if read else ((), ())
-        return sum(zeros), sum(weights)
+        counted = [self._zeros(operator) for operator in read]
+        return sum(zeros for zeros, _ in counted), sum(weights for _, weights in counted)
 
     def has_layer_with_zeros_enough(self) -> bool:
         every = len(self.operators)
@@ -206,8 +206,10 @@ class _Network:
                 return None
             own = [side for length in kernel for side in ((length - 1) // 2, length // 2)]
         before = self._padding_before(operator)
-        added = [0] * 4 if before is None else self._data(before.inputs[1]).view(np.int32).reshape(-1, 2)[1:3].flatten()
-        return tuple(int(one + other) for one, other in zip(own, added, strict=True))
+        if before is None:
+            return tuple(own)
+        added = self._data(before.inputs[1]).view(np.int32).reshape(-1, 2)[1:3].flatten()
+        return tuple(one + int(other) for one, other in zip(own, added, strict=True))
 
     def _padding_before(self, operator: Any) -> Any:
         pads = (one for name, one in zip(self.names, self.operators, strict=True) if name == "PAD")
