@@ -38,6 +38,7 @@ INSERTED: dict[str, Callable[[], nn.Module]] = {
 ENDS: dict[str, Callable[[], list[nn.Module]]] = {
     "dense": lambda: [Mean(), nn.Linear(24, 10), nn.Softmax(-1)],
     "two dense": lambda: [Mean(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 10)],
+    "grouped": lambda: [Mean(), nn.Linear(24, 10), nn.Softmax(-1), nn.Linear(10, 4)],
     "map": lambda: [nn.Conv2d(24, 10, 1)],
     "1x1 behind the mean": lambda: [nn.AdaptiveAvgPool2d(1), nn.Conv2d(24, 10, 1), nn.Flatten()],
 }

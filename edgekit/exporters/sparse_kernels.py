@@ -90,12 +90,15 @@ class _Network:
         return len(self._shape(read)) == 4 and sorted(self._data(axes).view(np.int32) % 4) == [1, 2]
 
     def _unfit_behind(self, step: int, mean: int) -> str:
-        """Behind the mean no layout may matter, and nothing before it be read."""
-        operator = self.operators[step]
-        before = {index for one in self.operators[:mean] for index in one.outputs} | set(self._subgraph.inputs)
-        if step > mean and (self.names[step] not in _BEHIND_MEAN or before & set(operator.inputs)):
-            return "comes behind the last mean, where only dense layers of it and SOFTMAX fit"
-        return ""
+        """Behind the mean a dense layer may read it, but no other dense layer that one: LiteRT 2.3 refuses such a file."""
+        name, operator = self.names[step], self.operators[step]
+        allowed = {index for one in self.operators[mean:] for index in one.outputs}
+        if name == "FULLY_CONNECTED":
+            dense = zip(self.names[mean:], self.operators[mean:], strict=True)
+            allowed -= {index for kind, one in dense if kind == name for index in one.outputs}
+        if step == mean or (name in _BEHIND_MEAN and operator.inputs[0] in allowed):
+            return ""
+        return "comes behind the last mean, where only a dense layer and SOFTMAX fit"
 
     def _unfit(self, step: int) -> str:
         """Why XNNPACK cannot compute the operator with channels first; empty where it can."""
@@ -122,8 +125,8 @@ class _Network:
         """Zeros among the weights that XNNPACK looks at where nothing misfits, and all of these."""
         mean = self._last_mean()
         read = [] if mean is None else [*self._pointwise(mean), *self._dense_behind(mean)]
-        zeros, weights = zip(*map(self._zeros, read), strict=True) if read else ((), ())
-        return sum(zeros), sum(weights)
+        counted = [self._zeros(operator) for operator in read]
+        return sum(zeros for zeros, _ in counted), sum(weights for _, weights in counted)
 
     def has_layer_with_zeros_enough(self) -> bool:
         every = len(self.operators)
@@ -146,12 +149,10 @@ class _Network:
                 yield operator
 
     def _dense_behind(self, mean: int) -> Iterator[Any]:
-        """Dense layers that read the mean, or one another, directly: XNNPACK joins them to the convolutions."""
-        joined = self.operators[mean].outputs[0]
+        """Dense layers that read the mean: XNNPACK joins them to the convolutions."""
         for name, operator in zip(self.names[mean:], self.operators[mean:], strict=True):
-            if name == "FULLY_CONNECTED" and operator.inputs[0] == joined:
+            if name == "FULLY_CONNECTED" and operator.inputs[0] == self.operators[mean].outputs[0]:
                 yield operator
-                joined = operator.outputs[0]
 
     def _unfit_convolution(self, operator: Any) -> str:
         options, kernel = operator.builtinOptions, self._kernel(operator)
@@ -205,8 +206,10 @@ class _Network:
                 return None
             own = [side for length in kernel for side in ((length - 1) // 2, length // 2)]
         before = self._padding_before(operator)
-        added = [0] * 4 if before is None else self._data(before.inputs[1]).view(np.int32).reshape(-1, 2)[1:3].flatten()
-        return tuple(int(one + other) for one, other in zip(own, added, strict=True))
+        if before is None:
+            return tuple(own)
+        added = self._data(before.inputs[1]).view(np.int32).reshape(-1, 2)[1:3].flatten()
+        return tuple(one + int(other) for one, other in zip(own, added, strict=True))
 
     def _padding_before(self, operator: Any) -> Any:
         pads = (one for name, one in zip(self.names, self.operators, strict=True) if name == "PAD")

@@ -36,6 +36,7 @@ def test_storing_weights_sparse_changes_nothing_about_it() -> None:
         ({"inserted": "max pool"}, "(MAX_POOL_2D) is not among those that fit"),
         ({"end": "map"}, "no MEAN over height and width ends the convolutions"),
         ({"end": "1x1 behind the mean"}, "(CONV_2D) comes behind the last mean"),
+        ({"end": "two dense"}, "(FULLY_CONNECTED) comes behind the last mean"),
     ],
     ids=str,
 )
@@ -52,7 +53,7 @@ def test_int8_does_not_fit(plain: Exported) -> None:
 
 
 def test_networks_that_xnnpack_would_compute_wrongly_or_refuse_stay_dense() -> None:
-    cases: tuple[dict[str, Any], ...] = ({"inserted": "3x3"}, {"end": "1x1 behind the mean"})
+    cases: tuple[dict[str, Any], ...] = ({"inserted": "3x3"}, {"end": "1x1 behind the mean"}, {"end": "two dense"})
     for network in cases:
         risky = pruned_network(zeros=0.9, **network)
         assert sparsify(risky) == risky
