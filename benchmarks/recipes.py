@@ -147,7 +147,9 @@ def search(name: str, minutes: float, folder: Path, seed: int) -> None:
     for number, candidate in enumerate(found.found):
         place = folder / name / str(number)
         place.mkdir(parents=True, exist_ok=True)
-        write_program(exported(candidate.model.module, candidate.model.input_shape), place)
+        program = exported(candidate.model.module, candidate.model.input_shape)
+        arrays = {name: tensor.numpy() for name, tensor in program.constants.items()}
+        write_program(replace(program, constants=arrays), place)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     write_json(
         folder / name / "search.json",

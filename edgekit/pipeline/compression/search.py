@@ -26,7 +26,7 @@ SENSITIVITY_SHARE = 0.8
 LEAST_SAVING = 0.02
 # What quantization may still cost.
 FLOOR_FOR_STRUCTURE = 0.7
-PROBE_EPOCHS = 0.1
+PROBE_EPOCHS = 0.2
 ALLOCATIONS = ("ranking", "measured")
 _SWAPS = ("swap::repghost", "swap::ghost")
 
@@ -81,6 +81,27 @@ class Trial:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """Seconds of a training: a fixed part, and a part for each epoch."""
+
+    fixed_s: float
+    epoch_s: float
+
+    @classmethod
+    def between(cls, one: tuple[float, float], other: tuple[float, float]) -> Speed:
+        """From the (epochs, seconds) of two trainings, the second longer."""
+        epoch_s = max((other[1] - one[1]) / (other[0] - one[0]), 0.1 * other[1] / other[0])
+        return cls(fixed_s=max(0.0, one[1] - epoch_s * one[0]), epoch_s=epoch_s)
+
+    def after(self, epochs: float, seconds: float) -> Speed:
+        """Corrected by another training."""
+        return replace(self, epoch_s=max(seconds - self.fixed_s, 0.1 * seconds) / epochs)
+
+    def epochs_in(self, seconds: float) -> float:
+        return max(round((seconds - self.fixed_s) / self.epoch_s, 2), 0.02)
+
+
 class RecipeSearch:
     """`found` are the candidates that keep the floor, the original first and the fastest last: at any moment the best so far.
 
@@ -101,6 +122,7 @@ class RecipeSearch:
         self.max_drop = max_drop * FLOOR_FOR_STRUCTURE
         self.slice_s = (deadline - time.monotonic()) / SLICES
         self._allocation = ALLOCATIONS[0]
+        self._speed: Speed | None = None
         self.trials: list[Trial] = []
         self.refusals: dict[str, str] = {}
         start = self._candidate(Recipe(passes=()), original)
@@ -114,12 +136,12 @@ class RecipeSearch:
         if cut is not None and swaps and self._rate(swaps) < self._rate([cut]):
             self._accept(self._trained(min(swaps, key=lambda swapped: swapped.latency_ms)))
         step = FIRST_STEP
-        while step < SMALLEST_STEP and self._time_left() > self.slice_s:
-            if self.good_enough(self.found[-1]):
-                return
+        while self._time_left() > self.slice_s and not self.good_enough(self.found[-1]):
+            if step > SMALLEST_STEP:  # longer trainings may keep what shorter ones lost
+                self.slice_s, step = 2 * self.slice_s, FIRST_STEP
+                continue
             smaller = self._apply(self.found[-1], self._cut(self.found[-1], step))
-            kept = smaller is not None and self._accept(self._trained(smaller))
-            if not kept:
+            if smaller is None or not self._accept(self._trained(smaller)):
                 step = math.sqrt(step)
 
     def _gentlest_cut(self, start: Candidate) -> Candidate | None:
@@ -157,19 +179,24 @@ class RecipeSearch:
             if self._drop(trained) <= self.max_drop and trained is not candidate:
                 break
             epochs = self._epochs(slices)
+            began = time.monotonic()
             after = self._apply(trained, make_pass("train::distil", {"epochs": epochs}))
+            self._speed = self._speed and self._speed.after(epochs, time.monotonic() - began)
             trained = after or trained
         return trained
 
     def _epochs(self, slices: int) -> float:
-        """As many as fit; measured once, on the original."""
-        if not hasattr(self, "_epoch_s"):
-            began = time.monotonic()
-            probe = make_pass("train::distil", {"epochs": PROBE_EPOCHS})
-            probe(self.found[0].model, self._context(folder=False))
-            self._epoch_s = (time.monotonic() - began) / PROBE_EPOCHS
-        fitting = min(slices * self.slice_s, self._time_left() - self.slice_s / 2) / self._epoch_s
-        return max(round(fitting, 2), 0.02)
+        """As many as fit into the slices, by what trainings before have taken."""
+        if self._speed is None:
+            self._speed = Speed.between(self._probed(PROBE_EPOCHS), self._probed(3 * PROBE_EPOCHS))
+        seconds = min(slices * self.slice_s, self._time_left() - self.slice_s / 2)
+        return self._speed.epochs_in(seconds)
+
+    def _probed(self, epochs: float) -> tuple[float, float]:
+        """The epochs and the seconds of a training whose result nobody wants."""
+        began = time.monotonic()
+        make_pass("train::distil", {"epochs": epochs})(self.found[0].model, self._context(folder=False))
+        return epochs, time.monotonic() - began
 
     def _accept(self, candidate: Candidate) -> bool:
         kept = self._drop(candidate) <= self.max_drop and candidate.latency_ms < self.found[-1].latency_ms
