@@ -120,7 +120,8 @@ class RecipeSearch:
     ) -> None:
         self.context, self.judge, self.deadline, self.good_enough = context, judge, deadline, good_enough
         self.max_drop = max_drop * FLOOR_FOR_STRUCTURE
-        self.slice_s = (deadline - time.monotonic()) / SLICES
+        self._began = time.monotonic()
+        self.slice_s = (deadline - self._began) / SLICES
         self._allocation = ALLOCATIONS[0]
         self._speed: Speed | None = None
         self.trials: list[Trial] = []
@@ -256,6 +257,6 @@ class RecipeSearch:
                 latency_ms=candidate.latency_ms,
                 macs=candidate.macs,
                 kept=kept,
-                seconds=self.slice_s * SLICES - self._time_left(),
+                seconds=time.monotonic() - self._began,
             )
         )
