@@ -33,6 +33,8 @@ class Metadata:
     labels: tuple[str, ...]
     preprocessing: Preprocessing | None
     provenance: Mapping[str, str]
+    probabilities: bool = True
+    """Whether outputs are, or scores before a softmax."""
 
 
 def embed(tflite: bytes, model: Model) -> bytes:
@@ -104,6 +106,7 @@ def to_json(model: Model) -> bytes:
         "labels": model.labels,
         "preprocessing": None if model.preprocessing is None else asdict(model.preprocessing),
         "provenance": dict(model.provenance),
+        **({} if model.output_range == (0, 1) else {"probabilities": False}),
     }
     return json.dumps(record, ensure_ascii=False, sort_keys=True).encode()
 
@@ -114,6 +117,7 @@ def from_json(record: Mapping[str, Any]) -> Metadata:
         labels=tuple(map(str, record["labels"])),
         preprocessing=None if preprocessing is None else _preprocessing(preprocessing),
         provenance={str(key): str(value) for key, value in record["provenance"].items()},
+        probabilities=bool(record.get("probabilities", True)),
     )
 
 

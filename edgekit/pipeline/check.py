@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import BadInputError, UsageError, VerificationError
 from edgekit.core.records import read_json, sha256_of
-from edgekit.pipeline.predict import MODEL_FILE
+from edgekit.pipeline.predict import MODEL_FILE, ONNX_FILE, metadata_of, model_file
 from edgekit.pipeline.result import REPORT_SCHEMA
 
 # Another machine's kernels may round an int8 probability to its neighbour, or to the one after it.
@@ -46,7 +46,7 @@ def verify(folder: Path | str) -> CheckResult:
     folder = Path(folder)
     report = read_json(folder / "report.json", schema_version=REPORT_SCHEMA)
     hashes = report.get("sha256")
-    if not isinstance(hashes, dict) or MODEL_FILE not in hashes:
+    if not isinstance(hashes, dict) or not hashes.keys() & {MODEL_FILE, ONNX_FILE}:
         raise BadInputError(f"{folder / 'report.json'} lists no files", hint="build the folder anew")
     for name, expected in hashes.items():
         path = folder / name
@@ -70,13 +70,12 @@ def _variants(report: Mapping[str, Any], folder: Path) -> Sequence[str | None]:
 
 
 def _check_network(report: Mapping[str, Any], folder: Path, variant: str | None) -> tuple[PassedCheck, ...]:
-    from edgekit.exporters.metadata import read_metadata
     from edgekit.exporters.runner import run_in_subprocess
 
-    path = folder / MODEL_FILE
+    path = model_file(folder)
     ending = "" if variant is None else f", {variant}"
     try:
-        labels = read_metadata(path, signature=variant).labels
+        labels = metadata_of(path, variant).labels
     except UsageError as error:
         raise VerificationError(f"{path} lacks the network {variant} of the report", hint="build it anew") from error
     if list(labels) != report.get("labels"):

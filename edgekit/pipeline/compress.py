@@ -20,6 +20,7 @@ from edgekit.pipeline.compression.account import Accountant, Row, judged, speaks
 from edgekit.pipeline.compression.data import Data, read_data
 from edgekit.pipeline.compression.plan import SEARCHED_DROP, CompressionPlan, plan_compression
 from edgekit.pipeline.compression.recipe import Recipe, text_of
+from edgekit.pipeline.profile import of_another_runtime
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.stages import Stages
 from edgekit.report.compression_card import write_compression_card
@@ -308,9 +309,13 @@ class Compression:
 
     def _finish(self, model: Model, folder: Path) -> Finished:
         with self.stages.stage("export"):
-            from edgekit.pipeline.compression.finish import finish
+            from edgekit.pipeline.compression.finish import Format, finish
 
-            return finish(model, self.data.calibration, self.accountant, folder)
+            wanted = self.planned.recipe.passes if self.planned.recipe else ()
+            is_onnx = any(one.id == "quant::nncf" for one in wanted)
+            return finish(
+                model, self.data.calibration, self.accountant, folder, Format.ONNX if is_onnx else Format.TFLITE
+            )
 
     def _drop(self, first: Row, finished: Finished) -> float:
         return 100 * (first.judgement.value - finished.judgement.value)
@@ -341,10 +346,11 @@ def _passes_so_far(rows: Sequence[Row], one: Pass) -> str:
 
 def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
     from edgekit.devices.memory import peak_ram_bytes
-    from edgekit.exporters.tflite_graph import read_graph
+    from edgekit.exporters.foreign import read_foreign_graph
 
     finished = made.finished
-    graph = read_graph(finished.artifact.path)
+    graph = read_foreign_graph(finished.artifact.path)
+    latency = accountant.latency(finished.model, graph.operators)
     file = finished.artifact.path.name
     judged = finished.judgement
     quantities = {
@@ -355,7 +361,7 @@ def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
             source=f"{file} on {len(accountant.evaluation)} evaluation inputs (95 % interval)",
             interval=judged.interval,
         ),
-        "latency": accountant.latency(finished.model, graph.operators),
+        "latency": of_another_runtime(latency) if finished.artifact.path.suffix == ".onnx" else latency,
         "size": _counted(finished.artifact.size_bytes, "bytes", file),
         "peak RAM": Quantity(
             value=peak_ram_bytes(graph.operators, finished.artifact.precision),

@@ -187,7 +187,7 @@ def _cost_model(target: Target, board: Board | None) -> tuple[CostModel | None, 
 
 def _latency(graph: Graph, cost_model: CostModel, path: Path) -> Quantity:
     latency = cost_model.predict_latency(graph.operators)
-    return _of_another_runtime(latency) if path.suffix == _ONNX else latency
+    return of_another_runtime(latency) if path.suffix == _ONNX else latency
 
 
 def _counts(graph: Graph, precision: Precision, path: Path) -> tuple[Figure, ...]:
@@ -205,7 +205,7 @@ def _counts(graph: Graph, precision: Precision, path: Path) -> tuple[Figure, ...
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
 
 
-def _of_another_runtime(latency: Quantity) -> Quantity:
+def of_another_runtime(latency: Quantity) -> Quantity:
     low, high = latency.interval or (latency.value, latency.value)
     faster, slower = _OTHER_RUNTIME
     return replace(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from digit_networks import digit_net
+from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch.nn import functional as F  # noqa: N812
@@ -182,3 +183,24 @@ def test_an_error_names_the_pass_and_what_ran_before_it(digits: Path, weights: P
             passes=["fold::batch_norm", "prune::channels,macs_share=0.0001"],
             output=tmp_path / "out",
         )
+
+
+def test_nncf_leaves_an_onnx_folder_that_verifies_and_predicts(digits: Path, weights: Path, tmp_path: Path) -> None:
+    result = edgekit.compress(
+        FACTORY,
+        weights=weights,
+        input_shape=(3, 8, 8),
+        data=digits,
+        target="rpi4",
+        passes=["quant::nncf"],
+        output=tmp_path / "out",
+    )
+    assert (tmp_path / "out" / "model.onnx").is_file()
+    assert result.recipe.passes[-1].id == "quant::nncf"
+    assert edgekit.verify(tmp_path / "out").checks
+    with np.load(digits) as file:
+        Image.fromarray(file["x"][0]).save(tmp_path / "digit.png")
+        wanted = f"digit {file['y'][0]}"
+    (prediction,) = edgekit.predict(tmp_path / "out", [tmp_path / "digit.png"])
+    assert prediction.label == wanted
+    assert 0 <= prediction.probability <= 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,13 +40,31 @@ class Finished:
     kept: dict[str, NDArray[np.float32]]
 
 
-def finish(model: Model, calibration: Samples, accountant: Accountant, folder: Path) -> Finished:
-    """Writes `model.tflite`. Raises ConversionError and VerificationError."""
+class Format(StrEnum):
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Way:
+    """How a format is exported, laid out and verified."""
+
+    laid_out: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    exported: Callable[[NDArray[np.float32]], Artifact]
+    verified: Callable[..., Verification]
+
+
+def finish(
+    model: Model, calibration: Samples, accountant: Accountant, folder: Path, format_: Format = Format.TFLITE
+) -> Finished:
+    """Writes `model.tflite` or `model.onnx`. Raises ConversionError, VerificationError, and MissingExtraError for ONNX without its
+    libraries."""
     from edgekit.passes.judgement import judge
 
-    calibration_N = to_file(calibration.x_N.numpy())
-    artifact = export(model, precision=Precision.FP32, calibration_N=calibration_N, folder=folder)
-    verification = verify(
+    way = _way(model, folder, format_)
+    calibration_N = way.laid_out(calibration.x_N.numpy())
+    artifact = way.exported(calibration_N)
+    verification = way.verified(
         model,
         artifact,
         calibration_N[:KEPT_OUTPUTS],
@@ -52,11 +72,11 @@ def finish(model: Model, calibration: Samples, accountant: Accountant, folder: P
         min_cosine=MIN_COSINE,
         min_reproduced=MIN_REPRODUCED,
     )
-    x_N = to_file(accountant.evaluation.x_N.numpy())
+    x_N = way.laid_out(accountant.evaluation.x_N.numpy())
     outputs_N = run_in_subprocess(artifact.path, x_N, timeout_s=RUN_TIMEOUT_S).outputs
     if artifact.reference is not None:
         artifact.reference.path.unlink()
-    reference_N = to_file(accountant.reference.numpy())
+    reference_N = way.laid_out(accountant.reference.numpy())
     y_N = accountant.evaluation.y_N
     return Finished(
         model=model,
@@ -64,4 +84,21 @@ def finish(model: Model, calibration: Samples, accountant: Accountant, folder: P
         verification=verification,
         judgement=judge(outputs_N, reference_N, None if y_N is None else y_N.numpy()),
         kept={"x_NHWC": x_N[:KEPT_OUTPUTS], "p_NK": outputs_N[:KEPT_OUTPUTS]},
+    )
+
+
+def _way(model: Model, folder: Path, format_: Format) -> _Way:
+    if format_ is Format.TFLITE:
+        return _Way(
+            laid_out=to_file,
+            exported=lambda x_N: export(model, precision=Precision.FP32, calibration_N=x_N, folder=folder),
+            verified=verify,
+        )
+    from edgekit.exporters.onnx_file import export_onnx
+    from edgekit.exporters.verify_onnx import verify_onnx
+
+    return _Way(
+        laid_out=lambda x_N: x_N,
+        exported=lambda x_N: export_onnx(model, calibration_N=x_N, folder=folder),
+        verified=verify_onnx,
     )
