@@ -34,7 +34,7 @@ def sparsify(tflite: bytes) -> bytes:
     """
     model = unpack(tflite, name="the network to store sparse")
     (subgraph,) = model.subgraphs
-    smaller = {index: w for index, w in _weights(model, subgraph) if 0 < _sparse_bytes(w) < w.nbytes}
+    smaller = {index: w for index, w in _weights(model, subgraph) if 0 < sparse_bytes(w) < w.nbytes}
     if not smaller or not bears_sparse_weights(model):
         return tflite
     _store(model, subgraph, smaller)
@@ -75,8 +75,8 @@ def _narrowest(numbers: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     return numbers.astype(np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.int32)
 
 
-def _sparse_bytes(w: npt.NDArray[np.float32]) -> int:
-    """0 where nothing would be left to store."""
+def sparse_bytes(w: npt.NDArray[np.float32]) -> int:
+    """Of a weight tensor, its input channels last, in the sparse encoding; 0 where nothing would be left to store."""
     values = int(np.count_nonzero(w)) * w.itemsize
     return values and values + sum(_narrowest(numbers).nbytes for numbers in _rows(w)) + _TABLES_BYTES
 

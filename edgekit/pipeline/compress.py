@@ -124,7 +124,7 @@ def compress(
                 refusals=made.refusals,
                 judgement=made.finished.judgement,
                 figures=_figures(made, accountant),
-                notes=(*network.notes, *data.notes, *made.notes),
+                notes=(*network.notes, *data.notes, *made.notes, *made.finished.notes),
                 stages_s=stages.seconds,
             )
             _write(folder, result, made.finished, stages)
