@@ -146,9 +146,12 @@ class RecipeSearch:
                 step = math.sqrt(step)
 
     def _gentlest_cut(self, start: Candidate) -> Candidate | None:
-        """Cuts of both ways to allot them, the same share; the better way is used from then on."""
+        """Cuts of both ways to allot them, the same share; the better way is used from then on. The second is much slower, and
+        left out where already the first takes long."""
         cuts = {}
         for allocation in ALLOCATIONS:
+            if time.monotonic() - self._began > self.slice_s / 2:
+                break
             self._allocation = allocation
             cut = self._sensitivity(start, self._cut(start, SENSITIVITY_SHARE))
             if cut is not None:
