@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import edgekit
 from edgekit.core.errors import ConversionError, EdgekitError, UsageError, VerificationError
 from edgekit.core.quantity import Evidence
 from edgekit.passes.judgement import Measure
+from edgekit.pipeline.compress import CompressionResult
 
 FACTORY = "digit_networks:digit_net"
 
@@ -52,17 +54,22 @@ def weights(digits: Path) -> Path:
     return path
 
 
+def compressed(
+    digits: Path, weights: Path, out: Path, *, target: str = "rpi4:tflite-fp32", **asked: Any
+) -> CompressionResult:
+    return edgekit.compress(
+        FACTORY, weights=weights, input_shape=(3, 8, 8), data=digits, target=target, output=out, **asked
+    )
+
+
 def test_a_recipe_leaves_a_folder_that_verifies_and_accounts_for_every_pass(
     digits: Path, weights: Path, tmp_path: Path
 ) -> None:
-    result = edgekit.compress(
-        FACTORY,
-        weights=weights,
-        input_shape=(3, 8, 8),
-        data=digits,
-        target="rpi4:tflite-fp32",
+    result = compressed(
+        digits,
+        weights,
+        tmp_path / "out",
         passes=["prune::channels,macs_share=0.5", "train::distil,epochs=8", "fold::batch_norm"],
-        output=tmp_path / "out",
     )
     assert [row.step for row in result.rows] == [
         "original",
@@ -86,34 +93,14 @@ def test_a_recipe_leaves_a_folder_that_verifies_and_accounts_for_every_pass(
 
 
 def test_the_recipe_of_a_folder_makes_the_same_network_again(digits: Path, weights: Path, tmp_path: Path) -> None:
-    def compressed(name: str, **recipe: object) -> Path:
-        edgekit.compress(
-            FACTORY,
-            weights=weights,
-            input_shape=(3, 8, 8),
-            data=digits,
-            target="rpi4:tflite-fp32",
-            output=tmp_path / name,
-            **recipe,
-        )
-        return tmp_path / name
-
-    first = compressed("first", passes=["prune::channels,macs_share=0.6"])
-    again = compressed("again", recipe=first / "recipe.json")
+    first, again = tmp_path / "first", tmp_path / "again"
+    compressed(digits, weights, first, passes=["prune::channels,macs_share=0.6"])
+    compressed(digits, weights, again, recipe=first / "recipe.json")
     assert (first / "outputs.safetensors").read_bytes() == (again / "outputs.safetensors").read_bytes()
 
 
 def test_a_search_finds_less_work_within_the_floor(digits: Path, weights: Path, tmp_path: Path) -> None:
-    result = edgekit.compress(
-        FACTORY,
-        weights=weights,
-        input_shape=(3, 8, 8),
-        data=digits,
-        target="rpi4",
-        max_accuracy_drop=3.0,
-        minutes=0.5,
-        output=tmp_path / "out",
-    )
+    result = compressed(digits, weights, tmp_path / "out", target="rpi4", max_accuracy_drop=3.0, minutes=0.5)
     original, *_, last = result.rows
     assert last.macs < 0.8 * original.macs
     assert result.drop_points <= 3.0
@@ -124,16 +111,7 @@ def test_a_search_finds_less_work_within_the_floor(digits: Path, weights: Path, 
 
 def test_a_recipe_that_breaks_the_floor_leaves_nothing(digits: Path, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="at most 1 were allowed") as caught:
-        edgekit.compress(
-            FACTORY,
-            weights=weights,
-            input_shape=(3, 8, 8),
-            data=digits,
-            target="rpi4:tflite-fp32",
-            passes=["prune::channels,macs_share=0.1"],
-            max_accuracy_drop=1.0,
-            output=tmp_path / "out",
-        )
+        compressed(digits, weights, tmp_path / "out", passes=["prune::channels,macs_share=0.1"], max_accuracy_drop=1.0)
     assert caught.value.hint
     assert not (tmp_path / "out").exists()
 
@@ -174,27 +152,11 @@ def test_what_contradicts_itself_is_refused_before_anything_is_loaded(
 
 def test_an_error_names_the_pass_and_what_ran_before_it(digits: Path, weights: Path, tmp_path: Path) -> None:
     with pytest.raises((ConversionError, UsageError), match=r"prune::channels \(after fold::batch_norm\)"):
-        edgekit.compress(
-            FACTORY,
-            weights=weights,
-            input_shape=(3, 8, 8),
-            data=digits,
-            target="rpi4:tflite-fp32",
-            passes=["fold::batch_norm", "prune::channels,macs_share=0.0001"],
-            output=tmp_path / "out",
-        )
+        compressed(digits, weights, tmp_path / "out", passes=["fold::batch_norm", "prune::channels,macs_share=0.0001"])
 
 
 def test_nncf_leaves_an_onnx_folder_that_verifies_and_predicts(digits: Path, weights: Path, tmp_path: Path) -> None:
-    result = edgekit.compress(
-        FACTORY,
-        weights=weights,
-        input_shape=(3, 8, 8),
-        data=digits,
-        target="rpi4",
-        passes=["quant::nncf"],
-        output=tmp_path / "out",
-    )
+    result = compressed(digits, weights, tmp_path / "out", target="rpi4", passes=["quant::nncf"])
     assert (tmp_path / "out" / "model.onnx").is_file()
     assert result.recipe.passes[-1].id == "quant::nncf"
     assert edgekit.verify(tmp_path / "out").checks
