@@ -17,6 +17,7 @@ from edgekit.devices.precision import Precision
 from edgekit.passes.registry import make_pass
 from edgekit.pipeline.build import environment
 from edgekit.pipeline.compression.account import Accountant, Row, judged, speaks_of_speed
+from edgekit.pipeline.compression.checkpoints import checkpoints
 from edgekit.pipeline.compression.data import Data, read_data
 from edgekit.pipeline.compression.plan import SEARCHED_DROP, CompressionPlan, plan_compression
 from edgekit.pipeline.compression.recipe import Recipe, text_of
@@ -111,8 +112,11 @@ def compress(
         original = _original(planned, network, preprocessing, data)
         accountant = Accountant.for_target(planned.target, original, data.evaluation)
     place = Path(output)
-    with whole_folder(place, overwrite=overwrite, marker="report.json") as folder:
-        made = Compression(planned, original, data, accountant, stages).make(folder)
+    with (
+        checkpoints(planned, original, data) as kept,
+        whole_folder(place, overwrite=overwrite, marker="report.json") as folder,
+    ):
+        made = Compression(planned, original, data, accountant, stages, kept).make(folder)
         with stages.stage("report"):
             result = CompressionResult(
                 folder=place,
@@ -173,18 +177,19 @@ class Compression:
     """Runs a recipe or finds one, and finishes the file."""
 
     def __init__(
-        self, planned: CompressionPlan, original: Model, data: Data, accountant: Accountant, stages: Stages
+        self,
+        planned: CompressionPlan,
+        original: Model,
+        data: Data,
+        accountant: Accountant,
+        stages: Stages,
+        kept: Path,
     ) -> None:
-        self.planned, self.original, self.data, self.accountant, self.stages = (
-            planned,
-            original,
-            data,
-            accountant,
-            stages,
-        )
-        self.context = self._context()
+        self.planned, self.original, self.data = planned, original, data
+        self.accountant, self.stages = accountant, stages
+        self.context = self._context(kept)
 
-    def _context(self) -> Context:
+    def _context(self, kept: Path) -> Context:
         from edgekit.passes.contract import Context
         from edgekit.passes.picture_augmentation import picture_augmentation
 
@@ -199,6 +204,7 @@ class Compression:
             training=self.data.training,
             augment=None if preprocessing is None else picture_augmentation(preprocessing),
             seed=self.planned.seed,
+            folder=kept,
             progress=self.stages.tell,
         )
 

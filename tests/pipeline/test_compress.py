@@ -166,3 +166,36 @@ def test_nncf_leaves_an_onnx_folder_that_verifies_and_predicts(digits: Path, wei
     (prediction,) = edgekit.predict(tmp_path / "out", [tmp_path / "digit.png"])
     assert prediction.label == wanted
     assert 0 <= prediction.probability <= 1
+
+
+def test_an_interrupted_training_goes_on(
+    digits: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("edgekit.passes.distillation_training.CHECKPOINT_SECONDS", 0.0)
+    recipe = ["prune::channels,macs_share=0.5", "train::distil,epochs=4"]
+
+    def interrupted(line: str) -> None:
+        told.append(line)
+        if len(steps(told)) == 2:
+            raise KeyboardInterrupt
+
+    def steps(lines: list[str]) -> list[str]:
+        return [line for line in lines if line.startswith("step ")]
+
+    told: list[str] = []
+
+    with pytest.raises(KeyboardInterrupt):
+        compressed(digits, weights, tmp_path / "out", passes=recipe, progress=interrupted)
+    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "cache").rglob("distil-*"))
+    again: list[str] = []
+    compressed(digits, weights, tmp_path / "out", passes=recipe, progress=again.append)
+    assert steps(told)[0] not in again, "it began anew"
+    whole: list[str] = []
+    compressed(digits, weights, tmp_path / "whole", passes=recipe, progress=whole.append)
+    assert steps(told)[0] in whole
+    assert (tmp_path / "out" / "outputs.safetensors").read_bytes() == (
+        tmp_path / "whole" / "outputs.safetensors"
+    ).read_bytes()
+    assert not list((tmp_path / "cache").rglob("distil-*"))
