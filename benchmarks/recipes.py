@@ -53,6 +53,7 @@ class Case:
     training: Samples
     judging: Samples
     evaluation: Samples
+    mirror: bool
 
 
 def resnet20_case() -> Case:
@@ -63,6 +64,7 @@ def resnet20_case() -> Case:
         training=Samples(x_N=learnt.x_NCHW[kept:], y_N=learnt.y_N[kept:]),
         judging=Samples(x_N=learnt.x_NCHW[:kept], y_N=learnt.y_N[:kept]),
         evaluation=Samples(x_N=judged.x_NCHW, y_N=judged.y_N),
+        mirror=True,
     )
 
 
@@ -92,6 +94,7 @@ def signs43_case() -> Case:
         training=samples(training),
         judging=samples(judging),
         evaluation=samples(test),
+        mirror=False,
     )
 
 
@@ -135,7 +138,7 @@ def search(name: str, minutes: float, folder: Path, seed: int) -> None:
             calibration=calibration,
             judging=case.judging,
             training=case.training,
-            augment=picture_augmentation(case.model.preprocessing),
+            augment=picture_augmentation(case.model.preprocessing, mirror=case.mirror),
             seed=seed,
             progress=lambda line: print(f"{name}: {line}", flush=True),
         ),

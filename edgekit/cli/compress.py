@@ -40,6 +40,7 @@ def _numbers(kind: type) -> Any:
 )
 @click.option("--mean", callback=_numbers(float), metavar="R,G,B", help="Of pixels in [0, 1], as in training.")
 @click.option("--std", callback=_numbers(float), metavar="R,G,B", help="The same of the spread.")
+@click.option("--mirror", is_flag=True, help="Training may mirror pictures: what they show looks alike in a mirror.")
 @click.option("--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="The board.")
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="Passes and options, TOML.")
 @click.option(

@@ -26,7 +26,7 @@ class Distil:
     batch: int = option(128, help="inputs a step")
     learning_rate: float = option(0.003, help="of AdamW at its highest", search=(0.001, 0.003, 0.01))
     weight_decay: float = option(0.01, help="of convolution kernels, a unit of learning rate")
-    temperature: float = option(2.0, help="that both classifiers' outputs are softened by", search=(1.0, 2.0, 4.0))
+    temperature: float = option(4.0, help="that both classifiers' outputs are softened by", search=(1.0, 2.0, 4.0))
     label_weight: float = option(0.1, help="share of the loss against labels, where there are any", search=(0.0, 0.1))
     mix: float = option(0.5, help="share of batches whose inputs are mixed with one another", search=(0.0, 0.5, 1.0))
     average: float = option(0.99, help="decay of the moving average of weights that is kept; 0 for none")

@@ -202,7 +202,7 @@ class Compression:
             calibration=self.data.calibration,
             judging=self.data.judging,
             training=self.data.training,
-            augment=None if preprocessing is None else picture_augmentation(preprocessing),
+            augment=None if preprocessing is None else picture_augmentation(preprocessing, mirror=self.planned.mirror),
             seed=self.planned.seed,
             folder=kept,
             progress=self.stages.tell,

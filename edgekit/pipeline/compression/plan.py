@@ -29,6 +29,7 @@ class CompressionPlan:
     evaluation: Path | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    mirror: bool
     target: Target
     recipe: Recipe | None
     max_drop: float | None
@@ -46,6 +47,7 @@ class CompressionPlan:
             "evaluation": None if self.evaluation is None else str(self.evaluation),
             "mean": list(self.mean),
             "std": list(self.std),
+            "mirror": self.mirror,
             "target": str(self.target),
             "threads": self.target.threads,
             "recipe": None if self.recipe is None else self.recipe.to_json()["passes"],
@@ -68,6 +70,7 @@ def plan_compression(
     input_shape: Sequence[int] | None = None,
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
+    mirror: bool = False,
     max_accuracy_drop: float | None = None,
     budget: Budget | None = None,
     minutes: float = DEFAULT_MINUTES,
@@ -101,6 +104,7 @@ def plan_compression(
         evaluation=None if evaluation is None else Path(evaluation),
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
+        mirror=mirror,
         target=parse_target(target),
         recipe=chosen,
         max_drop=SEARCHED_DROP if max_accuracy_drop is None and chosen is None else max_accuracy_drop,
