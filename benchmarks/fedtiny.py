@@ -65,7 +65,7 @@ DENSITIES = (0.1, 0.05, 0.01)
 LEARNING_RATES = (0.1, 0.2)
 METHODS = ("fedtiny", "magnitude", "magnitude, ERK", "SNIP", "SynFlow")
 BAR_BEHIND = 0.005
-STEPS_PER_ADJUSTMENT = 50
+STEPS_PER_ADJUSTMENT = 150
 AUGMENTATION = Augmentation(scale=(0.85, 1.1), stretch=0.1, shift=0.1, tilt=10.0, light=0.4, contrast=0.3, blur=0.5)
 
 

@@ -32,7 +32,7 @@ class FedTiny:
     density: float = option(
         0.1, help="kept share of the weights of convolutions and linear layers", search=(0.5, 0.2, 0.1, 0.05, 0.02)
     )
-    candidates: int = option(16, help="masks to choose from; 1 takes the layer densities of ERK without a vote")
+    candidates: int = option(16, help="masks to choose from; 1 takes one ranking by synaptic flow without a vote")
     clients: int = option(1, help="parts that the training samples are split into, each trained apart and averaged")
     epochs: float = option(10.0, help="passes of each client over its samples", search=(5.0, 10.0, 30.0))
     batch: int = option(64, help="samples of a mini-batch")

@@ -28,6 +28,8 @@ from edgekit.pruning.units import units_of
 ADJUSTED = 0.75
 """Share of the rounds after which weights are exchanged."""
 ROUNDS_WITHOUT_ADJUSTMENT = 8
+STEPS_TO_GROW = 100
+"""Between two exchanges, for what is grown to learn (the interval of RigL, arXiv 1911.11134); with fewer, fewer are exchanged."""
 
 
 def pruned(options: FedTiny, model: Model, context: Context) -> PassResult:
@@ -142,10 +144,12 @@ class _Course:
     def _adjust(self, state: State, rounds: int, stop: int) -> None:
         """One unit loses its smallest weights and grows those whose gradients all clients together find largest."""
         units = units_of(self.module, tuple(state.masks))
+        between = min(client.steps(self.options.epochs) for client in self.clients) / rounds
+        share = self.options.exchange * min(1.0, between / STEPS_TO_GROW)
         counts = {}
         for name in unit_of_turn(units, state.rounds):
             active = int(state.masks[name].sum())
-            wanted = changes(state.rounds, stop, active, alpha=self.options.exchange)
+            wanted = changes(state.rounds, stop, active, alpha=share)
             counts[name] = min(wanted, state.masks[name].numel() - active)
         counts = {name: count for name, count in counts.items() if count}
         if not counts:
@@ -162,8 +166,9 @@ class _Course:
         weights = prunable(self.module)
         for name, count in counts.items():
             grown = merged_gradients([part[name] for part in parts], [len(client) for client in self.clients], count)
-            state.masks[name] = exchanged(weights[name], state.masks[name], grown, count)
-            state.changed += count
+            mask = exchanged(weights[name], state.masks[name], grown, count)
+            state.changed += int((mask & ~state.masks[name]).sum())
+            state.masks[name] = mask
         apply_masks(self.module, state.masks)
         state.momenta = masked_momenta(state.momenta, state.masks)
 

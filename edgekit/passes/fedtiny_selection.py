@@ -7,18 +7,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+import torch
 from torch import Tensor, fx
 
 from edgekit.passes.fedtiny import FedTiny
 from edgekit.passes.fedtiny_checkpoint import State
 from edgekit.passes.fedtiny_clients import Client, generator, recalibrate, train_together
 from edgekit.pruning.batch_norm_selection import vote
-from edgekit.pruning.candidates import Candidate, Draws, macs_of
+from edgekit.pruning.candidates import ERK, FLOW, MAGNITUDE, Candidate, Draws, macs_of
 from edgekit.pruning.masked_training import rise_and_fall
-from edgekit.pruning.masks import apply_masks
+from edgekit.pruning.masks import apply_masks, prunable
 
 TRIAL: Final = 0.04
 """Share of the training that each finalist gets; the trials of all are part of the training."""
+TELLS: Final = 0.9
+"""The share of what a network without weights loses that the best mask must be below for the vote to tell anything."""
+CLEARLY: Final = 0.9
+"""The share of the synaptic flow's loss after a trial that another mask must be below to be preferred."""
 
 
 class Selection:
@@ -42,26 +47,41 @@ class Selection:
 
     def run(self) -> State:
         """The module has the weights of the mask chosen."""
-        erk = self.draws.candidate(0)
+        flow = self.draws.candidate(FLOW)
         if self.options.candidates == 1 or self.late():
-            self._put(erk)
-            return State(masks=dict(erk.masks))
+            return self._without_trial(flow)
         drawn = generator(self.context.seed, -2).initial_seed()
-        judged, losses = self._judged(
-            [erk.seed, 1, *(drawn % 2**31 + 2 + n for n in range(self.options.candidates - 2))]
-        )
-        order = self._order(judged, losses)
-        # Losses before training compare masks of one ranking, not the two rankings: the best of each is tried, and both origins.
-        best = [next((index for index in order if judged[index].seed % 2 == kind), 0) for kind in (0, 1)]
-        finalists = dict.fromkeys([*best, 0, min(1, len(judged) - 1)])
+        seeds = [FLOW, ERK, MAGNITUDE, *(drawn % 2**31 + 3 + n for n in range(self.options.candidates - 3))]
+        judged, losses_CK = self._judged(seeds[: self.options.candidates])
+        order = self._order(judged, losses_CK)
+        if self._mean(losses_CK[order[0]]) > TELLS * self._without_weights():
+            self.notes.append(
+                "None answers better than a network without weights, so the vote tells nothing: one ranking by synaptic flow."
+            )
+            return self._without_trial(flow)
         steps = {client.number: round(TRIAL * client.steps(self.options.epochs)) for client in self.clients}
         if min(steps.values()) < 1:
-            finalists = dict.fromkeys(order[:1])
-        if len(finalists) == 1:
-            chosen = judged[order[0]]
-            self._put(chosen)
-            return State(masks=dict(chosen.masks))
-        return self._tried([judged[index] for index in finalists], steps)
+            return self._without_trial(judged[order[0]])
+        # Losses before training compare masks of one kind, not the kinds: the best of each is tried.
+        best = [
+            next((index for index in order if index and judged[index].by_flow == kind), 0) for kind in (False, True)
+        ]
+        finalists = [judged[index] for index in dict.fromkeys([0, *best])]
+        return self._tried(finalists, steps)
+
+    def _without_trial(self, one: Candidate) -> State:
+        self._put(one)
+        return State(masks=dict(one.masks))
+
+    def _without_weights(self) -> float:
+        """What a network loses that answers the same to everything."""
+        self.module.load_state_dict(self.dense.state_dict())
+        apply_masks(
+            self.module,
+            {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in prunable(self.dense).items()},
+        )
+        recalibrate(self.module, self.clients)
+        return self._mean([client.mean_loss(self.module) for client in self.clients])
 
     def _judged(self, seeds: Sequence[int]) -> tuple[list[Candidate], list[list[float]]]:
         """So many candidates as there is time for, and what they lose before training."""
@@ -103,12 +123,15 @@ class Selection:
             losses_CK.append([client.mean_loss(self.module) for client in self.clients])
             ends.append((one, momenta, copy.deepcopy(self.module.state_dict())))
         best = self._order([one for one, _, _ in ends], losses_CK)[0]
+        if self._mean(losses_CK[best]) > CLEARLY * self._mean(losses_CK[0]):
+            best = 0
         chosen, momenta, weights = ends[best]
         self.module.load_state_dict(weights)
-        kind = {0: "densities of ERK", 1: "one ranking by synaptic flow"}.get(chosen.seed, f"draw {chosen.seed}")
+        kinds = {FLOW: "one ranking by synaptic flow", ERK: "densities of ERK", MAGNITUDE: "one ranking by magnitude"}
+        kind = kinds.get(chosen.seed, f"draw {chosen.seed}")
         self.notes.append(
             f"Of {len(ends)} masks that were tried in {TRIAL:.0%} of the training each, {kind} was voted for: losses "
-            f"{self._mean(losses_CK[best]):.3f} to {max(map(self._mean, losses_CK)):.3f}."
+            f"{self._mean(losses_CK[best]):.3f} of {min(map(self._mean, losses_CK)):.3f} to {max(map(self._mean, losses_CK)):.3f}."
         )
         return State(masks=dict(chosen.masks), momenta=momenta, trials=len(ends))
 

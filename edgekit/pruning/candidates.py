@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from edgekit.pruning.masks import Masks, counts_of, erk_shares, kept_in_total, magnitude_masks, prunable
-from edgekit.pruning.synaptic_flow import flow_counts, flow_masks
+from edgekit.pruning.masks import (
+    Masks,
+    counts_of,
+    erk_shares,
+    global_masks,
+    kept,
+    kept_in_total,
+    magnitude_masks,
+    prunable,
+)
+from edgekit.pruning.synaptic_flow import flow_masks, flow_ranking, reaches_all
 
+FLOW, ERK, MAGNITUDE = range(3)
+"""Seeds of the candidates that nothing is drawn for, from which the others are drawn."""
 SPREAD = 0.5
 """Standard deviation of the logarithm of a layer's density in the draws that go farthest."""
 
@@ -22,16 +34,19 @@ class Candidate:
     seed: int
     masks: Masks
 
+    @property
+    def by_flow(self) -> bool:
+        """Whether weights are kept for their synaptic flow, not for their magnitude."""
+        return self.seed == FLOW or (self.seed > MAGNITUDE and self.seed % 2 == 1)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draws:
-    """What the candidates of one network at one density are drawn from: `erk` and `flow` are kept weights by layer."""
+    """What the candidates of one network at one density are drawn from: `origins` are those of the first seeds."""
 
     module: nn.Module
     input_shape: Sequence[int]
-    sizes: Mapping[str, int]
-    erk: Mapping[str, int]
-    flow: Mapping[str, int]
+    origins: Sequence[Masks]
 
     @classmethod
     def of(cls, module: nn.Module, input_shape: Sequence[int], density: float) -> Draws:
@@ -39,42 +54,56 @@ class Draws:
         weights = prunable(module)
         sizes = {name: weight.numel() for name, weight in weights.items()}
         total = kept_in_total(sizes.values(), density)
-        erk = counts_of(erk_shares({name: tuple(weight.shape) for name, weight in weights.items()}), sizes, total)
-        flow = flow_counts(module, input_shape, total)
-        return cls(
-            module=module,
-            input_shape=input_shape,
-            sizes=sizes,
-            erk=erk,
-            flow=counts_of({name: max(1, flow[name]) / sizes[name] for name in sizes}, sizes, total),
-        )
+        shares = erk_shares({name: tuple(weight.shape) for name, weight in weights.items()})
+        erk = magnitude_masks(weights, counts_of(shares, sizes, total))
+        flow = flow_ranking(module, input_shape, total)
+        if not reaches_all(module, input_shape, flow):
+            flow = flow_masks(module, input_shape, _none_empty(flow))
+        magnitude = global_masks({name: weight.detach().abs() for name, weight in weights.items()}, total)
+        if not reaches_all(module, input_shape, magnitude):
+            magnitude = magnitude_masks(weights, _none_empty(magnitude))
+        return cls(module=module, input_shape=input_shape, origins=(flow, erk, magnitude))
 
     def counts(self, seed: int) -> dict[str, int]:
-        """Kept weights of each layer. Seed 0 is ERK, seed 1 is one ranking by synaptic flow.
+        """Kept weights of each layer, of seeds above the origins'.
 
-        Other seeds start at a random place on the way between them, in logarithms, and change each layer by a log-normal
-        factor, some draws more than others. No layer is emptied, even where few weights are kept.
+        They start at a random place between the origins, in logarithms, and change each layer by a log-normal factor, some
+        draws more than others. No layer is emptied, even where few weights are kept.
         """
-        if seed < 2:
-            return dict(self.flow if seed else self.erk)
         generator = torch.Generator().manual_seed(seed)
-        way, far = torch.rand(2, generator=generator).tolist()
-        factors = (SPREAD * far * torch.randn(len(self.sizes), generator=generator)).exp().tolist()
+        far, *parts = torch.rand(1 + len(self.origins), generator=generator).clamp_min(1e-9).tolist()
+        places = [math.log(part) / sum(map(math.log, parts)) for part in parts]
+        sizes = {name: mask.numel() for name, mask in self.origins[ERK].items()}
+        factors = (SPREAD * far * torch.randn(len(sizes), generator=generator)).exp().tolist()
+        origins = [_none_empty(masks) for masks in self.origins]
         shares = {
-            name: self.erk[name] ** (1 - way) * self.flow[name] ** way / size * factor
-            for (name, size), factor in zip(self.sizes.items(), factors, strict=True)
+            name: math.prod(counts[name] ** place for counts, place in zip(origins, places, strict=True))
+            / size
+            * factor
+            for (name, size), factor in zip(sizes.items(), factors, strict=True)
         }
-        return counts_of(shares, self.sizes, sum(self.erk.values()))
+        return counts_of(shares, sizes, kept(self.origins[ERK]))
 
     def candidate(self, seed: int) -> Candidate:
-        """Even seeds keep the largest weights of each layer, odd ones those of the most synaptic flow."""
+        """FLOW is one ranking by synaptic flow, ERK keeps the largest weights of each layer at the densities of ERK,
+        MAGNITUDE is one ranking by magnitude. Of the others, even seeds keep the largest weights of each layer, odd ones
+        those of the most synaptic flow.
+        """
+        if seed < len(self.origins):
+            return Candidate(seed=seed, masks=self.origins[seed])
         counts = self.counts(seed)
         masks = (
             flow_masks(self.module, self.input_shape, counts)
-            if seed % 2
+            if seed % 2 == 1
             else magnitude_masks(prunable(self.module), counts)
         )
         return Candidate(seed=seed, masks=masks)
+
+
+def _none_empty(masks: Masks) -> dict[str, int]:
+    """Kept weights of each layer, with one at least."""
+    sizes = {name: mask.numel() for name, mask in masks.items()}
+    return counts_of({name: max(1, int(mask.sum())) / sizes[name] for name, mask in masks.items()}, sizes, kept(masks))
 
 
 def uses_of(module: nn.Module, names: Sequence[str], x_1: Tensor) -> dict[str, int]:

@@ -111,9 +111,11 @@ def exchanged(weight: Tensor, mask: Tensor, grown: Sparse, count: int) -> Tensor
     """A new mask: without the `count` smallest active weights, with the `count` largest of `grown`.
 
     What is dropped cannot be grown at once, and as many are grown as dropped: the number kept stays, and exactly `count`
-    weights change. Where fewer can be grown, so many fewer are dropped. `grown` holds inactive positions only.
+    weights change. Where fewer can be grown, so many fewer are dropped. `grown` holds inactive positions only. One without a
+    gradient leads nowhere, and is not grown.
     """
-    grown = _cut(grown, count)
+    alive = grown.value_A != 0
+    grown = _cut(Sparse(index_A=grown.index_A[alive], value_A=grown.value_A[alive]), count)
     count = len(grown.index_A)
     active = mask.flatten().nonzero().flatten()
     dropped = active[largest(-weight.detach().flatten()[active].abs(), count)]

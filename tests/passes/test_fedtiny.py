@@ -21,6 +21,7 @@ from edgekit.devices.target import parse_target
 from edgekit.networks.layers import run
 from edgekit.passes.contract import Context, Samples
 from edgekit.passes.fedtiny import FedTiny
+from edgekit.pruning.candidates import FLOW, Draws
 from edgekit.pruning.masks import hash_of, kept, prunable
 
 
@@ -122,6 +123,17 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another() -> None
     assert hash_of(one.masks) == hash_of(two.masks) != hash_of(other.masks)
     pairs = zip(one.module.state_dict().values(), two.module.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_where_the_vote_tells_nothing_flow_is_kept_and_no_training_is_spent_on_trials() -> None:
+    model = trained()
+    total = sum(weight.numel() for weight in prunable(model.module).values())
+    few = FedTiny(density=12 / total, candidates=6, epochs=4, adjustments=0)
+    result = few(model, context_of(model))
+    assert any("the vote tells nothing" in note for note in result.notes)
+    assert hash_of(result.model.masks) == hash_of(Draws.of(model.module, (1, 8, 8), 12 / total).candidate(FLOW).masks)
+    many = replace(few, density=0.5)(model, context_of(model))
+    assert any("were tried" in note for note in many.notes)
 
 
 class StopError(Exception):

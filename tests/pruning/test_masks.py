@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.pruning.candidates import Draws, macs_of, uses_of
@@ -26,7 +26,7 @@ from edgekit.pruning.masks import (
     prunable,
     unpacked,
 )
-from edgekit.pruning.synaptic_flow import flow_counts, flow_masks
+from edgekit.pruning.synaptic_flow import flow_masks, flow_ranking, reaches_all
 
 shapes = st.lists(
     st.one_of(
@@ -159,15 +159,15 @@ def test_candidates_differ_by_their_masks_and_share_the_weights() -> None:
     module = network()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     draws = Draws.of(module, (3, 8, 8), 0.1)
-    made = [draws.candidate(seed) for seed in (0, 1, 2, 3, 3)]
+    made = [draws.candidate(seed) for seed in (0, 1, 2, 3, 4, 4)]
     hashes = [hash_of(one.masks) for one in made]
-    assert len(set(hashes)) == 4
-    assert hashes[3] == hashes[4], "same seed, same masks"
+    assert len(set(hashes)) == 5
+    assert hashes[4] == hashes[5], "same seed, same masks"
     total = sum(weight.numel() for weight in prunable(module).values())
     assert all(kept(one.masks) == round(0.1 * total) for one in made)
     assert all(mask.any() for one in made for mask in one.masks.values())
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
-    assert draws.counts(2) != draws.counts(4)
+    assert draws.counts(4) != draws.counts(6)
 
 
 def test_what_flow_keeps_leads_from_the_input_to_the_output() -> None:
@@ -183,8 +183,48 @@ def test_what_flow_keeps_leads_from_the_input_to_the_output() -> None:
     assert made_next <= read_next
 
 
-def test_one_ranking_by_flow_keeps_the_total() -> None:
-    assert sum(flow_counts(network(), (3, 8, 8), 100).values()) == 100
+class Branched(nn.Module):
+    """A branch of two layers beside a direct way, and two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.long, self.longer = nn.Linear(8, 8), nn.Linear(8, 64), nn.Linear(64, 8)
+        self.direct, self.head, self.small_head = nn.Linear(8, 8), nn.Linear(8, 4), nn.Linear(8, 2)
+
+    def forward(self, x_NI: Tensor) -> tuple[Tensor, Tensor]:
+        y_NO = self.stem(x_NI)
+        y_NO = self.direct(y_NO) + self.longer(torch.relu(self.long(y_NO)))
+        return self.head(y_NO), self.small_head(y_NO).softmax(1)
+
+
+def test_one_ranking_by_flow_keeps_the_total_and_empties_only_what_is_bypassed() -> None:
+    assert kept(flow_ranking(network(), (3, 8, 8), 100)) == 100
+    torch.manual_seed(0)
+    branched = Branched()
+    with torch.no_grad():
+        branched.long.weight.mul_(1e-3)
+    masks = flow_ranking(branched, (8,), 24)
+    assert kept(masks) == 24
+    assert not masks["long.weight"].any()
+    assert not masks["longer.weight"].any()
+    assert all(masks[f"{name}.weight"].any() for name in ("stem", "direct", "head", "small_head"))
+    assert reaches_all(branched, (8,), masks)
+    for name in ("stem", "direct", "small_head"):
+        without = {**masks, f"{name}.weight": torch.zeros_like(masks[f"{name}.weight"])}
+        assert not reaches_all(branched, (8,), without), name
+
+
+def test_where_a_head_would_be_left_without_flow_no_layer_is_emptied() -> None:
+    torch.manual_seed(0)
+    branched = Branched()
+    with torch.no_grad():
+        branched.small_head.weight.mul_(1e-4)
+    assert not flow_ranking(branched, (8,), 24)["small_head.weight"].any()
+    draws = Draws.of(branched, (8,), 24 / sum(weight.numel() for weight in prunable(branched).values()))
+    for seed in range(6):
+        masks = draws.candidate(seed).masks
+        assert kept(masks) == 24
+        assert masks["small_head.weight"].any()
 
 
 def test_macs_count_kept_weights_as_often_as_they_are_used() -> None:

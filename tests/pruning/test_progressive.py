@@ -160,6 +160,12 @@ def test_of_a_large_layer_the_bound_is_far_below_the_dense_gradient() -> None:
     assert memory.peak < 2000 * 2000 * 4 / 2
 
 
+def test_a_weight_without_a_gradient_is_not_grown() -> None:
+    weight, mask = torch.tensor([3.0, 1.0, 2.0, 0.0, 0.0]), torch.tensor([True, True, True, False, False])
+    grown = Sparse(index_A=torch.tensor([3, 4]), value_A=torch.tensor([0.0, -0.1]))
+    assert exchanged(weight, mask, grown, 2).tolist() == [True, False, True, False, True]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 300), st.floats(0, 1), st.integers(0, 60), st.integers(0, 10000))
 def test_an_exchange_keeps_the_density_and_changes_exactly_so_many(
