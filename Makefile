@@ -12,7 +12,7 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest --cov -m "not hil"
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov -m "not hil and not slow"
 
 # On an emulated board, which stays up: edgekit lab down.
 hil: $(VENV)/.installed-dev

@@ -147,9 +147,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     teacher: Model, digits: tuple[Samples, Samples], tmp_path: Path
 ) -> None:
     model = pruned(teacher, 0.1)
-    mixed = Distil(epochs=2, batch=64, learning_rate=0.01, mix=0.5)
+    mixed = Distil(epochs=6, batch=64, learning_rate=0.01, mix=0.5)
     whole = mixed(model, context(teacher, digits))
-    rests, seconds = 0, 0.2
+    rests, seconds = 0, 0.05
     while True:
         deadline, seconds = time.monotonic() + seconds, 1.1 * seconds
         stopped = mixed(model, replace(context(teacher, digits), folder=tmp_path, deadline=deadline))

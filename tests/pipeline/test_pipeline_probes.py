@@ -53,7 +53,6 @@ def test_too_few_and_too_many_probes_are_refused(tmp_path: Path, count: int, wor
     assert not (tmp_path / "probes").exists()
 
 
-@pytest.mark.slow
 def test_from_probes_to_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A board twice as slow as a Raspberry Pi 4, with noise of 2 %."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

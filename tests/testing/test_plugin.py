@@ -47,7 +47,6 @@ def test_options_are_explained(project: pytest.Pytester) -> None:
     project.runpytest_subprocess("--help").stdout.fnmatch_lines(["*--edgekit-board=NAME*"])
 
 
-@pytest.mark.slow
 def test_a_build_is_made_once_for_the_same_arguments(project: pytest.Pytester) -> None:
     project.makepyfile(
         test_build="""
