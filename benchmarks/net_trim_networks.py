@@ -4,9 +4,9 @@
 
 A LeNet-like network trained here on the digits of scikit-learn, and ResNet-20 with published weights on images of CIFAR-10
 (benchmarks/cifar10_resnet20.py), whose first 3,000 images prune and whose other 1,000 judge; of the digits every fourth image
-judges. Net-Trim gives every layer the same sparsity; magnitude pruning keeps, layer by layer, as many of the largest weights as
-Net-Trim left, and all biases. Both are judged with the normalisation statistics that they came with and with statistics measured
-anew on the pruning images, and count by the better of the two.
+judges. The zeros are shared out by ERK, so that small layers keep more, or are the same in all layers; magnitude pruning
+keeps, layer by layer, as many of the largest weights as Net-Trim left, and all biases. Both are judged with the normalisation
+statistics that they came with and with statistics measured anew on the pruning images, and count by the better of the two.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ from edgekit.core.model import Model, Preprocessing
 from edgekit.devices.target import parse_target
 from edgekit.networks.layers import batches, recalibrate, run
 from edgekit.passes.contract import Context, Samples
-from edgekit.passes.net_trim import NetTrim
+from edgekit.passes.net_trim import Mode, NetTrim, Spread
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 RECIPES = {
-    "net-trim": NetTrim(recalibrate=False),
-    "no refit": NetTrim(recalibrate=False, refit=False),
-    "paper's norm": NetTrim(recalibrate=False, reweightings=0),
-    "parallel": NetTrim(recalibrate=False, mode="parallel"),  # type: ignore[arg-type]
+    "net-trim": NetTrim(recalibrate=False, spread=Spread.ERK),
+    "same in all": NetTrim(recalibrate=False),
+    "no refit": NetTrim(recalibrate=False, spread=Spread.ERK, refit=False),
+    "paper's norm": NetTrim(recalibrate=False, spread=Spread.ERK, reweightings=0),
+    "parallel": NetTrim(recalibrate=False, spread=Spread.ERK, mode=Mode.PARALLEL),
 }
 
 

@@ -21,6 +21,13 @@ class Mode(StrEnum):
     """Every layer on the activations of the layers already pruned, with the original's outputs as its target."""
 
 
+class Spread(StrEnum):
+    UNIFORM = "uniform"
+    """As many in every layer."""
+    ERK = "erk"
+    """Fewer in small layers: Erdős–Rényi-Kernel (arXiv 1911.11134)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetTrim:
     id: ClassVar[str] = "prune::net_trim"
@@ -42,7 +49,10 @@ class NetTrim:
         search=(0.02, 0.05, 0.1, 0.2),
     )
     sparsity: float | None = option(
-        None, help="share of zeros in every layer, 0 to 1, in place of a gain", search=(0.5, 0.7, 0.8, 0.9)
+        None, help="share of zeros, 0 to 1, in place of a gain", search=(0.5, 0.7, 0.8, 0.9)
+    )
+    spread: Spread = option(  # noqa: RUF009 (it is a field)
+        Spread.UNIFORM, help="how the zeros of a sparsity are shared out among the layers", search=tuple(Spread)
     )
     samples: int = option(6000, help="pixels or vectors that a layer is solved on")
     images: int = option(1000, help="calibration inputs that they are taken from")

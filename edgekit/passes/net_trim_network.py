@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,8 @@ from edgekit.core.errors import ConversionError
 from edgekit.networks.description import describe
 from edgekit.networks.layers import Layer, batches, layers_of, recalibrate, watching
 from edgekit.passes.contract import Context, LayerRow, PassResult
+from edgekit.passes.net_trim import Spread
+from edgekit.pruning.masks import counts_of, erk_shares
 from edgekit.pruning.net_trim.certificate import certify
 from edgekit.pruning.net_trim.layer import How, Trimmed, sparsity_of, trim, trim_to_sparsity
 from edgekit.pruning.net_trim.matrices import inputs_at, matrix_of, outputs_at, positions_of, set_matrix
@@ -63,11 +65,13 @@ def trim_network(model: Model, context: Context, options: NetTrim) -> PassResult
     layers = [layer for layer in layers_of(pruned) if not _grouped(layer.module)]
     if not layers:
         raise ConversionError("the network has no layer that prune::net_trim can prune", hint="leave the pass out")
-    trimmer = _Trimmer(model.module, pruned, context, options, model.masks)
+    trimmer = _Trimmer(model.module, pruned, context, options, model.masks, _sparsities(layers, options))
     rows, left_out = [], []
     for number, layer in enumerate(layers):
         if context.deadline is not None and time.monotonic() > context.deadline:
             left_out.append(layer.name)
+            continue
+        if options.sparsity is not None and trimmer.stays_dense(layer):
             continue
         context.progress(f"net_trim {number + 1}/{len(layers)} {layer.name}")
         rows.append(trimmer.trim(layer, first=number == 0))
@@ -84,6 +88,17 @@ def trim_network(model: Model, context: Context, options: NetTrim) -> PassResult
     )
 
 
+def _sparsities(layers: Sequence[Layer], options: NetTrim) -> dict[str, float]:
+    """Of each layer, where a sparsity is asked for; 0 for one that is to stay dense."""
+    if options.sparsity is None or options.spread is Spread.UNIFORM:
+        return {layer.name: options.sparsity or 0.0 for layer in layers}
+    shapes = {layer.name: tuple(layer.module.weight.shape) for layer in layers}
+    sizes = {layer.name: layer.module.weight.numel() for layer in layers}
+    total = max(len(sizes), round((1 - options.sparsity) * sum(sizes.values())))
+    counts = counts_of(erk_shares(shapes), sizes, total)
+    return {name: 1 - counts[name] / size for name, size in sizes.items()}
+
+
 class _Trimmer:
     def __init__(
         self,
@@ -92,13 +107,18 @@ class _Trimmer:
         context: Context,
         options: NetTrim,
         masks: Mapping[str, Tensor],
+        sparsities: Mapping[str, float],
     ) -> None:
+        self._sparsities = sparsities
         self._original, self._pruned, self._context, self._options = original, pruned, context, options
         self._given_masks = masks
         self._how = How(
             reweightings=options.reweightings, refit=options.refit, tolerance=_TOLERANCE, deadline=context.deadline
         )
         self.masks: dict[str, Tensor] = {}
+
+    def stays_dense(self, layer: Layer) -> bool:
+        return self._sparsities[layer.name] == 0
 
     def trim(self, layer: Layer, *, first: bool) -> LayerRow:
         started = time.monotonic()
@@ -120,7 +140,8 @@ class _Trimmer:
     def _solved(self, layer: Layer, samples: Samples, u_NM: Tensor) -> Trimmed:
         options, allowed_NM = self._options, self._allowed(layer, u_NM)
         if options.sparsity is not None:
-            return trim_to_sparsity(samples, u_NM, options.sparsity, how=self._how, allowed_NM=allowed_NM)
+            sparsity = self._sparsities[layer.name]
+            return trim_to_sparsity(samples, u_NM, sparsity, how=self._how, allowed_NM=allowed_NM)
         # In the cascade the weights themselves miss their target: eps leaves room for that, or nothing would be feasible.
         own = certify(samples, u_NM, 1.0).error
         eps = max(options.gain * samples.on_norm, _CASCADE_SLACK * own)

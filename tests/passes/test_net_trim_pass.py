@@ -12,9 +12,9 @@ from torch import Tensor, fx, nn
 from edgekit.core.errors import ConversionError, UsageError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.devices.target import parse_target
-from edgekit.networks.layers import run
+from edgekit.networks.layers import layers_of, run
 from edgekit.passes.contract import Context, PassResult, Samples
-from edgekit.passes.net_trim import Mode, NetTrim
+from edgekit.passes.net_trim import Mode, NetTrim, Spread
 from edgekit.passes.registry import make_pass
 
 
@@ -120,6 +120,19 @@ def test_every_layer_is_certified_masked_and_counted(model: Model) -> None:
         assert torch.equal(parameters[name] != 0, mask)
     assert any("depthwise" in note for note in result.notes)
     assert result.model.operators
+
+
+def test_zeros_shared_out_by_erk_spare_small_layers(model: Model) -> None:
+    result = trimmed(model, sparsity=0.8, spread=Spread.ERK)
+    layers = {layer.name: layer.module.weight for layer in layers_of(result.model.module)}  # type: ignore[arg-type]
+    zeros = {name: float((weight == 0).float().mean()) for name, weight in layers.items()}
+    small, large = (
+        min(layers, key=lambda name: layers[name].numel()),
+        max(layers, key=lambda name: layers[name].numel()),
+    )
+    assert zeros[small] < zeros[large]
+    total = sum(weight.numel() for weight in layers.values())
+    assert sum(int((weight == 0).sum()) for weight in layers.values()) / total == pytest.approx(0.8, abs=0.05)
 
 
 def test_the_model_it_is_given_stays_and_the_same_seed_gives_the_same(model: Model) -> None:
