@@ -26,6 +26,7 @@ SENSITIVITY_SHARE = 0.8
 LEAST_SAVING = 0.02
 # What quantization may still cost.
 FLOOR_FOR_STRUCTURE = 0.7
+NEAR = 2.0
 PROBE_EPOCHS = 0.2
 ALLOCATIONS = ("ranking", "measured")
 _SWAPS = ("swap::repghost", "swap::ghost")
@@ -177,10 +178,11 @@ class RecipeSearch:
         return changed if changed.latency_ms < start.latency_ms * (1 - LEAST_SAVING) else None
 
     def _trained(self, candidate: Candidate) -> Candidate:
-        """After one slice of training, or three where one was not enough."""
+        """After one slice of training, or three where one was not enough; seven, where three came near."""
         trained = candidate
-        for slices in (1, 2):
-            if self._drop(trained) <= self.max_drop and trained is not candidate:
+        for slices in (1, 2, 4):
+            near = NEAR if slices == 4 else math.inf
+            if trained is not candidate and not self.max_drop < self._drop(trained) <= near * self.max_drop:
                 break
             epochs = self._epochs(slices)
             began = time.monotonic()
