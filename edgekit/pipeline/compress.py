@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.budget import Budget, Share
-from edgekit.core.errors import EdgekitError, InfeasibleError, VerificationError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import check_replaceable, sha256_of, whole_folder, write_bytes, write_json
-from edgekit.devices.precision import Precision
-from edgekit.passes.registry import make_pass
 from edgekit.pipeline.build import environment
-from edgekit.pipeline.compression.account import Accountant, Row, judged, speaks_of_speed
+from edgekit.pipeline.compression.account import Accountant, Row
 from edgekit.pipeline.compression.checkpoints import checkpoints
+from edgekit.pipeline.compression.compression import Compression, Made
 from edgekit.pipeline.compression.data import Data, read_data
-from edgekit.pipeline.compression.plan import SEARCHED_DROP, CompressionPlan, plan_compression
-from edgekit.pipeline.compression.recipe import Recipe, text_of
+from edgekit.pipeline.compression.plan import CompressionPlan, plan_compression
+from edgekit.pipeline.compression.recipe import Recipe
 from edgekit.pipeline.profile import of_another_runtime
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.stages import Stages
@@ -28,12 +24,9 @@ from edgekit.report.compression_card import write_compression_card
 
 if TYPE_CHECKING:
     from edgekit.networks.loading import Network
-    from edgekit.passes.contract import Context, Pass
     from edgekit.passes.judgement import Judgement
     from edgekit.pipeline.compression.finish import Finished
-    from edgekit.pipeline.compression.search import Candidate, Trial
-
-ORIGINAL = "original"
+    from edgekit.pipeline.compression.search import Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,193 +154,6 @@ def _original(planned: CompressionPlan, network: Network, preprocessing: Preproc
         output_range=(0.0, 1.0) if are_probabilities else None,
         provenance={"origin": network.origin, "sha256": network.sha256, "target": str(planned.target)},
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Made:
-    recipe: Recipe
-    rows: tuple[Row, ...]
-    trials: tuple[Trial, ...]
-    refusals: dict[str, str]
-    notes: tuple[str, ...]
-    finished: Finished
-
-
-class Compression:
-    """Runs a recipe or finds one, and finishes the file."""
-
-    def __init__(
-        self,
-        planned: CompressionPlan,
-        original: Model,
-        data: Data,
-        accountant: Accountant,
-        stages: Stages,
-        kept: Path,
-    ) -> None:
-        self.planned, self.original, self.data = planned, original, data
-        self.accountant, self.stages = accountant, stages
-        self.context = self._context(kept)
-
-    def _context(self, kept: Path) -> Context:
-        from edgekit.passes.contract import Context
-        from edgekit.passes.picture_augmentation import picture_augmentation
-
-        cost_model = self.accountant.cost_models[self.planned.target.precision]
-        preprocessing = self.original.preprocessing
-        return Context(
-            original=self.original,
-            target=self.planned.target,
-            latency_ms=cost_model.latency_ms,
-            calibration=self.data.calibration,
-            judging=self.data.judging,
-            training=self.data.training,
-            augment=None if preprocessing is None else picture_augmentation(preprocessing, mirror=self.planned.mirror),
-            seed=self.planned.seed,
-            folder=kept,
-            progress=self.stages.tell,
-        )
-
-    def make(self, folder: Path) -> Made:
-        if self.planned.recipe is not None:
-            return self._by_recipe(self._for_precision(self.planned.recipe), folder)
-        return self._by_search(folder)
-
-    def _for_precision(self, recipe: Recipe) -> Recipe:
-        """The target's precision is part of what was asked for."""
-        quantized = any(one.id.startswith("quant::") for one in recipe.passes)
-        if quantized or self.planned.target.precision is not Precision.INT8:
-            return recipe
-        return recipe.then(make_pass("quant::int8", {}))
-
-    def _by_recipe(self, recipe: Recipe, folder: Path) -> Made:
-        rows, model = self._run(recipe)
-        finished = self._finish(model, folder)
-        drop = self._drop(rows[0], finished)
-        if self.planned.max_drop is not None and drop > self.planned.max_drop:
-            raise VerificationError(
-                f"the recipe loses {drop:.2f} points ({finished.judgement}), at most {self.planned.max_drop:g} were allowed",
-                hint="let edgekit choose the recipe, or give gentler options",
-            )
-        return Made(recipe=recipe, rows=rows, trials=(), refusals={}, notes=(), finished=finished)
-
-    def _run(self, recipe: Recipe) -> tuple[tuple[Row, ...], Model]:
-        model = self.original
-        rows = [self.accountant.row(model, ORIGINAL)]
-        for one in recipe.passes:
-            with self.stages.stage(one.id):
-                started = time.monotonic()
-                result = self._apply(one, model, rows)
-                model = replace(
-                    result.model, provenance={**self.original.provenance, "passes": _passes_so_far(rows, one)}
-                )
-                row = self.accountant.row(model, text_of(one), seconds=time.monotonic() - started, result=result)
-                rows.append(replace(row, notes=(*row.notes, *speaks_of_speed(rows[-1], row))))
-        return tuple(rows), model
-
-    def _apply(self, one: Pass, model: Model, rows: Sequence[Row]) -> Any:
-        try:
-            return one(model, self.context)
-        except EdgekitError as error:
-            before = ", ".join(row.step for row in rows[1:]) or "no other pass"
-            raise type(error)(f"{one.id} (after {before}): {error.message}", hint=error.hint) from error
-
-    def _by_search(self, folder: Path) -> Made:
-        from edgekit.pipeline.compression.search import RecipeSearch
-
-        floor = SEARCHED_DROP if self.planned.max_drop is None else self.planned.max_drop
-        with self.stages.stage("search"):
-            search = RecipeSearch(
-                self.original,
-                self.context,
-                judge=self._judging(),
-                max_drop=floor,
-                deadline=time.monotonic() + 60 * self.planned.minutes,
-            )
-            search.run()
-        tried = []
-        for candidate in reversed(search.found):
-            recipe = self._for_precision(candidate.recipe.then(make_pass("fold::batch_norm", {})))
-            rows, finished = self._finished(candidate, recipe, folder)
-            drop = self._drop(rows[0], finished)
-            tried.append(f"{candidate.recipe}: {drop:.2f} points lost")
-            if drop <= floor and not self._broken(rows[0], finished):
-                looks = (
-                    f"the evaluation inputs refused {len(tried) - 1} faster candidates of the search"
-                    if len(tried) > 1
-                    else "the evaluation inputs were looked at once, after the search"
-                )
-                return Made(
-                    recipe=recipe,
-                    rows=rows,
-                    trials=tuple(search.trials),
-                    refusals=search.refusals,
-                    notes=(looks,),
-                    finished=finished,
-                )
-        raise InfeasibleError(
-            f"no recipe was found that loses at most {floor:g} points within the budget; tried: {'; '.join(tried)}",
-            hint="give more --minutes, more --data, a larger --max-accuracy-drop, or an fp32 target",
-        )
-
-    def _judging(self) -> Callable[[Model], Judgement]:
-        from edgekit.networks.layers import run
-
-        judging = self.data.judging
-        reference = run(self.original.module, judging.x_N)
-        return lambda model: judged(model, judging, reference)
-
-    def _finished(self, candidate: Candidate, recipe: Recipe, folder: Path) -> tuple[tuple[Row, ...], Finished]:
-        """The candidate is at hand: of the recipe only what comes after it runs."""
-        rows = []
-        for made in candidate.history:
-            step = text_of(made.recipe.passes[-1]) if made.recipe.passes else ORIGINAL
-            rows.append(self.accountant.row(made.model, step, result=made.result))
-        model = candidate.model
-        for one in recipe.passes[len(candidate.recipe.passes) :]:
-            with self.stages.stage(one.id):
-                result = self._apply(one, model, rows)
-                model = replace(
-                    result.model, provenance={**self.original.provenance, "passes": _passes_so_far(rows, one)}
-                )
-                rows.append(self.accountant.row(model, text_of(one), result=result))
-        return tuple(rows), self._finish(model, folder)
-
-    def _finish(self, model: Model, folder: Path) -> Finished:
-        with self.stages.stage("export"):
-            from edgekit.pipeline.compression.finish import Format, finish
-
-            wanted = self.planned.recipe.passes if self.planned.recipe else ()
-            is_onnx = any(one.id == "quant::nncf" for one in wanted)
-            return finish(
-                model, self.data.calibration, self.accountant, folder, Format.ONNX if is_onnx else Format.TFLITE
-            )
-
-    def _drop(self, first: Row, finished: Finished) -> float:
-        return 100 * (first.judgement.value - finished.judgement.value)
-
-    def _broken(self, first: Row, finished: Finished) -> list[str]:
-        """The limits that the file does not keep; a share is one of the original."""
-        costs = {
-            "latency_ms": (
-                self.accountant.latency(finished.model, finished.model.operators).value,
-                first.latency.value,
-            ),
-            "size_bytes": (finished.artifact.size_bytes, first.size_bytes),
-            "macs": (sum(one.macs for one in finished.model.operators), first.macs),
-        }
-        budget: Budget = self.planned.budget
-        limits = {name: getattr(budget, name) for name in costs}
-        return [
-            name
-            for name, limit in limits.items()
-            if limit is not None
-            and costs[name][0] > (limit.fraction * costs[name][1] if isinstance(limit, Share) else limit)
-        ]
-
-
-def _passes_so_far(rows: Sequence[Row], one: Pass) -> str:
-    return ", ".join([*(row.step for row in rows[1:]), text_of(one)])
 
 
 def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:

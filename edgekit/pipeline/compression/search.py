@@ -117,9 +117,8 @@ class RecipeSearch:
         judge: Callable[[Model], Judgement],
         max_drop: float,
         deadline: float,
-        good_enough: Callable[[Candidate], bool] = lambda _candidate: False,
     ) -> None:
-        self.context, self.judge, self.deadline, self.good_enough = context, judge, deadline, good_enough
+        self.context, self.judge, self.deadline = context, judge, deadline
         self.max_drop = max_drop * FLOOR_FOR_STRUCTURE
         self._began = time.monotonic()
         self.slice_s = (deadline - self._began) / SLICES
@@ -138,7 +137,7 @@ class RecipeSearch:
         if cut is not None and swaps and self._rate(swaps) < self._rate([cut]):
             self._accept(self._trained(min(swaps, key=lambda swapped: swapped.latency_ms)))
         step = FIRST_STEP
-        while self._time_left() > self.slice_s and not self.good_enough(self.found[-1]):
+        while self._time_left() > self.slice_s:
             if step > SMALLEST_STEP:  # longer trainings may keep what shorter ones lost
                 self.slice_s, step = 2 * self.slice_s, FIRST_STEP
                 continue
