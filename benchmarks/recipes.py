@@ -1,12 +1,13 @@
 """Recipes that `edgekit compress` finds by itself: ResNet-20 for CIFAR-10, and the full signs43 supernet, at most 1.0 point lost.
 
-    python benchmarks/recipes.py search NETWORK [--minutes M] [--found DIR]     # trains on a GPU where there is one
+    python benchmarks/recipes.py search NETWORK [--minutes M] [--found DIR] [--go-on SHARE]   # trains on a GPU where there is one
     python benchmarks/recipes.py report [--found DIR] [-o RESULT.json]
 
-NETWORK is resnet20 or signs43. The search is that of the command: it learns from and decides by the training images alone. `report`
-takes the fastest candidates of each search through folding, int8, export and verification, judges the files on images that no
-search saw, and takes the next candidate where the floor is broken there, as the command does. ResNet-20 is judged on the last
-1,000 of the 4,000 images; the published network was trained on all of them. signs43 is judged on its test images.
+NETWORK is resnet20 or signs43. The search is that of the command: it learns from and decides by the training images alone. With
+--go-on an earlier search goes on from its fastest network, with a cut to that share of its MACs. `report` takes the fastest
+candidates of each search through folding, int8, export and verification, judges the files on images that no search saw, and takes
+the next candidate where the floor is broken there, as the command does. ResNet-20 is judged on the last 1,000 of the 4,000
+images; the published network was trained on all of them. signs43 is judged on its test images.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from harness import IMAGES, REPO_ROOT, Table, absent, bars, publish
 
 from edgekit.core.model import Model, Preprocessing
 from edgekit.core.records import write_json
-from edgekit.devices.target import parse_target
+from edgekit.devices.target import Target, parse_target
 from edgekit.networks.description import describe
 from edgekit.networks.exported import exported
 from edgekit.networks.layers import run
 from edgekit.networks.lifting import lifted
 from edgekit.networks.program import read_program_files, write_program
 from edgekit.passes.contract import Context, Samples
-from edgekit.passes.judgement import judge
 from edgekit.passes.picture_augmentation import picture_augmentation
 from edgekit.passes.registry import make_pass
-from edgekit.pipeline.compression.account import Accountant
+from edgekit.pipeline.compression.account import Accountant, judged
 from edgekit.pipeline.compression.finish import finish
-from edgekit.pipeline.compression.search import RecipeSearch
+from edgekit.pipeline.compression.recipe import parse_recipe
+from edgekit.pipeline.compression.search import Candidate, RecipeSearch
 
 NETWORKS: Final = ("resnet20", "signs43")
 MAX_DROP, BAR_MACS = 1.0, 3.0
@@ -120,13 +121,12 @@ def modelled(
     )
 
 
-def search(name: str, minutes: float, folder: Path, seed: int) -> None:
+def search(name: str, minutes: float, folder: Path, seed: int, go_on: float | None) -> None:
     """Writes what was tried, and the networks that kept the floor, each as a program with its weights."""
     case = CASES[name]()
     target = parse_target("rpi4")
     accountant = Accountant.for_target(target, case.model, case.judging)
     reference = run(case.model.module, case.judging.x_N)
-    labels_N = None if case.judging.y_N is None else case.judging.y_N.numpy()
     calibration = Samples(x_N=case.training.x_N[:256])
     assert case.model.preprocessing is not None
     found = RecipeSearch(
@@ -142,11 +142,20 @@ def search(name: str, minutes: float, folder: Path, seed: int) -> None:
             seed=seed,
             progress=lambda line: print(f"{name}: {line}", flush=True),
         ),
-        judge=lambda model: judge(run(model.module, case.judging.x_N).numpy(), reference.numpy(), labels_N),
+        judge=lambda model: judged(model, case.judging, reference),
         max_drop=MAX_DROP,
         deadline=time.monotonic() + 60 * minutes,
     )
-    found.run()
+    before = (
+        json.loads((folder / name / "search.json").read_text()) if go_on else {"found": [], "trials": [], "minutes": 0}
+    )
+    if go_on:
+        for number, recipe in enumerate(before["found"][1:], 1):
+            found.found.append(reopened(case, folder / name / str(number), recipe, accountant, reference, target))
+        found.allocation = "measured" if "measured" in before["found"][-1] else "ranking"
+        found.descend(step=go_on)
+    else:
+        found.run()
     for number, candidate in enumerate(found.found):
         place = folder / name / str(number)
         place.mkdir(parents=True, exist_ok=True)
@@ -158,12 +167,27 @@ def search(name: str, minutes: float, folder: Path, seed: int) -> None:
         folder / name / "search.json",
         {
             "schema_version": 1,
-            "minutes": minutes,
+            "minutes": before["minutes"] + minutes,
             "trained_on": device,
             "found": [str(candidate.recipe) for candidate in found.found],
-            "trials": [trial.to_json() for trial in found.trials],
+            "trials": [*before["trials"], *(trial.to_json() for trial in found.trials)],
             "refusals": found.refusals,
         },
+    )
+
+
+def reopened(
+    case: Case, folder: Path, recipe: str, accountant: Accountant, reference: torch.Tensor, target: Target
+) -> Candidate:
+    """A network that an earlier search found."""
+    module = lifted(read_program_files(folder))
+    model = replace(case.model, module=module, operators=describe(module, case.model.input_shape).operators)
+    return Candidate(
+        recipe=parse_recipe(recipe.split(", ")),
+        model=model,
+        judgement=judged(model, case.judging, reference),
+        latency_ms=accountant.cost_models[target.precision].latency_ms(model.operators),
+        macs=sum(one.macs for one in model.operators),
     )
 
 
@@ -220,7 +244,7 @@ def reported(name: str, folder: Path) -> tuple[list[object], dict[str, Any]]:
 
 
 def report(folder: Path, output: Path | None) -> None:
-    rows, figures, judged = [], {}, []
+    rows, figures, met_or_not = [], {}, []
     for name in NETWORKS:
         if not (folder / name / "search.json").exists():
             absent(f"no search of {name} in {folder}: run `python benchmarks/recipes.py search {name}`")
@@ -228,14 +252,14 @@ def report(folder: Path, output: Path | None) -> None:
         rows.append(row)
         fewer = figures[name]["fewer_macs"]
         met = fewer >= BAR_MACS and figures[name]["drop_points"] <= MAX_DROP
-        judged.append((f"{name}: MACs at most 1.0 point lost", f"{fewer:.2f} times fewer", ">= 3 times", met))
+        met_or_not.append((f"{name}: MACs at most 1.0 point lost", f"{fewer:.2f} times fewer", ">= 3 times", met))
     tables = [
         Table(
             "Found by search: original in fp32 -> verified int8 file, on images that no search saw",
             ("network", "million MACs", "fewer", "kB", "ms on rpi4, predicted", "accuracy, %", "points lost"),
             rows,
         ),
-        bars(*judged),
+        bars(*met_or_not),
     ]
     publish("recipes", tables, figures, output)
 
@@ -246,6 +270,7 @@ def main() -> None:
     searching = commands.add_parser("search")
     searching.add_argument("network", choices=NETWORKS)
     searching.add_argument("--minutes", type=float, default=30.0)
+    searching.add_argument("--go-on", type=float, metavar="SHARE")
     searching.add_argument("--seed", type=int, default=0)
     reporting = commands.add_parser("report")
     reporting.add_argument("-o", "--output", type=Path)
@@ -253,7 +278,7 @@ def main() -> None:
         command.add_argument("--found", type=Path, default=FOUND)
     options = parser.parse_args()
     if options.command == "search":
-        search(options.network, options.minutes, options.found, options.seed)
+        search(options.network, options.minutes, options.found, options.seed, options.go_on)
     else:
         report(options.found, options.output)
 

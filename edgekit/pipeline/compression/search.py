@@ -106,7 +106,8 @@ class Speed:
 class RecipeSearch:
     """`found` are the candidates that keep the floor, the original first and the fastest last: at any moment the best so far.
 
-    `judge` rates a model on the inputs to decide by; `max_drop` is in points of it. Nothing runs past `deadline`.
+    `judge` rates a model on the inputs to decide by; `max_drop` is in points of it. Nothing runs past `deadline`. `allocation`
+    is how cuts are allotted to layers.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class RecipeSearch:
         self.max_drop = max_drop * FLOOR_FOR_STRUCTURE
         self._began = time.monotonic()
         self.slice_s = (deadline - self._began) / SLICES
-        self._allocation = ALLOCATIONS[0]
+        self.allocation = ALLOCATIONS[0]
         self._speed: Speed | None = None
         self.trials: list[Trial] = []
         self.refusals: dict[str, str] = {}
@@ -136,7 +137,10 @@ class RecipeSearch:
         swaps = [swapped for swap in _SWAPS if (swapped := self._sensitivity(start, make_pass(swap, {}))) is not None]
         if cut is not None and swaps and self._rate(swaps) < self._rate([cut]):
             self._accept(self._trained(min(swaps, key=lambda swapped: swapped.latency_ms)))
-        step = FIRST_STEP
+        self.descend()
+
+    def descend(self, *, step: float = FIRST_STEP) -> None:
+        """From the fastest network found so far to smaller ones; `step` is the share of its MACs that the first cut leaves."""
         while self._time_left() > self.slice_s:
             if step > SMALLEST_STEP:  # longer trainings may keep what shorter ones lost
                 self.slice_s, step = 2 * self.slice_s, FIRST_STEP
@@ -152,14 +156,14 @@ class RecipeSearch:
         for allocation in ALLOCATIONS:
             if time.monotonic() - self._began > self.slice_s / 2:
                 break
-            self._allocation = allocation
+            self.allocation = allocation
             cut = self._sensitivity(start, self._cut(start, SENSITIVITY_SHARE))
             if cut is not None:
                 cuts[allocation] = cut
         if not cuts:
             return None
-        self._allocation = max(cuts, key=lambda allocation: cuts[allocation].judgement.value)
-        return cuts[self._allocation]
+        self.allocation = max(cuts, key=lambda allocation: cuts[allocation].judgement.value)
+        return cuts[self.allocation]
 
     def _rate(self, candidates: Sequence[Candidate]) -> float:
         """Points lost for each halving of the latency, at the least."""
@@ -241,7 +245,7 @@ class RecipeSearch:
     def _cut(self, candidate: Candidate, share: float) -> Pass:
         """To a share of the candidate's MACs; the pass counts them from the original's."""
         of_original = share * candidate.macs / self.found[0].macs
-        return make_pass("prune::channels", {"macs_share": round(of_original, 4), "allocation": self._allocation})
+        return make_pass("prune::channels", {"macs_share": round(of_original, 4), "allocation": self.allocation})
 
     def _drop(self, candidate: Candidate) -> float:
         return 100 * (self.full - candidate.judgement.value)
