@@ -257,7 +257,7 @@ class RecipeSearch:
         numbers = [trial.recipe for trial in self.trials]
         self.trials.append(
             Trial(
-                start=1 + numbers.index(str(start.recipe)) if start.recipe.passes else 0,
+                start=1 + numbers.index(str(start.recipe)) if str(start.recipe) in numbers else 0,
                 added=str(Recipe(passes=candidate.recipe.passes[len(start.recipe.passes) :])),
                 recipe=str(candidate.recipe),
                 judgement=candidate.judgement,
