@@ -150,8 +150,11 @@ def make(
     calibration_NHWC: NDArray[np.float32],
     folder: Path,
     stages: Stages,
+    *,
+    prunes: bool = True,
 ) -> Made:
-    """Assembles and exports; where the real file breaks a size limit that the prediction kept, again with a tighter limit."""
+    """Assembles and exports; with `prunes` also what is smaller than any slice. Where the real file breaks a size limit that the
+    prediction kept, again with a tighter limit."""
     from edgekit.exporters.tflite import export
 
     own = planned.task if isinstance(planned.task, Examples) else None
@@ -164,7 +167,7 @@ def make(
     for _ in range(SIZE_ATTEMPTS):
         with stages.stage("assemble"):
             assembly, is_larger = (
-                _searched(assembler.searcher, task, budget, tables, planned.seed)
+                _searched(assembler.searcher, task, budget, tables, planned.seed, prunes)
                 if planned.genotype is None
                 else (assembler.searcher.assess(planned.genotype, task, tables), False)
             )
@@ -202,15 +205,17 @@ def make(
     )
 
 
-def _searched(searcher: Searcher, task: Task, budget: Budget, tables: CostTables, seed: int) -> tuple[Assembly, bool]:
+def _searched(
+    searcher: Searcher, task: Task, budget: Budget, tables: CostTables, seed: int, prunes: bool
+) -> tuple[Assembly, bool]:
     """The best genotype inside the budget; where it is the size that no slice keeps, the best of somewhat larger ones, and True."""
     try:
         return searcher.search(task, budget, tables, seed=seed), False
     except InfeasibleError:
         limit = budget.size_bytes
         least = tables.cost(list(searcher.spec.least_genes)).size_bytes
-        if not isinstance(limit, (int, float)) or least <= limit:
-            raise
+        if not (prunes and isinstance(limit, (int, float)) and limit < least) or budget.min_accuracy is not None:
+            raise  # nothing predicts what a pruned network reaches, so no floor can be promised
         return searcher.search(
             task, replace(budget, size_bytes=max(START_ROOM * limit, least)), tables, seed=seed
         ), True

@@ -192,7 +192,7 @@ def _make_all(planned: VariantsPlan, cost_model: CostModel, folder: Path, stages
     made = {}
     for name in planned.limits_ms:
         try:
-            made[name] = make(planned.of(name), assembler, cost_model, x_NHWC, folder / name, stages)
+            made[name] = make(planned.of(name), assembler, cost_model, x_NHWC, folder / name, stages, prunes=False)
         except InfeasibleError as error:
             raise InfeasibleError(f"variant {name}: {error.message}", hint=error.hint) from error
     return made
