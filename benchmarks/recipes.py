@@ -170,10 +170,20 @@ def search(name: str, minutes: float, folder: Path, seed: int, go_on: float | No
             "minutes": before["minutes"] + minutes,
             "trained_on": device,
             "found": [str(candidate.recipe) for candidate in found.found],
-            "trials": [*before["trials"], *(trial.to_json() for trial in found.trials)],
+            "trials": numbered([*before["trials"], *(trial.to_json() for trial in found.trials)]),
             "refusals": found.refusals,
         },
     )
+
+
+def numbered(trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the number of the trial that each goes on from, whichever search that was of."""
+    recipes = [trial["recipe"] for trial in trials]
+    starts = [trial["recipe"].removesuffix(trial["added"]).removesuffix(", ") for trial in trials]
+    return [
+        {**trial, "start": 1 + recipes.index(start) if start in recipes else 0}
+        for trial, start in zip(trials, starts, strict=True)
+    ]
 
 
 def reopened(

@@ -52,6 +52,7 @@ def read_pt2(path: Path) -> Program:
         raise BadInputError(
             f"{path} is not a whole .pt2 archive: {error}", hint="copy the file anew, or " + _REEXPORT
         ) from error
+    # What records of other kinds than the schema's make the reading trip over; zipfile raises the last for ways to pack it lacks.
     except (AttributeError, LookupError, TypeError, ValueError, EOFError, OSError, NotImplementedError) as error:
         reason = f"{type(error).__name__}: {error}"[:150]
         raise BadInputError(

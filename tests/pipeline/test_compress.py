@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 from torch.nn import functional as F  # noqa: N812
 
 import edgekit
-from edgekit.core.errors import ConversionError, EdgekitError, UsageError, VerificationError
+from edgekit.core.budget import Budget
+from edgekit.core.errors import ConversionError, EdgekitError, InfeasibleError, UsageError, VerificationError
 from edgekit.core.quantity import Evidence
 from edgekit.passes.judgement import Measure
 from edgekit.pipeline.compress import CompressionResult
@@ -113,6 +114,15 @@ def test_a_recipe_that_breaks_the_floor_leaves_nothing(digits: Path, weights: Pa
     with pytest.raises(VerificationError, match="at most 1 were allowed") as caught:
         compressed(digits, weights, tmp_path / "out", passes=["prune::channels,macs_share=0.1"], max_accuracy_drop=1.0)
     assert caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("budget", [Budget(size_bytes=100), Budget(latency_ms=0.0001)])
+def test_what_no_network_keeps_is_answered_before_the_search(
+    digits: Path, weights: Path, tmp_path: Path, budget: Budget
+) -> None:
+    with pytest.raises(InfeasibleError, match="an empty one needs"):
+        compressed(digits, weights, tmp_path / "out", target="rpi4", budget=budget, minutes=60)
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import EdgekitError, InfeasibleError, VerificationError
 from edgekit.devices.precision import Precision
+from edgekit.devices.size import fixed_size_bytes
 from edgekit.passes.registry import make_pass
 from edgekit.pipeline.compression.account import Accountant, Row, judged, speaks_of_speed
 from edgekit.pipeline.compression.plan import SEARCHED_DROP, CompressionPlan
@@ -123,6 +124,7 @@ class Compression:
     def _by_search(self, folder: Path) -> Made:
         from edgekit.pipeline.compression.search import RecipeSearch
 
+        self._check_possible()
         floor = SEARCHED_DROP if self.planned.max_drop is None else self.planned.max_drop
         with self.stages.stage("search"):
             search = RecipeSearch(
@@ -157,6 +159,20 @@ class Compression:
             f"no recipe was found that loses at most {floor:g} points within the budget; tried: {'; '.join(tried)}",
             hint="give more --minutes, more --data, a larger --max-accuracy-drop, or an fp32 target",
         )
+
+    def _check_possible(self) -> None:
+        """Raises InfeasibleError, before anything is searched, where no network at all keeps a limit."""
+        precision = self.planned.target.precision
+        least = {
+            "latency_ms": self.accountant.cost_models[precision].overhead_ms,
+            "size_bytes": fixed_size_bytes(precision),
+        }
+        for name, value in least.items():
+            limit = getattr(self.planned.budget, name)
+            if isinstance(limit, (int, float)) and limit <= value:
+                raise InfeasibleError(
+                    f"no network keeps {name} {limit:g}: an empty one needs {value:.4g}", hint="raise the limit"
+                )
 
     def _judging(self) -> Callable[[Model], Judgement]:
         from edgekit.networks.layers import run
