@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core.errors import BadInputError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import check_replaceable, sha256_of, whole_folder, write_bytes, write_json
@@ -142,6 +143,7 @@ def _original(planned: CompressionPlan, network: Network, preprocessing: Preproc
 
     graph = describe(network.module, network.input_shape)
     outputs = run(network.module, data.calibration.x_N[:2])
+    _check_labels(data, outputs.shape)
     is_named = outputs.ndim == 2 and outputs.shape[1] == len(data.labels)
     sums = outputs.sum(-1)
     are_probabilities = outputs.ndim == 2 and bool(outputs.min() >= 0) and bool(((sums - 1).abs() < 1e-4).all())
@@ -154,6 +156,19 @@ def _original(planned: CompressionPlan, network: Network, preprocessing: Preproc
         output_range=(0.0, 1.0) if are_probabilities else None,
         provenance={"origin": network.origin, "sha256": network.sha256, "target": str(planned.target)},
     )
+
+
+def _check_labels(data: Data, outputs: Sequence[int]) -> None:
+    """Raises BadInputError where a label is no output of the network."""
+    for samples in (data.training, data.judging, data.evaluation):
+        if samples.y_N is None or len(outputs) != 2:
+            continue
+        least, most = int(samples.y_N.min()), int(samples.y_N.max())
+        if least < 0 or most >= outputs[1]:
+            raise BadInputError(
+                f"the labels of the data run from {least} to {most}, the network has {outputs[1]} outputs, counted from 0",
+                hint="number the labels as the network was trained with, or leave them out",
+            )
 
 
 def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:

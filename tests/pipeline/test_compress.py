@@ -17,7 +17,14 @@ from torch.nn import functional as F  # noqa: N812
 
 import edgekit
 from edgekit.core.budget import Budget
-from edgekit.core.errors import ConversionError, EdgekitError, InfeasibleError, UsageError, VerificationError
+from edgekit.core.errors import (
+    BadInputError,
+    ConversionError,
+    EdgekitError,
+    InfeasibleError,
+    UsageError,
+    VerificationError,
+)
 from edgekit.core.quantity import Evidence
 from edgekit.passes.judgement import Measure
 from edgekit.pipeline.compress import CompressionResult
@@ -114,6 +121,14 @@ def test_a_recipe_that_breaks_the_floor_leaves_nothing(digits: Path, weights: Pa
     with pytest.raises(VerificationError, match="at most 1 were allowed") as caught:
         compressed(digits, weights, tmp_path / "out", passes=["prune::channels,macs_share=0.1"], max_accuracy_drop=1.0)
     assert caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_are_no_outputs_are_named(digits: Path, weights: Path, tmp_path: Path) -> None:
+    with np.load(digits) as file:
+        np.savez(tmp_path / "other.npz", x=file["x"], y=file["y"] + 5)
+    with pytest.raises(BadInputError, match="the network has 10 outputs"):
+        compressed(tmp_path / "other.npz", weights, tmp_path / "out", passes=["train::distil"])
     assert not (tmp_path / "out").exists()
 
 
