@@ -1,0 +1,197 @@
+"""Schedules: of the sums in `kernels`, with what follows them computed on each tile; and of everything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.exporters.tvm.cpu import Cpu
+from edgekit.exporters.tvm.dot_product import intrinsic
+from edgekit.exporters.tvm.kernels import PRECISION, TILE, WORKLOAD_KIND
+from edgekit.exporters.tvm.tile import Tile
+
+_SPATIAL, _REDUCTION = 0, 2
+# A vector of a number of channels that no vector register holds is cut by LLVM; above this it takes minutes to.
+_LONGEST_ODD_VECTOR = 64
+_ROOT = "root"
+
+
+def scheduled(module: Any, cpu: Cpu) -> Any:
+    """A Relax module whose functions are all scheduled for the CPU."""
+    from tvm import tirx
+
+    functions = {
+        variable: _scheduled(function, cpu)
+        for variable, function in module.functions_items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+    for variable, function in functions.items():
+        module[variable] = function
+    return module
+
+
+def _scheduled(function: Any, cpu: Cpu) -> Any:
+    from tvm import s_tir
+
+    schedule = s_tir.Schedule(function)
+    sums = [block for block in _blocks(schedule) if TILE in schedule.get(block).annotations]
+    if sums:
+        _Sum(schedule, sums[0], cpu).run()
+    else:
+        _schedule_simple(schedule, cpu)
+    made = schedule.mod["main"]
+    attributes = function.attrs or {}
+    return made.with_attr("global_symbol", attributes["global_symbol"]) if "global_symbol" in attributes else made
+
+
+class _Sum:
+    """One kernel: its sums live in registers, tile by tile."""
+
+    def __init__(self, schedule: Any, block: Any, cpu: Cpu) -> None:
+        self.schedule, self.block, self.cpu = schedule, block, cpu
+        annotations = schedule.get(block).annotations
+        self.tile = Tile.from_json(annotations[TILE])
+        self.kind = str(annotations[WORKLOAD_KIND])
+        self.dots = str(annotations[PRECISION]) == "int8" and self.kind != "depthwise" and cpu.dot_product is not None
+        for name in (TILE, WORKLOAD_KIND, PRECISION):
+            schedule.unannotate(block, name)
+        self.producers = list(schedule.get_producers(block))
+        self.last = self._inline_between()
+
+    def run(self) -> None:
+        schedule = self.schedule
+        outer, at, first, unrolled, lanes = self._tile()
+        schedule.reverse_compute_at(self.last, at)
+        schedule.set_scope(self.block, 0, "local")
+        self._finish_producers(outer)
+        self._finish_output(at)
+        if self.tile.parallel:
+            schedule.parallel(self._outermost(outer))
+        for loop in unrolled:
+            schedule.unroll(loop)
+        if not self.dots:
+            schedule.vectorize(lanes)
+        start = schedule.decompose_reduction(self.block, first)
+        if self.dots:
+            self._use_dot_product(start)
+
+    def _inline_between(self) -> Any:
+        """All that follows the sums goes into the block that writes the output, which is returned."""
+        schedule = self.schedule
+        (last,) = schedule.get_output_blocks(_ROOT)
+        kept = {_name(schedule, block) for block in (self.block, last, *self.producers)}
+        for block in _blocks(schedule):
+            if _name(schedule, block) not in kept:
+                schedule.compute_inline(block)
+        return last
+
+    def _tile(self) -> tuple[list[Any], Any, Any, list[Any], Any]:
+        """Loops: the outermost, that which holds a tile, the first of the reduction, those to unroll, the lanes."""
+        schedule, tile = self.schedule, self.tile
+        loops = schedule.get_loops(self.block)
+        lanes_wanted = self.cpu.dot_product.lanes if self.dots and self.cpu.dot_product else self.cpu.lanes
+        if self.kind == "dense":
+            n, o, k, *reduction = loops
+            vectors, lanes = schedule.split(k, [None, min(lanes_wanted, tile.channels)])
+            inner, tail = (reduction[:-1], reduction[-1:]) if self.dots else (reduction, [])
+            schedule.reorder(n, o, *inner, vectors, lanes, *tail)
+            return [o], o, inner[0], [vectors], lanes
+        n, h, w, o, k, *reduction = loops
+        rows, between, height = schedule.split(h, [None, max(1, tile.rows // tile.height), tile.height])
+        columns, width = schedule.split(w, [None, tile.width])
+        vectors, lanes = schedule.split(k, [None, min(lanes_wanted, tile.channels)])
+        inner, tail = (reduction[:-1], reduction[-1:]) if self.dots else (reduction, [])
+        outer = [o, rows] if tile.channels_first else [rows, o]
+        schedule.reorder(n, *outer, between, columns, *inner, height, width, vectors, lanes, *tail)
+        unrolled = [height, width, vectors, *(inner if self.kind == "depthwise" else [])]
+        return outer, columns, inner[0], unrolled, lanes
+
+    def _finish_output(self, at: Any) -> None:
+        schedule = self.schedule
+        loops = schedule.get_loops(self.last)
+        (place,) = (index for index, loop in enumerate(loops) if schedule.get(loop).same_as(schedule.get(at)))
+        *pixels, channels = loops[place + 1 :]
+        for loop in pixels:
+            schedule.unroll(loop)
+        _vectorize(schedule, channels, self.cpu.lanes, unroll=True)
+
+    def _use_dot_product(self, start: Any) -> None:
+        schedule, dot = self.schedule, self.cpu.dot_product
+        assert dot is not None  # noqa: S101
+        *_, lanes, _bytes = schedule.get_loops(self.block)
+        schedule.tensorize(lanes, intrinsic(dot.instruction))
+        *_, lanes = schedule.get_loops(start)
+        schedule.vectorize(lanes)
+
+    def _finish_producers(self, outer: list[Any]) -> None:
+        """What pads the input is computed for the rows at hand."""
+        schedule = self.schedule
+        rows = outer[-1] if self.tile.channels_first or self.kind == "dense" else outer[0]
+        for producer in self.producers:
+            schedule.compute_at(producer, rows)
+            _vectorize(schedule, schedule.get_loops(producer)[-1], self.cpu.lanes)
+
+    def _outermost(self, outer: list[Any]) -> Any:
+        """The two outer loops as one where they stand side by side: enough parts for every thread."""
+        schedule = self.schedule
+        has_parts = [loop for loop in outer if int(schedule.get(loop).extent) > 1]
+        if self.tile.channels_first and len(outer) > 1:
+            return schedule.fuse(*outer)
+        return has_parts[0] if has_parts else outer[0]
+
+
+def _schedule_simple(schedule: Any, cpu: Cpu) -> None:
+    """What is computed element by element becomes one loop of vectors; of a reduction, the last axis that is kept is one."""
+    from tvm.s_tir import ScheduleError
+
+    outputs = {_name(schedule, block) for block in schedule.get_output_blocks(_ROOT)}
+    for block in _blocks(schedule):
+        if _name(schedule, block) not in outputs and not _is_reduction(schedule, block):
+            try:
+                schedule.compute_inline(block)
+            except ScheduleError:
+                continue  # it reads what others write in another order, and stays a loop of its own
+    for block in _blocks(schedule):
+        loops = schedule.get_loops(block)
+        if not loops:
+            continue
+        if _is_reduction(schedule, block):
+            _schedule_reduction(schedule, block, loops, cpu)
+        else:
+            _vectorize(schedule, schedule.fuse(*loops) if len(loops) > 1 else loops[0], cpu.lanes)
+
+
+def _schedule_reduction(schedule: Any, block: Any, loops: list[Any], cpu: Cpu) -> None:
+    kinds = [int(variable.iter_type) for variable in schedule.get(block).iter_vars]
+    kept = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _SPATIAL]
+    summed = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _REDUCTION]
+    if not kept or int(schedule.get(kept[-1]).extent) % cpu.lanes:
+        return
+    *others, last = kept
+    vectors, lanes = schedule.split(last, [None, cpu.lanes])
+    schedule.reorder(*others, vectors, *summed, lanes)
+    schedule.vectorize(lanes)
+    schedule.decompose_reduction(block, summed[0])
+
+
+def _vectorize(schedule: Any, loop: Any, lanes: int, *, unroll: bool = False) -> None:
+    """By whole vectors where they fit; with `unroll`, by one odd vector where it is no longer than LLVM takes well."""
+    length = int(schedule.get(loop).extent)
+    if length % lanes == 0 and length > lanes:
+        vectors, inner = schedule.split(loop, [None, lanes])
+        if unroll:
+            schedule.unroll(vectors)
+        schedule.vectorize(inner)
+    elif length == lanes or (1 < length <= _LONGEST_ODD_VECTOR and unroll):
+        schedule.vectorize(loop)
+
+
+def _is_reduction(schedule: Any, block: Any) -> bool:
+    return any(int(variable.iter_type) == _REDUCTION for variable in schedule.get(block).iter_vars)
+
+
+def _blocks(schedule: Any) -> list[Any]:
+    return list(schedule.get_child_blocks(schedule.get_sblock(_ROOT)))
+
+
+def _name(schedule: Any, block: Any) -> str:
+    return str(schedule.get(block).name_hint)
