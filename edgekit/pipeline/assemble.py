@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core.budget import Budget
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.devices.cost_model import CostModel, load_cost_model
-from edgekit.pipeline.build import predicted_accuracy, price
+from edgekit.pipeline.figures import predicted_accuracy, price
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.tasks.task import Task, TaskKind
