@@ -24,7 +24,7 @@ def price(cost_model: CostModel, precision: Precision, operators: Sequence[Opera
     """The predicted cost of a list of operators on a target."""
     return Cost(
         latency_ms=cost_model.latency_ms(operators),
-        size_bytes=file_size_bytes(operators, precision),
+        size_bytes=file_size_bytes(operators, precision, cost_model.target.runtime),
         peak_ram_bytes=peak_ram_bytes(operators, precision) if operators else 0,
         macs=sum(operator.macs for operator in operators),
     )
@@ -33,13 +33,14 @@ def price(cost_model: CostModel, precision: Precision, operators: Sequence[Opera
 def figures_of(planned: BuildPlan, made: Made, cost_model: CostModel) -> tuple[Figure, ...]:
     from edgekit.exporters.exporter import exporter_of
 
-    path, precision = made.artifact.path, planned.target.precision
+    path, precision, runtime = made.artifact.path, planned.target.precision, planned.target.runtime
     graph, file = exporter_of(path).read_graph(path), path.name
+    size_bytes = file_size_bytes(made.model.operators, precision, runtime)
     quantities = {
         "accuracy": made.accuracy,
         "latency": cost_model.predict_latency(graph.operators),
         "size": counted(made.artifact.size_bytes, "bytes", file),
-        "size predicted": modelled(file_size_bytes(made.model.operators, precision), "bytes", "file size model"),
+        "size predicted": modelled(size_bytes, "bytes", f"file size model of {runtime}"),
         "peak RAM": modelled(peak_ram_bytes(graph.operators, precision), "bytes", f"liveness of the tensors of {file}"),
         "peak RAM predicted": modelled(
             peak_ram_bytes(made.model.operators, precision), "bytes", "liveness of the described operators"

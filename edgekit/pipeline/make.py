@@ -109,7 +109,7 @@ def make(
                 pruned=pruned,
             )
         stages.note(f"the file has {artifact.size_bytes} bytes, above the limit of {limit:.0f}: a smaller one is made")
-        predicted = file_size_bytes(model.operators, planned.target.precision)
+        predicted = file_size_bytes(model.operators, planned.target.precision, planned.target.runtime)
         budget = replace(budget, size_bytes=limit * predicted / artifact.size_bytes * 0.99)
     raise InfeasibleError(
         f"no file within {limit:.0f} bytes: the smallest tried has {artifact.size_bytes}", hint="raise --size-bytes"

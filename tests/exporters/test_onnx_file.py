@@ -227,7 +227,7 @@ def test_a_missing_library_is_named(exported: Exported, library: str, monkeypatc
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=library) as caught:
         use_all()
-    assert caught.value.hint == "pip install 'edgekit[nncf]'"
+    assert caught.value.hint == f"pip install 'edgekit[{'nncf' if library == 'nncf' else 'onnx'}]'"
 
 
 def broken_files(good: bytes) -> dict[str, bytes]:

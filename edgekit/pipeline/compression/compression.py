@@ -166,7 +166,7 @@ class Compression:
         precision = self.planned.target.precision
         least = {
             "latency_ms": self.accountant.cost_models[precision].overhead_ms,
-            "size_bytes": fixed_size_bytes(precision),
+            "size_bytes": fixed_size_bytes(precision, self.planned.target.runtime),
         }
         for name, value in least.items():
             limit = getattr(self.planned.budget, name)
