@@ -27,12 +27,13 @@ Floats = npt.NDArray[np.float32]
 class Exporter(Protocol):
     """One runtime. Arrays lie as in `edgekit.exporters.layout`, whatever the format: pictures channels last.
 
-    Heavy libraries are imported within the methods. `quantizers` are the passes that decide what this exporter quantises, the first
-    that of an int8 target.
+    Heavy libraries are imported within the methods. `channels_last` says whether its files themselves are so at their ends, for
+    those who hand them arrays past it. `quantizers` are the passes that decide what it quantises, the first that of an int8 target.
     """
 
     runtime: ClassVar[str]
     suffix: ClassVar[str]
+    channels_last: ClassVar[bool]
     quantizers: ClassVar[tuple[str, ...]]
 
     def check_installed(self, precision: Precision) -> None:

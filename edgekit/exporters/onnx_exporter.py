@@ -30,6 +30,7 @@ Floats = npt.NDArray[np.float32]
 class OnnxExporter:
     runtime: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
+    channels_last: ClassVar[bool] = False
     quantizers: ClassVar[tuple[str, ...]] = ("quant::nncf",)
 
     def check_installed(self, precision: Precision) -> None:

@@ -50,6 +50,7 @@ class TfliteExporter:
 
     runtime: ClassVar[str] = "tflite"
     suffix: ClassVar[str] = ".tflite"
+    channels_last: ClassVar[bool] = True
     quantizers: ClassVar[tuple[str, ...]] = ("quant::int8", "quant::int4_weights")
 
     def check_installed(self, precision: Precision) -> None:

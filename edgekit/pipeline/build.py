@@ -13,6 +13,8 @@ from platformdirs import user_cache_path
 from edgekit.core.budget import Budget
 from edgekit.core.records import whole_folder
 from edgekit.devices.cost_model import load_cost_model
+from edgekit.exporters.exporter import exporter_for
+from edgekit.exporters.verify import verify
 from edgekit.pipeline.build_folder import write_build
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.figures import figures_of
@@ -51,8 +53,6 @@ def build(
     """
     stages = Stages(progress)
     with stages.stage("plan"):
-        from edgekit.exporters.exporter import exporter_for
-
         planned = plan(
             task=task,
             examples=examples,
@@ -77,8 +77,6 @@ def build(
             calibration_NHWC = calibration_pictures(planned)
         made = make(planned, assembler, cost_model, calibration_NHWC, folder, stages)
         with stages.stage("verify"):
-            from edgekit.exporters.verify import verify
-
             verification = verify(made.model, made.artifact, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
         with stages.stage("profile"):
             figures = figures_of(planned, made, cost_model)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.records import sha256_of, write_bytes, write_json
 from edgekit.devices.precision import Precision
+from edgekit.exporters.exporter import exporter_of
 from edgekit.pipeline.compression.recipe import Recipe
 from edgekit.pipeline.plan import BuildPlan
 from edgekit.pipeline.result import BuildResult
@@ -67,8 +68,6 @@ def kept_outputs(
     made: Made, path: Path, signature: str | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(`x_NHWC`, `p_NK`): some pictures and what the file makes of them, to be compared on another day."""
-    from edgekit.exporters.exporter import exporter_of
-
     kept_NHWC = np.ascontiguousarray(made.calibration_NHWC[:KEPT_OUTPUTS])
     return kept_NHWC, np.ascontiguousarray(exporter_of(path).run(path, kept_NHWC, signature=signature).outputs)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import BadInputError, UsageError, VerificationError
 from edgekit.core.records import read_json, sha256_of
+from edgekit.exporters.exporter import MODEL_FILES, exporter_of
 from edgekit.pipeline.predict import model_file
 from edgekit.pipeline.result import REPORT_SCHEMA
 
@@ -43,8 +44,6 @@ def verify(folder: Path | str) -> CheckResult:
 
     Raises BadInputError for a folder that is no build or a damaged record, VerificationError for what does not match.
     """
-    from edgekit.exporters.exporter import MODEL_FILES
-
     folder = Path(folder)
     report = read_json(folder / "report.json", schema_version=REPORT_SCHEMA)
     hashes = report.get("sha256")
@@ -72,8 +71,6 @@ def _variants(report: Mapping[str, Any], folder: Path) -> Sequence[str | None]:
 
 
 def _check_network(report: Mapping[str, Any], folder: Path, variant: str | None) -> tuple[PassedCheck, ...]:
-    from edgekit.exporters.exporter import exporter_of
-
     path = model_file(folder)
     exporter = exporter_of(path)
     ending = "" if variant is None else f", {variant}"

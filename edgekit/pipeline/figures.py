@@ -12,6 +12,7 @@ from edgekit.devices.cost_model import CostModel
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.size import file_size_bytes
+from edgekit.exporters.exporter import exporter_of
 from edgekit.pipeline.plan import BuildPlan
 from edgekit.pipeline.result import Figure
 
@@ -31,8 +32,6 @@ def price(cost_model: CostModel, precision: Precision, operators: Sequence[Opera
 
 
 def figures_of(planned: BuildPlan, made: Made, cost_model: CostModel) -> tuple[Figure, ...]:
-    from edgekit.exporters.exporter import exporter_of
-
     path, precision, runtime = made.artifact.path, planned.target.precision, planned.target.runtime
     graph, file = exporter_of(path).read_graph(path), path.name
     size_bytes = file_size_bytes(made.model.operators, precision, runtime)

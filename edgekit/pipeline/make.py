@@ -16,6 +16,7 @@ from edgekit.core.model import Model, Preprocessing
 from edgekit.core.quantity import Quantity
 from edgekit.devices.cost_model import CostModel
 from edgekit.devices.size import file_size_bytes
+from edgekit.exporters.exporter import exporter_for
 from edgekit.pipeline.build_folder import recipe_of
 from edgekit.pipeline.calibration_pictures import at_size
 from edgekit.pipeline.compression.recipe import Recipe
@@ -65,8 +66,6 @@ def make(
 ) -> Made:
     """Assembles and exports; with `prunes` also what is smaller than any slice. Where the real file breaks a size limit that the
     prediction kept, again with a tighter limit."""
-    from edgekit.exporters.exporter import exporter_for
-
     exporter = exporter_for(planned.target.runtime)
     own = planned.task if isinstance(planned.task, Examples) else None
     task = (
