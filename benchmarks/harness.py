@@ -23,7 +23,7 @@ from edgekit.core.errors import EdgekitError
 from edgekit.core.records import sha256_of, write_json
 from edgekit.devices.cost_model import load_cost_model
 from edgekit.devices.target import parse_target
-from edgekit.pipeline.build import price
+from edgekit.pipeline.figures import price
 from edgekit.supernet.storage import CARD, SupernetFolder, open_supernet
 from edgekit.version import VERSION
 

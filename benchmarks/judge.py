@@ -20,8 +20,9 @@ from edgekit.core.budget import Budget, Share
 from edgekit.core.images import to_float
 from edgekit.core.model import Model, Preprocessing
 from edgekit.devices.precision import Precision
+from edgekit.exporters.artifact import Artifact
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import Artifact, export
+from edgekit.exporters.tflite import export
 from edgekit.supernet.description import describe
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.resizing import resized

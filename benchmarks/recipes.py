@@ -224,7 +224,7 @@ def reported(name: str, folder: Path) -> tuple[list[object], dict[str, Any]]:
             )
             model = make_pass(pass_id, {})(model, context).model
         with tempfile.TemporaryDirectory() as work:
-            finished = finish(model, calibration, accountant, Path(work))
+            finished = finish(model, target, calibration, accountant, Path(work))
         drop = 100 * (first.judgement.value - finished.judgement.value)
         last = accountant.row(model, record["found"][number])
         looks.append({"recipe": record["found"][number], "drop_points": drop, "macs": last.macs})

@@ -26,10 +26,11 @@ from edgekit.core.model import Model
 from edgekit.core.proportion import wilson_interval
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import parse_target
+from edgekit.exporters.artifact import Artifact
 from edgekit.exporters.flatbuffer import unpack
 from edgekit.exporters.layout import to_file
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import Artifact, export
+from edgekit.exporters.tflite import export
 from edgekit.exporters.tflite_graph import read_graph
 from edgekit.exporters.verify import verify
 from edgekit.networks.description import describe

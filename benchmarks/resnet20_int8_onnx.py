@@ -22,11 +22,13 @@ from cifar10_resnet20 import LABELS, PREPROCESSING, Images, images, resnet20
 from harness import Table, absent, bars, publish
 
 from edgekit.core.model import Model
+from edgekit.devices.precision import Precision
 from edgekit.devices.target import parse_target
+from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.layout import to_file
 from edgekit.exporters.onnx_file import export_onnx
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import Artifact
-from edgekit.exporters.verify_onnx import verify_onnx
+from edgekit.exporters.verify import verify
 from edgekit.networks.description import describe
 from edgekit.passes.contract import Context, PassResult, Samples
 from edgekit.passes.nncf import Nncf
@@ -101,11 +103,13 @@ def main() -> int:
     calibration = part(learnt, 0, CALIBRATION // share)
     result = quantised(model, calibration, part(learnt, CALIBRATION, JUDGING // share))
     with tempfile.TemporaryDirectory() as folder:
-        int8 = export_onnx(result.model, calibration_N=calibration.x_N.numpy(), folder=Path(folder))
+        int8 = export_onnx(
+            result.model, precision=Precision.FP32, calibration_N=calibration.x_N.numpy(), folder=Path(folder)
+        )
         if int8.reference is None:
             print(*result.notes, sep="\n")
             return 1
-        verify_onnx(result.model, int8, held_out.x_NCHW[:100].numpy(), min_agreement=0.95)
+        verify(result.model, int8, to_file(held_out.x_NCHW[:100].numpy()), min_agreement=0.95)
         before, after = measured((int8.reference, int8), held_out)
     lost = 100 * (before.accuracy - after.accuracy)
     size, latency = after.size_bytes / before.size_bytes, after.latency_ms / before.latency_ms

@@ -29,8 +29,8 @@ from edgekit.devices.target import Target, parse_target
 from edgekit.exporters.flatbuffer import unpack
 from edgekit.exporters.merge import overlay
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.pipeline.build import build, price
-from edgekit.pipeline.predict import MODEL_FILE
+from edgekit.pipeline.build import build
+from edgekit.pipeline.figures import price
 from edgekit.pipeline.variants import build_variants
 from edgekit.supernet.storage import SupernetFolder
 from edgekit.tasks.grammar import parse_task
@@ -42,7 +42,7 @@ BAR_SAVED = 0.2
 
 def weights_of(content: bytes) -> list[bytes]:
     """What the tensors of a file hold, each buffer once."""
-    model = unpack(content, name=MODEL_FILE)
+    model = unpack(content, name="model.tflite")
     used = {tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors}
     return [data.tobytes() for index in sorted(used) if (data := model.buffers[index].data) is not None]
 
@@ -101,11 +101,11 @@ def main() -> None:
         inputs = {"task": task, "target": options.target, "model": model.path, "seed": options.seed}
         listed = ",".join(limits)
         result = build_variants(variants=listed, output=folder / "together", **inputs)
-        together = folder / "together" / MODEL_FILE
+        together = folder / "together" / "model.tflite"
         for variant in result.variants:
             budget = Budget(latency_ms=limits[variant.name])
             alone = build(budget=budget, output=folder / variant.name, **inputs)
-            path = alone.folder / MODEL_FILE
+            path = alone.folder / "model.tflite"
             x_NHWC = np.random.default_rng(0).random((8, variant.image_size, variant.image_size, 3), np.float32)
             outputs = run_in_subprocess(path, x_NHWC).outputs
             same = np.array_equal(run_in_subprocess(together, x_NHWC, signature=variant.name).outputs, outputs)

@@ -15,7 +15,8 @@ from edgekit.core.images import to_float
 from edgekit.core.model import Model, Preprocessing
 from edgekit.core.operators import Operator, OperatorKind, Tensor
 from edgekit.devices.precision import Precision
-from edgekit.exporters.tflite import Artifact, export
+from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.tflite import export
 
 SIZE = 32
 

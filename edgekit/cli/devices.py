@@ -33,7 +33,7 @@ def list_(*, console: Console) -> None:
         console.json({"devices": [_record(device) for device in known]})
         return
     rows = (
-        (device.name, device.title, device.cpu, ", ".join(_runtimes(device)), _latencies_from(device))
+        (device.name, device.title, device.cpu, ", ".join(one.name for one in device.runtimes), _latencies_from(device))
         for device in known
     )
     console.table(("name", "title", "cpu", "runtimes", "latencies from"), rows)
@@ -234,14 +234,11 @@ def _board_record(board: Board) -> dict[str, Any]:
     return {"address": board.address, **asdict(board)}
 
 
-def _runtimes(device: Device) -> list[str]:
-    return [f"{runtime.name}-{precision}" for runtime in device.runtimes for precision in runtime.precisions]
-
-
 def _latencies_from(device: Device) -> str:
+    """Of its default runtime."""
     from edgekit.devices.origins import origins_of
 
-    origins = origins_of(device)
+    origins = [origin for origin in origins_of(device) if origin.name.startswith(f"{device.default_runtime}-")]
     words = {origin.word for origin in origins}
     return words.pop() if len(words) == 1 else ", ".join(f"{origin.name}: {origin.word}" for origin in origins)
 

@@ -15,6 +15,7 @@ from edgekit.core.records import read_json
 from edgekit.devices.device import list_devices
 from edgekit.devices.precision import Precision
 from edgekit.devices.relatives import Relative, nearest_relative
+from edgekit.devices.runtimes import BESIDE_TFLITE, REFERENCE, BesideTflite
 from edgekit.devices.target import Target
 
 SCHEMA_VERSION: Final = 2
@@ -155,13 +156,18 @@ class Uncertainty:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CostModel:
-    """Latency on one target at batch 1; `relative` is the device whose figures it was fitted to, where that is not the target's."""
+    """Latency on one target at batch 1.
+
+    `relative` is the device whose figures it was fitted to, where that is not the target's; `beside` tells what they are worth
+    where they are TFLite's and the target's runtime is another.
+    """
 
     target: Target
     rates: Rates
     uncertainty: Uncertainty
     runtime_version: str
     relative: Relative | None = None
+    beside: BesideTflite | None = None
 
     @property
     def overhead_ms(self) -> float:
@@ -178,32 +184,42 @@ class CostModel:
         """The latency with its 90 % interval and its source."""
         work = total_work(operators, self.target.precision)
         latency_ms = self.rates.latency_ms(work)
+        low, high = self.uncertainty.interval_ms(work, latency_ms)
         return Quantity(
             value=latency_ms,
             unit="ms",
             evidence=Evidence.PREDICTED,
             source=self._source(),
-            interval=self.uncertainty.interval_ms(work, latency_ms),
+            interval=(low * self.beside.fastest, high * self.beside.slowest) if self.beside else (low, high),
         )
 
     def _source(self) -> str:
         target, error = self.target, f"{100 * self.uncertainty.log_error_mean:.1f} %"
-        fitted = self.relative.device if self.relative else target.device
+        fitted, runtime = self.relative.device if self.relative else target.device, self._fitted_runtime
         source = (
-            f"cost model of {fitted.name}, {target.runtime} {self.runtime_version}, {target.precision}, "
+            f"cost model of {fitted.name}, {runtime} {self.runtime_version}, {target.precision}, "
             f"{target.threads} threads; leave-one-out error {error}"
         )
-        if self.relative is None:
+        if self.relative is not None:
+            source = (
+                f"no figures of {runtime} on {target.device.name}: as {fitted.name} x {self.relative.times:.2f} "
+                f"({self.relative.reason}), interval {self.relative.spread:g} times wider either way; {source}"
+            )
+        if self.beside is None:
             return source
         return (
-            f"no figures of {target.runtime} on {target.device.name}: as {fitted.name} x {self.relative.times:.2f} "
-            f"({self.relative.reason}), interval {self.relative.spread:g} times wider either way; {source}"
+            f"no figures of {target.runtime}: as {REFERENCE}, interval from {self.beside.fastest:g} to "
+            f"{self.beside.slowest:g} times that ({self.beside.reason}); {source}"
         )
+
+    @property
+    def _fitted_runtime(self) -> str:
+        return REFERENCE if self.beside else self.target.runtime
 
 
 def load_cost_model(target: Target) -> CostModel:
     """Of the figures of the target's runtime on its device; where there are none, of its nearest relative among the devices that
-    ship with edgekit.
+    ship with edgekit, and for a runtime beside TFLite of TFLite.
 
     Raises UsageError for other threads than those measured and where there is no relative, BadInputError for a missing or broken
     file.
@@ -214,6 +230,9 @@ def load_cost_model(target: Target) -> CostModel:
             f"{target} was measured with {runtime.threads} threads, not {target.threads}",
             hint=f"ask for {runtime.threads} threads",
         )
+    beside = beside_of(target)
+    if beside is not None:
+        return replace(load_cost_model(replace(target, runtime=REFERENCE)), target=target, beside=beside)
     relative = relative_of(target)
     if relative is None:
         return _read(target)
@@ -225,6 +244,13 @@ def load_cost_model(target: Target) -> CostModel:
         runtime_version=fitted.runtime_version,
         relative=relative,
     )
+
+
+def beside_of(target: Target) -> BesideTflite | None:
+    """What TFLite's latency tells of the target's; None where its runtime is TFLite or has figures of its own there."""
+    if target.device.runtime(target.runtime).has_figures:
+        return None
+    return BESIDE_TFLITE.get(target.runtime)
 
 
 def relative_of(target: Target) -> Relative | None:

@@ -14,6 +14,7 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.devices.host import host_facts
 from edgekit.devices.precision import Precision
+from edgekit.devices.runtimes import portable_runtimes
 
 Part = TypeVar("Part")
 
@@ -24,8 +25,11 @@ _OF_FIGURES = ("version", "calibration", "source", "source_url", "licence")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime:
-    """A runtime that models can be built for; `calibration` names the table in the device's folder that its cost model was fitted
-    to. Without one nothing is known of it there, and its nearest relative predicts."""
+    """A runtime that models can be built for: one that device.toml lists, or one of `edgekit.devices.runtimes`.
+
+    `calibration` names the table in the device's folder that its cost model was fitted to. Without one nothing is known of it
+    there, and its nearest relative predicts, or TFLite on this device.
+    """
 
     name: str
     precisions: tuple[Precision, ...]
@@ -187,7 +191,10 @@ def _parse(record: Mapping[str, Any], folder: Path) -> Device:
     version = facts.pop("schema_version")
     if version != _SCHEMA_VERSION:
         raise ValueError(f"schema_version is {version}, expected {_SCHEMA_VERSION}")
-    runtimes = tuple(_runtime(name, runtime) for name, runtime in facts.pop("runtimes").items())
+    listed = facts.pop("runtimes")
+    portable = {"precisions": list(Precision), "threads": facts["default_threads"]}
+    of_system = {name: portable for name in portable_runtimes(facts["triple"]) if name not in listed}
+    runtimes = tuple(_runtime(name, runtime) for name, runtime in {**listed, **of_system}.items())
     figures = tuple(
         _checked(Figures, {**of_name, "name": name}, f"[figures.{name}]")
         for name, of_name in facts.pop("figures", {}).items()

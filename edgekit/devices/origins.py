@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit.core.errors import UsageError
-from edgekit.devices.cost_model import relative_of
+from edgekit.devices.cost_model import beside_of, relative_of
 from edgekit.devices.device import Device
 from edgekit.devices.relatives import Relative
+from edgekit.devices.runtimes import REFERENCE
 from edgekit.devices.target import Target
 
 
@@ -20,7 +21,7 @@ class Origin:
     relative: Relative | None
     reason: str
     word: str
-    """`own`, the name of the relative, or `none`."""
+    """`own`, the name of the relative, that of the runtime which stands in, or `none`."""
 
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {"name": self.name, "from": self.word, "reason": self.reason}
@@ -40,6 +41,16 @@ def origins_of(device: Device) -> tuple[Origin, ...]:
 
 def _origin(target: Target) -> Origin:
     name = f"{target.runtime}-{target.precision}"
+    beside = beside_of(target)
+    if beside is not None:
+        of_tflite = _origin(replace(target, runtime=REFERENCE))
+        factors = f"{beside.fastest:g} to {beside.slowest:g} times"
+        return replace(
+            of_tflite,
+            name=name,
+            reason=f"no figures: as {of_tflite.name} ({of_tflite.reason}), {factors}: {beside.reason}",
+            word=of_tflite.word if of_tflite.word == "none" else REFERENCE,
+        )
     try:
         relative = relative_of(target)
     except UsageError as error:

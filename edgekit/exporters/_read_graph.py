@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 
 from edgekit.core.errors import EdgekitError
-from edgekit.exporters.onnx_graph import read_onnx_graph
-from edgekit.exporters.tflite_graph import read_graph
+from edgekit.exporters.exporter import exporter_of
 
 
 def read(folder: Path, path: Path, signature: str | None = None) -> None:
     """Writes `graph.json` into `folder`: the graph, or the error that a reader meant for the user."""
     try:
-        graph = read_onnx_graph(path) if path.suffix == ".onnx" else read_graph(path, signature=signature)
+        graph = exporter_of(path).read_graph(path, signature=signature)
         record = {"graph": graph.to_json()}
     except EdgekitError as error:
         record = {"error": {"code": int(error.code), "message": error.message, "hint": error.hint}}

@@ -9,7 +9,7 @@ from edgekit.core.errors import ConversionError, EdgekitError
 
 
 @contextmanager
-def converting(what: str) -> Iterator[None]:
+def converting(what: str, *, to: str) -> Iterator[None]:
     """Turns whatever an unsupported network makes a converter trip over into a ConversionError."""
     try:
         yield
@@ -18,6 +18,6 @@ def converting(what: str) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(
-            f"cannot convert {what}: {reason}",
-            hint="a pass that ran before may have used an operator without a TFLite form",
+            f"cannot convert {what} to {to}: {reason}",
+            hint=f"a pass that ran before may have used an operator without a form in {to}",
         ) from error

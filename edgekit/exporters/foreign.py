@@ -15,7 +15,7 @@ _TIMEOUT_S = 60
 
 
 def read_foreign_graph(path: Path, *, signature: str | None = None) -> Graph:
-    """As `tflite_graph.read_graph`, or `onnx_graph.read_onnx_graph` for a name in .onnx, in a process of its own.
+    """As `read_graph` of the exporter whose files are called so, in a process of its own.
 
     Raises BadInputError where the file is damaged, brings down what reads it or takes more than a minute, UsageError where it
     has no such signature, MissingExtraError for an ONNX file without the onnx library.

@@ -1,4 +1,7 @@
-"""Which layout a .tflite file has at its ends: arrays of rank 4, pictures above all, are channels last; others are as in torch."""
+"""How arrays lie at the ends of a file: those of rank 4, pictures above all, are channels last; others are as in torch.
+
+Exporters take and give arrays so whatever their format; where its files are channels first, as in ONNX, the exporter turns them.
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.errors import BadInputError, ConversionError
-from edgekit.core.model import Model, Quantization, Scheme
-from edgekit.core.records import sha256_of, write_bytes
+from edgekit.core.model import Model, Scheme
 from edgekit.devices.precision import Precision
+from edgekit.exporters.artifact import Artifact, quantization_for, write_artifact
+from edgekit.exporters.conversion import converting
 from edgekit.exporters.metadata import Metadata, from_json, to_json
 from edgekit.exporters.onnx_libraries import import_onnxruntime, require
 from edgekit.exporters.quiet import quiet
-from edgekit.exporters.tflite import Artifact
 
 INPUT: Final = "input"
 OUTPUT: Final = "output"
@@ -31,25 +30,28 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 Floats = npt.NDArray[np.float32]
 
 
-def export_onnx(model: Model, *, calibration_N: Floats, folder: Path) -> Artifact:
-    """Writes `model.onnx` into `folder`, with labels and preprocessing inside; for int8 also `model.fp32.onnx`.
+def export_onnx(model: Model, *, precision: Precision, calibration_N: Floats, folder: Path) -> Artifact:
+    """Writes `model.onnx` into `folder`, with labels and preprocessing inside; where it is quantised also `model.fp32.onnx`.
 
-    `model.quantization` says which; `calibration_N` (N, *input_shape) are preprocessed inputs, which fp32 does not look at.
-    Raises ConversionError, BadInputError, and MissingExtraError without the libraries.
+    What is quantised the model says; one that says nothing is made int8 where `precision` is. `calibration_N` (N, *input_shape) are
+    preprocessed inputs, which fp32 does not look at. Raises ConversionError, BadInputError, and MissingExtraError without the
+    libraries.
     """
     from edgekit.exporters.onnx_quantization import quantize_onnx
 
-    if model.quantization is not None and model.quantization.scheme is not Scheme.INT8:
+    quantization = quantization_for(model, precision)
+    if quantization is not None and quantization.scheme is not Scheme.INT8:
         raise ConversionError(
-            f"an ONNX file cannot store the scheme {model.quantization.scheme}",
+            f"an ONNX file cannot store the scheme {quantization.scheme}",
             hint="quantise to int8, or export to TFLite",
         )
     fp32 = convert_onnx(model)
-    if model.quantization is None:
-        return _write(fp32, model, folder / "model.onnx", Precision.FP32)
-    int8 = quantize_onnx(fp32, calibration_N, kept_float=model.quantization.kept_float)
-    reference = _write(fp32, model, folder / "model.fp32.onnx", Precision.FP32)
-    return _write(int8, model, folder / "model.onnx", Precision.INT8, reference, model.quantization)
+    path = folder / "model.onnx"
+    if quantization is None:
+        return write_artifact(_with_metadata(fp32, model), path)
+    int8 = quantize_onnx(fp32, calibration_N, kept_float=quantization.kept_float)
+    reference = write_artifact(_with_metadata(fp32, model), folder / "model.fp32.onnx")
+    return write_artifact(_with_metadata(int8, model), path, quantization, reference)
 
 
 def convert_onnx(model: Model) -> bytes:
@@ -63,7 +65,7 @@ def convert_onnx(model: Model) -> bytes:
     import torch
 
     x = torch.zeros(1, *model.input_shape)
-    with converting("the network to ONNX"):
+    with converting("the network", to="ONNX"):
         with quiet(), torch.inference_mode():
             program = torch.onnx.export(
                 model.module.eval(),
@@ -147,19 +149,6 @@ def read_onnx_metadata(path: Path) -> Metadata:
         raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
 
 
-@contextmanager
-def converting(what: str) -> Iterator[None]:
-    """Raises ConversionError for whatever the exporter and the quantiser raise in it."""
-    try:
-        yield
-    except Exception as error:  # both raise whatever an unsupported network makes them trip over
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConversionError(
-            f"cannot convert {what}: {reason}",
-            hint="a pass that ran before may have used an operator without an ONNX form",
-        ) from error
-
-
 def _name_nodes(graph: Any, modules: set[str]) -> None:
     """Layers by their torch modules (a second call of one: `name:2`), others by operator and number."""
     stored = {tensor.name for tensor in graph.initializer}
@@ -200,24 +189,9 @@ def _replace(field: Any, entries: Iterable[Any]) -> None:
     field.extend(copies)
 
 
-def _write(
-    file: bytes,
-    model: Model,
-    path: Path,
-    precision: Precision,
-    reference: Artifact | None = None,
-    quantization: Quantization | None = None,
-) -> Artifact:
+def _with_metadata(file: bytes, model: Model) -> bytes:
     import onnx
 
     proto = onnx.ModelProto.FromString(file)
     proto.metadata_props.add(key=_METADATA, value=to_json(model).decode())
-    write_bytes(path, proto.SerializeToString(deterministic=True))
-    return Artifact(
-        path=path,
-        precision=precision,
-        sha256=sha256_of(path),
-        size_bytes=path.stat().st_size,
-        reference=reference,
-        quantization=quantization,
-    )
+    return bytes(proto.SerializeToString(deterministic=True))

@@ -1,4 +1,5 @@
-"""The libraries of the extra `nncf`, imported so that they report nothing to their makers and write nothing in the home folder."""
+"""The libraries of the extras `onnx` and `nncf`, imported so that they report nothing to their makers and leave the home folder
+alone."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ _NNCF_TELEMETRY = "openvino_telemetry"
 
 
 def require(*libraries: str) -> None:
-    """Raises MissingExtraError for the first that is not installed."""
+    """Raises MissingExtraError for the first that is not installed, with the extra that holds them all."""
+    extra = "nncf" if "nncf" in libraries else "onnx"
     for library in libraries:
         if find_spec(library) is None:
-            raise MissingExtraError(f"ONNX export needs {library}", hint="pip install 'edgekit[nncf]'")
+            raise MissingExtraError(f"ONNX export needs {library}", hint=f"pip install 'edgekit[{extra}]'")
 
 
 def import_onnxruntime() -> Any:

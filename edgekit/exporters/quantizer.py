@@ -57,7 +57,7 @@ class FileQuantizer:
         Raises ConversionError, also for a layer that the file does not have, and BadInputError for inputs that cannot calibrate.
         """
         kept = self._tensors_of(quantization.kept_float)
-        with converting(f"the network to {quantization.scheme}"), quiet():
+        with converting("the network", to=f"{quantization.scheme} TFLite"), quiet():
             from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
 
             int8 = quantization.scheme is Scheme.INT8

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.images import value_range
-from edgekit.core.model import Model, Quantization, Scheme
-from edgekit.core.records import sha256_of, write_bytes
+from edgekit.core.model import Model
 from edgekit.devices.precision import Precision
+from edgekit.exporters.artifact import Artifact, quantization_for, write_artifact
 from edgekit.exporters.conversion import converting
 from edgekit.exporters.layer_names import with_full_names
 from edgekit.exporters.layout import to_file
@@ -19,24 +18,6 @@ from edgekit.exporters.metadata import embed
 from edgekit.exporters.quantizer import FileQuantizer
 from edgekit.exporters.quiet import quiet
 from edgekit.exporters.sparse import sparsify
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Artifact:
-    """One exported file. `precision` is that of its activations, `reference` the fp32 file that it was quantised from, and
-    `quantization` what was done to that."""
-
-    path: Path
-    precision: Precision
-    sha256: str
-    size_bytes: int
-    reference: Artifact | None = None
-    quantization: Quantization | None = None
-
-    @property
-    def is_full_integer(self) -> bool:
-        """Whether no operator of it may compute in float32."""
-        return self.precision is Precision.INT8 and not (self.quantization and self.quantization.kept_float)
 
 
 def export(
@@ -54,20 +35,19 @@ def export(
     `calibration_N` are inputs as the file takes them (`edgekit.exporters.layout`: pictures channels last), preprocessed; fp32 does
     not look at them. Raises ConversionError, BadInputError.
     """
+    quantization = quantization_for(model, precision)
     fp32 = convert_fp32(model)
-    default = Quantization(scheme=Scheme.INT8) if precision is Precision.INT8 else None
-    quantization = model.quantization or default
+    path = folder / "model.tflite"
     if quantization is None:
-        return _write(sparsify(fp32) if model.masks else fp32, model, folder / "model.tflite", Precision.FP32)
+        return write_artifact(embed(sparsify(fp32) if model.masks else fp32, model), path)
     quantized = quantizer_of(model, fp32, calibration_N).quantize(quantization)
-    activations = Precision.INT8 if quantization.scheme is Scheme.INT8 else Precision.FP32
-    reference = _write(fp32, model, folder / "model.fp32.tflite", Precision.FP32)
-    return _write(quantized, model, folder / "model.tflite", activations, reference, quantization)
+    reference = write_artifact(embed(fp32, model), folder / "model.fp32.tflite")
+    return write_artifact(embed(quantized, model), path, quantization, reference)
 
 
 def convert_fp32(model: Model) -> bytes:
     """The module as a flatbuffer, float32 of batch 1, laid out as in `edgekit.exporters.layout`. Raises ConversionError."""
-    with converting("the network to TFLite"), quiet():
+    with converting("the network", to="TFLite"), quiet():
         import litert_torch
         import torch
 
@@ -85,23 +65,4 @@ def quantizer_of(model: Model, fp32: bytes, calibration_N: npt.NDArray[np.float3
         calibration_N,
         input_range=None if model.preprocessing is None else value_range(model.preprocessing),
         output_range=model.output_range,
-    )
-
-
-def _write(
-    tflite: bytes,
-    model: Model,
-    path: Path,
-    precision: Precision,
-    reference: Artifact | None = None,
-    quantization: Quantization | None = None,
-) -> Artifact:
-    write_bytes(path, embed(tflite, model))
-    return Artifact(
-        path=path,
-        precision=precision,
-        sha256=sha256_of(path),
-        size_bytes=path.stat().st_size,
-        reference=reference,
-        quantization=quantization,
     )

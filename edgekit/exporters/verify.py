@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +14,10 @@ from edgekit.core.fidelity import Outputs, agreement, cosine, is_classifier, rep
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.core.operators import OperatorKind
-from edgekit.devices.precision import Precision
+from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.check import Check, Verification
+from edgekit.exporters.exporter import exporter_of
 from edgekit.exporters.layout import to_file, to_torch
-from edgekit.exporters.metadata import read_metadata
-from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import Artifact
-from edgekit.exporters.tflite_graph import read_graph
-
-Relation = Literal["<=", ">=", "=="]
-
-_RELATIONS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 
 # Another order of summation moves a logit of size 10 to 30 by a few float32 roundings (1e-6 relative), and a
 # probability p by p (1 - p) times that: below 1e-5. Faults (a wrong layout, a lost bias) are larger by far.
@@ -34,71 +25,7 @@ _RELATIONS = {"<=": operator.le, ">=": operator.ge, "==": operator.eq}
 _ABSOLUTE_TOLERANCE = 1e-5
 _RELATIVE_TOLERANCE = 1e-4
 
-_KNOWN_OPERATORS = frozenset(
-    {
-        "ADD",
-        "AVERAGE_POOL_2D",
-        "CONCATENATION",
-        "CONV_2D",
-        "DENSIFY",
-        "DEPTHWISE_CONV_2D",
-        "FULLY_CONNECTED",
-        "HARD_SWISH",
-        "LOGISTIC",
-        "MAX_POOL_2D",
-        "MEAN",
-        "MUL",
-        "PAD",
-        "QUANTIZE",
-        "RELU",
-        "RELU6",
-        "RESHAPE",
-        "SOFTMAX",
-    }
-)
 _COUNTED = (OperatorKind.CONV, OperatorKind.DEPTHWISE, OperatorKind.DENSE)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """One figure against its limit; it passes where `value relation limit` holds."""
-
-    name: str
-    value: float
-    relation: Relation
-    limit: float
-    detail: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return bool(_RELATIONS[self.relation](self.value, self.limit))
-
-    def __str__(self) -> str:
-        detail = f" ({self.detail})" if self.detail else ""
-        return f"{self.name} is {self.value:.10g}, must be {self.relation} {self.limit:.10g}{detail}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verification:
-    """All checks of one file, passed, over so many `inputs`; `notes` are sentences about what is no fault but has a price."""
-
-    sha256: str
-    precision: Precision
-    inputs: int
-    checks: tuple[Check, ...]
-    census: Mapping[str, int]
-    notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": 1,
-            "sha256": self.sha256,
-            "precision": self.precision.value,
-            "inputs": self.inputs,
-            "checks": [asdict(check) for check in self.checks],
-            "census": dict(sorted(self.census.items())),
-            "notes": list(self.notes),
-        }
 
 
 def verify(
@@ -113,22 +40,24 @@ def verify(
     timeout_s: float = 120,
     signature: str | None = None,
 ) -> Verification:
-    """Checks the artifact, or one signature of a merged file, on preprocessed inputs laid out as in the file.
+    """Checks the artifact, or one signature of a merged file, on preprocessed inputs laid out as in `edgekit.exporters.layout`.
 
     fp32: against the torch module, within 1e-5 + 1e-4 y, where outputs y are no probabilities in units of the largest. Quantised:
     its fp32 reference in the same way, then the file against the reference: of a classifier the share of inputs with the same
     top-1 label (`min_agreement`); cosine of all outputs (`min_cosine`); where they are no probabilities, the share of their
-    variance that is reproduced (`min_reproduced`). Both: labels, operators, types and MACs of the file against the description,
-    and its size. Raises VerificationError that names each check missed with its figure and limit, BadInputError where a file does
-    not run.
+    variance that is reproduced (`min_reproduced`). Both: labels, operators and MACs of the file against the description, its size,
+    and what its exporter checks. Raises VerificationError that names each check missed with its figure and limit, BadInputError
+    where a file does not run.
     """
+    exporter = exporter_of(artifact.path)
     y_torch = _run_torch(model, x_N)
-    y_file = run_in_subprocess(artifact.path, x_N, timeout_s=timeout_s, signature=signature).outputs
+    y_file = exporter.run(artifact.path, x_N, timeout_s=timeout_s, signature=signature).outputs
     are_probabilities = model.output_range == (0, 1)
     if artifact.reference is None:
         checks = _fp32_checks(y_file, y_torch, are_probabilities=are_probabilities)
     else:
-        y_fp32 = run_in_subprocess(artifact.reference.path, x_N, timeout_s=timeout_s).outputs
+        reference = artifact.reference.path
+        y_fp32 = exporter_of(reference).run(reference, x_N, timeout_s=timeout_s).outputs
         checks = _fp32_checks(y_fp32, y_torch, are_probabilities=are_probabilities)
         name = artifact.precision if artifact.quantization is None else artifact.quantization.scheme
         if is_classifier(y_fp32):
@@ -138,13 +67,13 @@ def verify(
         if not are_probabilities:
             share = reproduced(y_file, y_fp32)
             checks.append(Check(name=f"{name} variance reproduced", value=share, relation=">=", limit=min_reproduced))
-    graph = read_graph(artifact.path, signature=signature)
-    checks += _graph_checks(graph, model, artifact)
-    wrong_labels = int(read_metadata(artifact.path, signature=signature).labels != model.labels)
+    graph = exporter.read_graph(artifact.path, signature=signature)
+    checks += [*_graph_checks(graph, model), *exporter.checks(model, artifact, graph)]
+    wrong_labels = int(exporter.read_metadata(artifact.path, signature=signature).labels != model.labels)
     checks.append(Check(name="label lists in the file that differ", value=wrong_labels, relation="==", limit=0))
     if max_size_bytes is not None:
         checks.append(Check(name="size_bytes", value=artifact.size_bytes, relation="<=", limit=max_size_bytes))
-    raise_on_miss(artifact, checks, signature)
+    _raise_on_miss(artifact, checks, signature)
     return Verification(
         sha256=artifact.sha256,
         precision=artifact.precision,
@@ -155,7 +84,7 @@ def verify(
     )
 
 
-def raise_on_miss(artifact: Artifact, checks: Sequence[Check], signature: str | None = None) -> None:
+def _raise_on_miss(artifact: Artifact, checks: Sequence[Check], signature: str | None) -> None:
     missed = [str(check) for check in checks if not check.passed]
     if missed:
         variant = "" if signature is None else f"{signature}, "
@@ -198,18 +127,10 @@ def _fp32_checks(y: Outputs, reference: Outputs, *, are_probabilities: bool) -> 
     return checks
 
 
-def _graph_checks(graph: Graph, model: Model, artifact: Artifact) -> list[Check]:
-    unknown = {name: count for name, count in graph.census.items() if not _is_expected(name, model)}
+def _graph_checks(graph: Graph, model: Model) -> list[Check]:
     found = Counter(operator.kind for operator in graph.operators)
     described = Counter(operator.kind for operator in model.operators)
     checks = [
-        Check(
-            name="unexpected operators",
-            value=sum(unknown.values()),
-            relation="==",
-            limit=0,
-            detail=", ".join(sorted(unknown)),
-        ),
         *(
             Check(name=f"{kind} operators", value=found[kind], relation="==", limit=described[kind])
             for kind in _COUNTED
@@ -219,21 +140,9 @@ def _graph_checks(graph: Graph, model: Model, artifact: Artifact) -> list[Check]
     if model.labels:
         outputs = graph.outputs[0].shape[-1]
         checks.append(Check(name="outputs", value=outputs, relation="==", limit=len(model.labels)))
-    if artifact.is_full_integer:
-        floats = graph.dtypes.get("float32", 0)
-        checks.append(Check(name="operators on float32", value=floats, relation="==", limit=0))
     return checks
 
 
-def _is_expected(name: str, model: Model) -> bool:
-    """An assembled network consists of operators that are known. Of one that came from elsewhere, or that passes have changed,
-    every runtime must have them."""
-    from torch import fx
-
-    is_assembled = "genotype" in model.provenance and not isinstance(model.module, fx.GraphModule)
-    return name in _KNOWN_OPERATORS if is_assembled else not name.startswith("CUSTOM")
-
-
 def _notes(graph: Graph) -> tuple[str, ...]:
-    moved = graph.census.get("TRANSPOSE", 0)
+    moved = sum(count for name, count in graph.census.items() if name.upper() == "TRANSPOSE")
     return (f"The file changes the layout of tensors {moved} times (TRANSPOSE), which costs time.",) if moved else ()

@@ -11,9 +11,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.budget import Budget
-from edgekit.core.quantity import Evidence, Quantity
+from edgekit.core.quantity import Quantity
 from edgekit.devices.cost_model import CostModel, load_cost_model
-from edgekit.pipeline.build import predicted_accuracy, price
+from edgekit.pipeline.figures import modelled, predicted_accuracy, price
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.tasks.task import Task, TaskKind
@@ -188,9 +188,9 @@ class _Desk:
         quantities = {
             "accuracy": predicted_accuracy(self.plan, assembly),
             "latency": self.cost_model.predict_latency(operators),
-            "size": _predicted(cost.size_bytes, "bytes", "file size model"),
-            "peak RAM": _predicted(cost.peak_ram_bytes, "bytes", "liveness of the described operators"),
-            "MACs": _predicted(cost.macs, "MACs", "counted in the described operators"),
+            "size": modelled(cost.size_bytes, "bytes", f"file size model of {self.plan.target.runtime}"),
+            "peak RAM": modelled(cost.peak_ram_bytes, "bytes", "liveness of the described operators"),
+            "MACs": modelled(cost.macs, "MACs", "counted in the described operators"),
         }
         figures = tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
         return Point(genotype=str(assembly.genotype), figures=figures, command=self._command(assembly))
@@ -202,7 +202,3 @@ class _Desk:
         words = ["edgekit", "build", "--model", self.model, "--task", self.task.text, *presence, *grouped, *other]
         words += ["--target", str(self.plan.target), "--genotype", str(assembly.genotype), "-o", "out"]
         return shlex.join(words)
-
-
-def _predicted(value: float, unit: str, source: str) -> Quantity:
-    return Quantity(value=value, unit=unit, evidence=Evidence.PREDICTED, source=source)

@@ -11,14 +11,15 @@ from edgekit.core.errors import BadInputError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import check_replaceable, sha256_of, whole_folder, write_bytes, write_json
-from edgekit.pipeline.build import environment
+from edgekit.exporters.exporter import exporter_for
+from edgekit.pipeline.build_folder import environment
 from edgekit.pipeline.compression.account import Accountant, Row
 from edgekit.pipeline.compression.checkpoints import checkpoints
 from edgekit.pipeline.compression.compression import Compression, Made
 from edgekit.pipeline.compression.data import Data, read_data
 from edgekit.pipeline.compression.plan import CompressionPlan, plan_compression
 from edgekit.pipeline.compression.recipe import Recipe
-from edgekit.pipeline.profile import of_another_runtime
+from edgekit.pipeline.figures import counted, modelled
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.stages import Stages
 from edgekit.report.compression_card import write_compression_card
@@ -89,6 +90,7 @@ def compress(
     stages = Stages(progress)
     with stages.stage("plan"):
         planned = plan_compression(source, **asked)
+        exporter_for(planned.target.runtime).check_installed(planned.target.precision)
         check_replaceable(Path(output), overwrite=overwrite, marker="report.json")
     with stages.stage("load"):
         from edgekit.networks.loading import load_network
@@ -177,7 +179,6 @@ def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
 
     finished = made.finished
     graph = read_foreign_graph(finished.artifact.path)
-    latency = accountant.latency(finished.model, graph.operators)
     file = finished.artifact.path.name
     judged = finished.judgement
     quantities = {
@@ -188,22 +189,15 @@ def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
             source=f"{file} on {len(accountant.evaluation)} evaluation inputs (95 % interval)",
             interval=judged.interval,
         ),
-        "latency": of_another_runtime(latency) if finished.artifact.path.suffix == ".onnx" else latency,
-        "size": _counted(finished.artifact.size_bytes, "bytes", file),
-        "peak RAM": Quantity(
-            value=peak_ram_bytes(graph.operators, finished.artifact.precision),
-            unit="bytes",
-            evidence=Evidence.PREDICTED,
-            source=f"liveness of the tensors of {file}",
+        "latency": accountant.latency(finished.model, graph.operators),
+        "size": counted(finished.artifact.size_bytes, "bytes", file),
+        "peak RAM": modelled(
+            peak_ram_bytes(graph.operators, finished.artifact.precision), "bytes", f"liveness of the tensors of {file}"
         ),
-        "MACs": _counted(graph.macs, "MACs", file),
-        "parameters": _counted(graph.parameters, "weights", file),
+        "MACs": counted(graph.macs, "MACs", file),
+        "parameters": counted(graph.parameters, "weights", file),
     }
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
-
-
-def _counted(value: float, unit: str, file: str) -> Quantity:
-    return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=f"counted in {file}")
 
 
 def _write(folder: Path, result: CompressionResult, finished: Finished, stages: Stages) -> None:

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.errors import BadInputError
 from edgekit.core.images import read_image, to_float
-
-if TYPE_CHECKING:
-    from edgekit.exporters.metadata import Metadata
-
-MODEL_FILE = "model.tflite"
-ONNX_FILE = "model.onnx"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,16 +30,16 @@ class Prediction:
 def predict(
     folder: Path | str, images: Sequence[Path], *, threads: int = 1, variant: str | None = None
 ) -> tuple[Prediction, ...]:
-    """`folder` is a build folder, or a .tflite or .onnx file that edgekit wrote; labels and preprocessing come out of the file.
+    """`folder` is a build folder, or a model file that edgekit wrote; labels and preprocessing come out of the file.
 
     Of a build with variants the slowest and best answers, or the one named `variant`. Raises BadInputError for a folder
     without a model, a damaged file, and unreadable pictures, UsageError for a variant that the file does not have.
     """
-    from edgekit.exporters.layout import to_torch
-    from edgekit.exporters.runner import run_in_subprocess
+    from edgekit.exporters.exporter import exporter_of
 
     path = model_file(Path(folder))
-    metadata = metadata_of(path, variant)
+    exporter = exporter_of(path)
+    metadata = exporter.read_metadata(path, signature=variant)
     if not images:
         return ()
     if metadata.preprocessing is None or not metadata.labels:
@@ -53,9 +47,7 @@ def predict(
             f"{path} does not name what it sees in pictures", hint="name the file of a classifier of pictures"
         )
     pixels = np.stack([read_image(Path(image), metadata.preprocessing) for image in images])
-    x_NHWC = to_float(pixels, metadata.preprocessing)
-    x_N = to_torch(x_NHWC) if path.suffix == ".onnx" else x_NHWC
-    run = run_in_subprocess(path, x_N, threads=threads, signature=variant)
+    run = exporter.run(path, to_float(pixels, metadata.preprocessing), threads=threads, signature=variant)
     p_NK = run.outputs if metadata.probabilities else _softmax(run.outputs)
     return tuple(
         Prediction(
@@ -70,24 +62,12 @@ def _softmax(y_NK: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(e_NK / e_NK.sum(1, keepdims=True), np.float32)
 
 
-def metadata_of(path: Path, variant: str | None) -> Metadata:
-    """What edgekit wrote into the file. Raises BadInputError where it did not, UsageError for a variant that is not there."""
-    if path.suffix == ".onnx":
-        if variant is not None:
-            raise UsageError(f"{path} has no variants", hint="leave --variant out")
-        from edgekit.exporters.onnx_file import read_onnx_metadata
-
-        return read_onnx_metadata(path)
-    from edgekit.exporters.metadata import read_metadata
-
-    return read_metadata(path, signature=variant)
-
-
 def model_file(path: Path) -> Path:
-    """The .tflite or .onnx file of a build folder, or the file itself. Raises BadInputError where there is none."""
-    found = path
-    if path.is_dir():
-        found = path / (ONNX_FILE if (path / ONNX_FILE).is_file() else MODEL_FILE)
-    if not found.is_file():
-        raise BadInputError(f"{found} does not exist", hint="name a model file, or a folder that edgekit build wrote")
-    return found
+    """The model of a build folder, or the file itself. Raises BadInputError where there is none."""
+    from edgekit.exporters.exporter import MODEL_FILES
+
+    places = [path / name for name in MODEL_FILES] if path.is_dir() else [path]
+    for place in places:
+        if place.is_file():
+            return place
+    raise BadInputError(f"{places[0]} does not exist", hint="name a model file, or a folder that edgekit build wrote")

@@ -17,6 +17,7 @@ from edgekit.devices.cost_model import CostModel, Rates, Work, load_cost_model, 
 from edgekit.devices.few_measurements import Matrix, d_optimal
 from edgekit.devices.known_rates import known_rates
 from edgekit.devices.own_board import LEAST
+from edgekit.devices.runtimes import REFERENCE
 from edgekit.devices.target import Target, parse_target
 from edgekit.supernet.description import describe
 from edgekit.supernet.genotype import Genotype
@@ -55,10 +56,14 @@ def write_probes(
     They are subnets of a supernet, chosen D-optimally out of random ones by what their operators do for each millisecond that
     the target `like` is predicted to take, and by how far the known devices disagree about them; its precision is theirs. Where
     nothing predicts `like`, a known device stands for it.
-    Raises UsageError for too few or too many, or a folder that exists.
+    Raises UsageError for too few or too many, a folder that exists, and a runtime other than TFLite.
     """
     check_count(count)
     target = _predicted(parse_target(like))
+    if target.runtime != REFERENCE:
+        raise UsageError(
+            f"{target}: boards are calibrated with {REFERENCE}", hint=f"ask for {target.device.name}:{REFERENCE}"
+        )
     cost_model, folder = load_cost_model(target), open_supernet(model)
     relatives = [rates[target.precision] for rates in known_rates().values() if target.precision in rates]
     chosen = chosen_genotypes(folder.spec, cost_model, relatives, count=count, seed=seed)

@@ -11,22 +11,21 @@ from typing import Any
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.graph import Graph
 from edgekit.core.operators import Operator
-from edgekit.core.quantity import Evidence, Quantity
 from edgekit.devices.boards.board import Board, load_board
 from edgekit.devices.cost_model import CostModel, load_cost_model, work_of
 from edgekit.devices.device import load_device
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target
+from edgekit.exporters.exporter import exporter_of
 from edgekit.exporters.foreign import read_foreign_graph
+from edgekit.pipeline.figures import counted, modelled
 from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, holds_variants, record_in_build
 from edgekit.pipeline.predict import model_file
 from edgekit.pipeline.result import Figure
 
 PROFILE_SCHEMA = 1
-_CUSTOM, _ONNX = "CUSTOM ", ".onnx"
-# ArmNN 21.02 over TFLite 2.4.1, both with four threads, on rpi4 and Jetson Xavier: 5 % and 95 % of 150 ratios (MLPerf v1.0).
-_OTHER_RUNTIME = (0.82, 3.2)
+_CUSTOM = "CUSTOM "
 # They multiply in ways that no count of ours covers.
 _UNCOUNTED = ("SVDF", "LSTM", "RNN", "CONV_3D")
 
@@ -85,9 +84,7 @@ class Profile:
 def profile(
     model: Path | str, target: str | None = None, *, board: str | None = None, variant: str | None = None
 ) -> Profile:
-    """`model` is any .tflite or .onnx file or a build folder; the precision is the file's own.
-
-    An ONNX file is priced as if the target's default runtime ran it, with an interval as much wider as runtimes differ.
+    """`model` is any .tflite or .onnx file or a build folder; runtime and precision are the file's own.
 
     With a `board` the .tflite file is run there: the latency is the measured one, with the prediction and the ratio beside it, or
     on an emulated board the instructions that it executes stand beside the prediction. A build folder's report and card then
@@ -100,8 +97,6 @@ def profile(
     path = model_file(Path(model))
     attached = None if board is None else load_board(board)
     target = _target_text(target, attached, path, variant)
-    if variant is not None and path.suffix == _ONNX:
-        raise UsageError(f"{path} has no variants", hint="leave --variant out")
     graph = read_foreign_graph(path, signature=variant)
     custom = sorted(name.removeprefix(_CUSTOM) for name in graph.census if name.startswith(_CUSTOM))
     if custom:
@@ -111,7 +106,7 @@ def profile(
         )
     resolved = _target_of(graph, target, path)
     cost_model, notes = _cost_model(resolved, attached)
-    predicted = None if cost_model is None else _latency(graph, cost_model, path)
+    predicted = None if cost_model is None else cost_model.predict_latency(graph.operators)
     costs = () if cost_model is None else tuple(_costs(graph.operators, cost_model))
     if attached is not None:
         latency = figures_on_board(attached, path, predicted, threads=resolved.threads)
@@ -136,7 +131,7 @@ def _target_text(target: str | None, board: Board | None, path: Path, variant: s
         if target is None:
             raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
         return target
-    if path.suffix == _ONNX or variant is not None or holds_variants(path.parent):
+    if path.suffix != ".tflite" or variant is not None or holds_variants(path.parent):
         raise UsageError(
             f"{path}: boards run .tflite files of one network", hint="leave --board out to predict its latency"
         )
@@ -153,11 +148,15 @@ def precision_of(graph: Graph) -> Precision:
 
 
 def _target_of(graph: Graph, text: str, path: Path) -> Target:
-    """The target with the file's precision."""
+    """The target with the file's runtime and precision."""
     named = parse_target(text)
-    if path.suffix == _ONNX and ":" in text:
+    runtime = exporter_of(path).runtime
+    if ":" not in text:
+        named = replace(named, runtime=named.device.runtime(runtime).name)
+    elif named.runtime != runtime:
         raise UsageError(
-            f"{named.device.name} has no figures of a runtime for {path}", hint=f"ask for {named.device.name} alone"
+            f"{path} is not for {named.runtime}",
+            hint=f"ask for {named.device.name}:{runtime}, or for {named.device.name}",
         )
     precision = precision_of(graph)
     resolved = replace(named, precision=precision)
@@ -185,38 +184,18 @@ def _cost_model(target: Target, board: Board | None) -> tuple[CostModel | None, 
         return None, (f"{error.message}: no table by operator",)
 
 
-def _latency(graph: Graph, cost_model: CostModel, path: Path) -> Quantity:
-    latency = cost_model.predict_latency(graph.operators)
-    return of_another_runtime(latency) if path.suffix == _ONNX else latency
-
-
 def _counts(graph: Graph, precision: Precision, path: Path) -> tuple[Figure, ...]:
     quantities = {
-        "peak RAM": Quantity(
-            value=peak_ram_bytes(graph.operators, precision),
-            unit="bytes",
-            evidence=Evidence.PREDICTED,
-            source="liveness of the activations; weights and the runtime come on top",
+        "peak RAM": modelled(
+            peak_ram_bytes(graph.operators, precision),
+            "bytes",
+            "liveness of the activations; weights and the runtime come on top",
         ),
-        "size": _counted(path.stat().st_size, "bytes", path),
-        "MACs": _counted(graph.macs, "MACs", path),
-        "parameters": _counted(graph.parameters, "weights", path),
+        "size": counted(path.stat().st_size, "bytes", path.name),
+        "MACs": counted(graph.macs, "MACs", path.name),
+        "parameters": counted(graph.parameters, "weights", path.name),
     }
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
-
-
-def of_another_runtime(latency: Quantity) -> Quantity:
-    low, high = latency.interval or (latency.value, latency.value)
-    faster, slower = _OTHER_RUNTIME
-    return replace(
-        latency,
-        interval=(low * faster, high * slower),
-        source=f"no figures of ONNX Runtime: as its nearest relative, {latency.source}; interval widened by what runtimes differ",
-    )
-
-
-def _counted(value: float, unit: str, path: Path) -> Quantity:
-    return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=f"counted in {path.name}")
 
 
 def _costs(operators: Iterable[Operator], cost_model: CostModel) -> Iterable[OperatorCost]:

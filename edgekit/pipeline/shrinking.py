@@ -92,14 +92,14 @@ def shrink(
         seed=seed,
         progress=progress,
     )
-    smallest = float(file_size_bytes(whole.operators, target.precision))
+    smallest = float(file_size_bytes(whole.operators, target.precision, target.runtime))
     for share in _CUTS:
         cut = make_pass("prune::channels", {"macs_share": share, "multiple": 4})
         try:
             pruned = cut(whole, context).model
         except ConversionError:
             break
-        smallest = min(smallest, file_size_bytes(pruned.operators, target.precision))
+        smallest = min(smallest, file_size_bytes(pruned.operators, target.precision, target.runtime))
         if smallest <= limit_bytes:
             batch = max(2, min(_BATCH, len(training)))
             distil = make_pass("train::distil", {"epochs": _STEPS * batch / len(training), "batch": batch})

@@ -16,18 +16,13 @@ from edgekit.core.errors import InfeasibleError, UsageError
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import sha256_of, whole_folder, write_bytes, write_json
 from edgekit.devices.cost_model import CostModel, load_cost_model
-from edgekit.pipeline.build import (
-    MIN_INT8_AGREEMENT,
-    Made,
-    calibration_pictures,
-    figures_of,
-    kept_outputs,
-    make,
-    write_records,
-)
+from edgekit.pipeline.build import MIN_INT8_AGREEMENT
+from edgekit.pipeline.build_folder import kept_outputs, write_records
+from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.examples import LearntHead
+from edgekit.pipeline.figures import counted, figures_of
+from edgekit.pipeline.make import Made, make
 from edgekit.pipeline.plan import BuildPlan, plan
-from edgekit.pipeline.predict import MODEL_FILE
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.stages import Stages
 from edgekit.report.variants_card import write_variants_card
@@ -127,7 +122,13 @@ def plan_variants(*, variants: str, budget: Budget | None = None, **inputs: Any)
     limits = parse_variants(variants)
     for limit in limits.values():
         Budget(latency_ms=limit)  # refuses what is no limit
-    return VariantsPlan(plan=plan(budget=budget, **inputs), limits_ms=limits)
+    planned = plan(budget=budget, **inputs)
+    if planned.target.runtime != "tflite":
+        raise UsageError(
+            f"{planned.target}: one file with a switch between networks exists for TFLite only",
+            hint=f"ask for {planned.target.device.name}:tflite, or build the networks one after the other",
+        )
+    return VariantsPlan(plan=planned, limits_ms=limits)
 
 
 def build_variants(
@@ -205,8 +206,9 @@ def _merge(made: Mapping[str, Made], folder: Path) -> Path:
 
     parts = {name: made[name].artifact.path.read_bytes() for name in reversed(list(made))}
     labels = next(iter(made.values())).model.labels
-    write_bytes(folder / MODEL_FILE, with_labels(merge(parts), labels))
-    return folder / MODEL_FILE
+    path = folder / "model.tflite"
+    write_bytes(path, with_labels(merge(parts), labels))
+    return path
 
 
 def _verify(made: Made, path: Path, name: str) -> dict[str, Any]:
@@ -219,7 +221,7 @@ def _verify(made: Made, path: Path, name: str) -> dict[str, Any]:
 
 def _variant(name: str, planned: BuildPlan, made: Made, cost_model: CostModel) -> Variant:
     figures = [figure for figure in figures_of(planned, made, cost_model) if not figure.name.startswith("size")]
-    alone = _counted(made.artifact.size_bytes, "bytes", "counted in a file of this variant alone")
+    alone = counted(made.artifact.size_bytes, "bytes", "a file of this variant alone")
     return Variant(
         name=name,
         genotype=str(made.assembly.genotype),
@@ -233,12 +235,10 @@ def _size_figures(path: Path, made: Mapping[str, Made]) -> tuple[Figure, ...]:
     together = path.stat().st_size
     apart = sum(one.artifact.size_bytes for one in made.values())
     quantities = {
-        "size": _counted(together, "bytes", f"counted in {path.name}"),
-        "size apart": _counted(apart, "bytes", "counted in a file for each variant"),
-        "size saved": _counted(1 - together / apart, "fraction", "1 - size / size apart"),
+        "size": counted(together, "bytes", path.name),
+        "size apart": counted(apart, "bytes", "a file for each variant"),
+        "size saved": Quantity(
+            value=1 - together / apart, unit="fraction", evidence=Evidence.MEASURED, source="1 - size / size apart"
+        ),
     }
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
-
-
-def _counted(value: float, unit: str, source: str) -> Quantity:
-    return Quantity(value=value, unit=unit, evidence=Evidence.MEASURED, source=source)

@@ -19,7 +19,7 @@ from edgekit.pipeline.predict import model_file
 from edgekit.pipeline.result import BuildResult
 
 Subject = BuildResult | Path | str
-"""A build, its folder, or a .tflite file."""
+"""A build, its folder, or a model file."""
 
 _TOTAL = "total"
 
@@ -96,18 +96,24 @@ class BoardUnderTest:
 
     def assert_agreement(self, subject: Subject, x_NHWC: NDArray[np.float32], *, at_least: float = 1.0) -> None:
         """The share of inputs whose likeliest output on the board is that on this machine."""
-        from edgekit.exporters.runner import run_in_subprocess
+        from edgekit.exporters.exporter import exporter_of
 
-        here = run_in_subprocess(_file(subject), x_NHWC).outputs.argmax(axis=-1)
+        file = _file(subject)
+        here = exporter_of(file).run(file, x_NHWC).outputs.argmax(axis=-1)
         agreed = float(np.mean(self.outputs(subject, x_NHWC).argmax(axis=-1) == here))
         assert agreed >= at_least, f"{agreed:.2%} of {len(here)} inputs agree, at least {at_least:.2%}"
 
     def outputs(self, subject: Subject, x_NHWC: NDArray[np.float32]) -> NDArray[np.generic]:
-        """[N, ...] in the file's own type, of inputs as the network takes them before they are quantised."""
+        """[N, ...] in the file's own type and layout, of inputs as the network takes them before they are quantised."""
+        from edgekit.exporters.exporter import exporter_of
+        from edgekit.exporters.layout import to_torch
+
+        file = _file(subject)
+        x_N = x_NHWC if exporter_of(file).channels_last else to_torch(x_NHWC)
         with tempfile.TemporaryDirectory(prefix="edgekit-testing-") as place:
             inputs, outputs = Path(place) / "inputs.npy", Path(place) / "outputs.npy"
-            np.save(inputs, x_NHWC.astype(np.float32), allow_pickle=False)
-            self.session.outputs(_file(subject), inputs, outputs)
+            np.save(inputs, x_N.astype(np.float32), allow_pickle=False)
+            self.session.outputs(file, inputs, outputs)
             answered: NDArray[np.generic] = np.load(outputs, allow_pickle=False)
             return answered
 

@@ -23,7 +23,7 @@ from edgekit.assembler.uncertainty import Margin, Uncertainty
 from edgekit.core.budget import Cost
 from edgekit.devices.cost_model import load_cost_model
 from edgekit.devices.target import parse_target
-from edgekit.pipeline.build import price
+from edgekit.pipeline.figures import price
 from edgekit.supernet.description import describe
 from edgekit.supernet.spec import BlockKind, BlockSpec, SupernetSpec
 from edgekit.tasks.task import Task

@@ -13,7 +13,8 @@ from torch import nn
 
 from edgekit.core.model import Model, Preprocessing
 from edgekit.devices.precision import Precision
-from edgekit.exporters.tflite import Artifact, export
+from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.tflite import export
 
 WIDEST = 12
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from narrowed_networks import Network, narrowed
 
 from edgekit.core.errors import BadInputError, UsageError, VerificationError
+from edgekit.exporters.artifact import Artifact
 from edgekit.exporters.flatbuffer import pack, unpack
 from edgekit.exporters.merge import ALIGNMENT, merge, overlay
 from edgekit.exporters.metadata import read_metadata, with_labels
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import Artifact
 from edgekit.exporters.tflite_graph import read_graph
 from edgekit.exporters.verify import verify
 

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 from edgekit.core.errors import BadInputError, ConversionError, MissingExtraError, UsageError, VerificationError
 from edgekit.core.model import Model, Preprocessing, Quantization, Scheme
+from edgekit.devices.precision import Precision
+from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.layout import to_file
 from edgekit.exporters.onnx_file import convert_onnx, export_onnx, outputs_of, read_onnx_metadata
 from edgekit.exporters.onnx_quantization import in_float, layers_by_precision, quantize_onnx
 from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import Artifact
-from edgekit.exporters.verify_onnx import verify_onnx
+from edgekit.exporters.verify import verify
 
 INT8 = Quantization(scheme=Scheme.INT8)
 LAYERS = ("stem", "depthwise", "wide", "head")
@@ -53,7 +55,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     model = replace(digits_model(), quantization=INT8)
     learnt, judged = digits()
     calibration_N, folder = learnt.x_N[:40].numpy(), tmp_path_factory.mktemp("onnx")
-    artifact = export_onnx(model, calibration_N=calibration_N, folder=folder)
+    artifact = export_onnx(model, precision=Precision.FP32, calibration_N=calibration_N, folder=folder)
     return Exported(model, artifact, calibration_N, judged.x_N[:200].numpy())
 
 
@@ -96,8 +98,8 @@ def test_any_network_answers_as_in_torch_and_keeps_the_names_of_its_layers(name:
     torch.manual_seed(1)
     model = replace(model_of(make(), shape), quantization=INT8)
     x_N = torch.randn(40, *shape).numpy()
-    artifact = export_onnx(model, calibration_N=x_N, folder=tmp_path)
-    verify_onnx(model, artifact, x_N, min_agreement=0.9, min_reproduced=0.8)
+    artifact = export_onnx(model, precision=Precision.FP32, calibration_N=x_N, folder=tmp_path)
+    verify(model, artifact, to_file(x_N), min_agreement=0.9, min_reproduced=0.8)
     expected = [name for name, one in model.module.named_modules() if isinstance(one, (nn.Conv2d, nn.Linear))]
     calls = [node.name for node in onnx.load(tmp_path / "model.fp32.onnx").graph.node]
     assert set(expected) <= set(calls)
@@ -105,7 +107,7 @@ def test_any_network_answers_as_in_torch_and_keeps_the_names_of_its_layers(name:
 
 
 def test_an_int8_file_holds_int8_weights_and_is_verified(exported: Exported) -> None:
-    verification = verify_onnx(exported.model, exported.artifact, exported.x_N, min_agreement=0.97)
+    verification = verify(exported.model, exported.artifact, to_file(exported.x_N), min_agreement=0.97)
     assert all(check.passed for check in verification.checks)
     assert verification.census["Conv"] == 3
     assert layers_by_precision(exported.int8) == dict.fromkeys(LAYERS, True)
@@ -124,7 +126,10 @@ def test_labels_preprocessing_and_provenance_come_back(tmp_path: Path) -> None:
     model = model_of(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten()), (3, 3, 3), ("Zebrastreifen", "Fußgänger"))
     preprocessing = Preprocessing(height=3, width=3, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     artifact = export_onnx(
-        replace(model, preprocessing=preprocessing), calibration_N=np.zeros((0, 3, 3, 3), np.float32), folder=tmp_path
+        replace(model, preprocessing=preprocessing),
+        precision=Precision.FP32,
+        calibration_N=np.zeros((0, 3, 3, 3), np.float32),
+        folder=tmp_path,
     )
     metadata = read_onnx_metadata(artifact.path)
     assert metadata.labels == model.labels
@@ -148,7 +153,7 @@ def test_no_file_tells_where_and_how_the_network_was_defined(exported: Exported)
 def test_the_same_model_gives_the_same_bytes_without_a_word(
     exported: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    again = export_onnx(exported.model, calibration_N=exported.calibration_N, folder=tmp_path)
+    again = export_onnx(exported.model, precision=Precision.FP32, calibration_N=exported.calibration_N, folder=tmp_path)
     assert again.sha256 == exported.artifact.sha256
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
@@ -176,9 +181,9 @@ def test_a_layer_in_another_precision_than_meant_fails_verification(exported: Ex
     onnx.save(kept, str(path))
     artifact = replace(exported.artifact, path=path)
     meant = Quantization(scheme=Scheme.INT8, kept_float=frozenset({"wide"}))
-    verify_onnx(exported.model, replace(artifact, quantization=meant), exported.x_N[:50], min_agreement=0.9)
+    verify(exported.model, replace(artifact, quantization=meant), to_file(exported.x_N[:50]), min_agreement=0.9)
     with pytest.raises(VerificationError, match=r"layers in another precision than meant is 1.*wide"):
-        verify_onnx(exported.model, artifact, exported.x_N[:50], min_agreement=0.9)
+        verify(exported.model, artifact, to_file(exported.x_N[:50]), min_agreement=0.9)
 
 
 def test_changed_weights_fail_verification(exported: Exported, tmp_path: Path) -> None:
@@ -188,8 +193,8 @@ def test_changed_weights_fail_verification(exported: Exported, tmp_path: Path) -
     path = tmp_path / "changed.onnx"
     onnx.save(model, str(path))
     assert exported.artifact.reference is not None
-    with pytest.raises(VerificationError, match="fp32 difference from torch"):
-        verify_onnx(exported.model, replace(exported.artifact.reference, path=path), exported.x_N, min_agreement=1)
+    with pytest.raises(VerificationError, match="fp32 difference in tolerances"):
+        verify(exported.model, replace(exported.artifact.reference, path=path), to_file(exported.x_N), min_agreement=1)
 
 
 def test_what_cannot_be_exported_is_said_in_one_sentence(exported: Exported, tmp_path: Path) -> None:
@@ -203,7 +208,7 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(exported: Exported, tmp
     assert "\n" not in caught.value.message
     int4 = replace(exported.model, quantization=Quantization(scheme=Scheme.INT4_WEIGHTS))
     with pytest.raises(ConversionError, match="int4_weights"):
-        export_onnx(int4, calibration_N=exported.calibration_N, folder=tmp_path)
+        export_onnx(int4, precision=Precision.FP32, calibration_N=exported.calibration_N, folder=tmp_path)
     with pytest.raises(UsageError, match='no layer "wid"') as misspelt:
         in_float(exported.int8, exported.fp32, ["wid"])
     assert "wide" in misspelt.value.hint
@@ -222,7 +227,7 @@ def test_a_missing_library_is_named(exported: Exported, library: str, monkeypatc
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=library) as caught:
         use_all()
-    assert caught.value.hint == "pip install 'edgekit[nncf]'"
+    assert caught.value.hint == f"pip install 'edgekit[{'nncf' if library == 'nncf' else 'onnx'}]'"
 
 
 def broken_files(good: bytes) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from edgekit.core.errors import VerificationError
 from edgekit.core.model import Model
 from edgekit.devices.precision import Precision
+from edgekit.exporters.check import Verification
 from edgekit.exporters.flatbuffer import unpack
 from edgekit.exporters.layer_names import file_layers
 from edgekit.exporters.layout import to_file, to_torch
@@ -22,7 +23,7 @@ from edgekit.exporters.metadata import read_metadata
 from edgekit.exporters.runner import run_in_subprocess
 from edgekit.exporters.tflite import convert_fp32, export
 from edgekit.exporters.tflite_graph import read_graph
-from edgekit.exporters.verify import Verification, verify
+from edgekit.exporters.verify import verify
 from edgekit.networks.description import describe
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from edgekit.core.errors import ConversionError, UsageError
 from edgekit.core.model import Model, Quantization, Scheme
+from edgekit.devices.precision import Precision
 from edgekit.devices.target import parse_target
 from edgekit.exporters.onnx_file import export_onnx
 from edgekit.exporters.onnx_quantization import layers_by_precision
@@ -62,7 +63,7 @@ def accuracy(outputs_NK: np.ndarray, samples: Samples) -> float:
 
 def exported_accuracy(model: Model, calibration: Samples, judging: Samples, folder: Path) -> tuple[float, float]:
     """(fp32, int8) of the files."""
-    artifact = export_onnx(model, calibration_N=calibration.x_N.numpy(), folder=folder)
+    artifact = export_onnx(model, precision=Precision.FP32, calibration_N=calibration.x_N.numpy(), folder=folder)
     assert artifact.reference is not None
     fp32, int8 = (
         accuracy(run_in_subprocess(one.path, judging.x_N.numpy()).outputs, judging)

@@ -166,6 +166,8 @@ def test_a_network_that_classifies_nothing_is_judged_by_the_variance_it_reproduc
         ({"std": (0.0, 1.0, 1.0)}, UsageError, "above 0"),
         ({"minutes": 0.0}, UsageError, "are no time"),
         ({"target": "rpi4:tflite-int3"}, UsageError, "int3"),
+        ({"target": "rpi4:tflite", "passes": ["quant::nncf"]}, UsageError, "quantises for onnx.*not for tflite"),
+        ({"target": "rpi4:onnx", "passes": ["quant::int8"]}, UsageError, "quantises for tflite, not for onnx"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_anything_is_loaded(
@@ -191,6 +193,17 @@ def test_nncf_leaves_an_onnx_folder_that_verifies_and_predicts(digits: Path, wei
     (prediction,) = edgekit.predict(tmp_path / "out", [tmp_path / "digit.png"])
     assert prediction.label == wanted
     assert 0 <= prediction.probability <= 1
+
+
+def test_a_target_says_the_runtime_and_quantises_for_it(digits: Path, weights: Path, tmp_path: Path) -> None:
+    result = compressed(digits, weights, tmp_path / "out", target="rpi4:onnx", passes=["fold::batch_norm"])
+    assert [one.id for one in result.recipe.passes] == ["fold::batch_norm", "quant::nncf"]
+    assert (tmp_path / "out" / "model.onnx").is_file()
+    (latency,) = (figure.quantity for figure in result.figures if figure.name == "latency")
+    assert "no figures of onnx" in latency.source
+    size_bytes = (tmp_path / "out" / "model.onnx").stat().st_size
+    assert abs(result.rows[-1].size_bytes / size_bytes - 1) < 0.05, "predicted"
+    assert edgekit.verify(tmp_path / "out").checks
 
 
 def test_an_interrupted_training_goes_on(

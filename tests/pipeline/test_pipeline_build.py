@@ -21,8 +21,9 @@ from edgekit.core.quantity import Evidence
 from edgekit.core.records import sha256_of
 from edgekit.devices.cost_model import load_cost_model
 from edgekit.devices.target import parse_target
-from edgekit.pipeline.build import build, price
+from edgekit.pipeline.build import build
 from edgekit.pipeline.check import verify
+from edgekit.pipeline.figures import price
 from edgekit.pipeline.predict import predict
 from edgekit.pipeline.result import BuildResult
 from edgekit.supernet.description import describe

@@ -106,15 +106,19 @@ def onnx_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_onnx_file_is_priced_as_its_nearest_relative(onnx_file: Path) -> None:
+def test_an_onnx_file_is_priced_as_tflite_with_a_wider_interval(onnx_file: Path) -> None:
     found = profile(onnx_file, "rpi4")
     assert quantities(found)["MACs"] == 4608
     (latency,) = (figure.quantity for figure in found.figures if figure.name == "latency")
-    assert "no figures of ONNX Runtime" in latency.source
+    assert "no figures of onnx" in latency.source
+    assert found.target == "rpi4:onnx-fp32"
     assert latency.interval is not None
     assert latency.interval[1] / latency.interval[0] > 3, "runtimes differ"
 
 
-def test_a_runtime_without_figures_is_refused(onnx_file: Path) -> None:
-    with pytest.raises(UsageError, match="no figures of a runtime"):
+def test_a_runtime_that_is_not_the_files_is_refused(onnx_file: Path) -> None:
+    with pytest.raises(UsageError, match="is not for tflite") as caught:
         profile(onnx_file, "rpi4:tflite")
+    assert "rpi4:onnx" in caught.value.hint
+    with pytest.raises(UsageError, match='no runtime "onnx" on pixel3'):
+        profile(onnx_file, "pixel3")

@@ -10,7 +10,8 @@ from edgekit.core.model import Scheme
 from edgekit.core.quantity import Quantity
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.devices.precision import Precision
-from edgekit.devices.size import file_size_bytes
+from edgekit.devices.runtimes import REFERENCE
+from edgekit.devices.size import file_size_bytes, fixed_size_bytes, operator_size_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,18 +66,21 @@ def precision_of(model: Model) -> Precision:
     return Precision.INT8 if model.quantization and model.quantization.scheme is Scheme.INT8 else Precision.FP32
 
 
-def predicted_size_bytes(model: Model) -> float:
+def predicted_size_bytes(model: Model, runtime: str) -> float:
     """Layers that are kept in float32 are counted so, and in float32 the zeros under masks as the file can leave them out."""
     kept = model.quantization.kept_float if model.quantization else frozenset()
     if not kept:
-        dense = file_size_bytes(model.operators, precision_of(model))
-        return dense - (0 if model.quantization else _saved_by_zeros(model))
+        dense = file_size_bytes(model.operators, precision_of(model), runtime)
+        return dense - (0 if model.quantization or runtime != REFERENCE else _saved_by_zeros(model))
     by_precision = {
         Precision.FP32: [one for one in model.operators if one.name in kept],
         Precision.INT8: [one for one in model.operators if one.name not in kept],
     }
-    fixed = file_size_bytes((), Precision.INT8)
-    return fixed + sum(file_size_bytes(ones, one) - file_size_bytes((), one) for one, ones in by_precision.items())
+    return fixed_size_bytes(Precision.INT8, runtime) + sum(
+        operator_size_bytes(operator, precision, runtime)
+        for precision, operators in by_precision.items()
+        for operator in operators
+    )
 
 
 def _saved_by_zeros(model: Model) -> int:
@@ -154,7 +158,7 @@ class Accountant:
             parameters=sum(one.weights + one.biases for one in model.operators),
             nonzeros=nonzeros_of(model),
             macs=sum(one.macs for one in model.operators),
-            size_bytes=predicted_size_bytes(model),
+            size_bytes=predicted_size_bytes(model, self.runtime),
             latency=self.latency(model, model.operators),
             judgement=judged(model, self.evaluation, self.reference),
             seconds=seconds,

@@ -12,6 +12,7 @@ from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import EdgekitError, InfeasibleError, VerificationError
 from edgekit.devices.precision import Precision
 from edgekit.devices.size import fixed_size_bytes
+from edgekit.exporters.exporter import exporter_for
 from edgekit.passes.registry import make_pass
 from edgekit.pipeline.compression.account import Accountant, Row, judged, speaks_of_speed
 from edgekit.pipeline.compression.plan import SEARCHED_DROP, CompressionPlan
@@ -84,7 +85,7 @@ class Compression:
         quantized = any(one.id.startswith("quant::") for one in recipe.passes)
         if quantized or self.planned.target.precision is not Precision.INT8:
             return recipe
-        return recipe.then(make_pass("quant::int8", {}))
+        return recipe.then(make_pass(exporter_for(self.planned.target.runtime).quantizers[0], {}))
 
     def _by_recipe(self, recipe: Recipe, folder: Path) -> Made:
         rows = [self.accountant.row(self.original, ORIGINAL)]
@@ -165,7 +166,7 @@ class Compression:
         precision = self.planned.target.precision
         least = {
             "latency_ms": self.accountant.cost_models[precision].overhead_ms,
-            "size_bytes": fixed_size_bytes(precision),
+            "size_bytes": fixed_size_bytes(precision, self.planned.target.runtime),
         }
         for name, value in least.items():
             limit = getattr(self.planned.budget, name)
@@ -192,13 +193,9 @@ class Compression:
 
     def _finish(self, model: Model, folder: Path) -> Finished:
         with self.stages.stage("export"):
-            from edgekit.pipeline.compression.finish import Format, finish
+            from edgekit.pipeline.compression.finish import finish
 
-            wanted = self.planned.recipe.passes if self.planned.recipe else ()
-            is_onnx = any(one.id == "quant::nncf" for one in wanted)
-            return finish(
-                model, self.data.calibration, self.accountant, folder, Format.ONNX if is_onnx else Format.TFLITE
-            )
+            return finish(model, self.planned.target, self.data.calibration, self.accountant, folder)
 
     def _drop(self, first: Row, finished: Finished) -> float:
         return 100 * (first.judgement.value - finished.judgement.value)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgekit.devices.precision import Precision
+from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.check import Verification
+from edgekit.exporters.exporter import exporter_for
 from edgekit.exporters.layout import to_file
-from edgekit.exporters.runner import run_in_subprocess
-from edgekit.exporters.tflite import Artifact, export
-from edgekit.exporters.verify import Verification, verify
+from edgekit.exporters.verify import verify
+from edgekit.pipeline.compression.account import precision_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.core.model import Model
+    from edgekit.devices.target import Target
     from edgekit.passes.contract import Samples
     from edgekit.passes.judgement import Judgement
     from edgekit.pipeline.compression.account import Accountant
@@ -41,31 +42,16 @@ class Finished:
     notes: tuple[str, ...]
 
 
-class Format(StrEnum):
-    TFLITE = "tflite"
-    ONNX = "onnx"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Way:
-    """How a format is exported, laid out and verified."""
-
-    laid_out: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    exported: Callable[[NDArray[np.float32]], Artifact]
-    verified: Callable[..., Verification]
-
-
-def finish(
-    model: Model, calibration: Samples, accountant: Accountant, folder: Path, format_: Format = Format.TFLITE
-) -> Finished:
-    """Writes `model.tflite` or `model.onnx`. Raises ConversionError, VerificationError, and MissingExtraError for ONNX without its
-    libraries."""
+def finish(model: Model, target: Target, calibration: Samples, accountant: Accountant, folder: Path) -> Finished:
+    """Writes the file of the target's runtime, in the precision that the model says. Raises ConversionError, VerificationError, and
+    MissingExtraError without the runtime's libraries."""
     from edgekit.passes.judgement import judge
 
-    way = _way(model, folder, format_)
-    calibration_N = way.laid_out(calibration.x_N.numpy())
-    artifact = way.exported(calibration_N)
-    verification = way.verified(
+    exporter = exporter_for(target.runtime)
+    calibration_N = to_file(calibration.x_N.numpy())
+    meant = replace(target, precision=precision_of(model))
+    artifact = exporter.export(model, target=meant, calibration_N=calibration_N, folder=folder)
+    verification = verify(
         model,
         artifact,
         calibration_N[:KEPT_OUTPUTS],
@@ -73,17 +59,16 @@ def finish(
         min_cosine=MIN_COSINE,
         min_reproduced=MIN_REPRODUCED,
     )
-    x_N = way.laid_out(accountant.evaluation.x_N.numpy())
-    outputs_N = run_in_subprocess(artifact.path, x_N, timeout_s=RUN_TIMEOUT_S).outputs
+    x_N = to_file(accountant.evaluation.x_N.numpy())
+    outputs_N = exporter.run(artifact.path, x_N, timeout_s=RUN_TIMEOUT_S).outputs
     if artifact.reference is not None:
         artifact.reference.path.unlink()
-    reference_N = way.laid_out(accountant.reference.numpy())
     y_N = accountant.evaluation.y_N
     return Finished(
         model=model,
         artifact=artifact,
         verification=verification,
-        judgement=judge(outputs_N, reference_N, None if y_N is None else y_N.numpy()),
+        judgement=judge(outputs_N, to_file(accountant.reference.numpy()), None if y_N is None else y_N.numpy()),
         kept={"x_NHWC": x_N[:KEPT_OUTPUTS], "p_NK": outputs_N[:KEPT_OUTPUTS]},
         notes=(*verification.notes, *_of_zeros(model, artifact)),
     )
@@ -102,21 +87,4 @@ def _of_zeros(model: Model, artifact: Artifact) -> tuple[str, ...]:
         return (f"the zeros of the masks save no time: {obstacle}",)
     return (
         "XNNPACK skips the zeros of 1x1 convolutions on Arm, with fewer instructions than predicted here; never on x86",
-    )
-
-
-def _way(model: Model, folder: Path, format_: Format) -> _Way:
-    if format_ is Format.TFLITE:
-        return _Way(
-            laid_out=to_file,
-            exported=lambda x_N: export(model, precision=Precision.FP32, calibration_N=x_N, folder=folder),
-            verified=verify,
-        )
-    from edgekit.exporters.onnx_file import export_onnx
-    from edgekit.exporters.verify_onnx import verify_onnx
-
-    return _Way(
-        laid_out=lambda x_N: x_N,
-        exported=lambda x_N: export_onnx(model, calibration_N=x_N, folder=folder),
-        verified=verify_onnx,
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
 from edgekit.devices.target import Target, parse_target
+from edgekit.exporters.exporter import EXPORTERS, exporter_for
 from edgekit.pipeline.compression.recipe import Recipe, parse_recipe, read_recipe
 
 SEARCHED_DROP: Final = 1.0
@@ -105,10 +106,27 @@ def plan_compression(
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
         mirror=mirror,
-        target=parse_target(target),
+        target=_target(target, chosen),
         recipe=chosen,
         max_drop=SEARCHED_DROP if max_accuracy_drop is None and chosen is None else max_accuracy_drop,
         budget=limits,
         minutes=minutes,
         seed=seed,
     )
+
+
+def _target(text: str, recipe: Recipe | None) -> Target:
+    """With the runtime that the recipe quantises for, where the text says none. Raises UsageError where it says another."""
+    target = parse_target(text)
+    quantizers = exporter_for(target.runtime).quantizers
+    for one in recipe.passes if recipe else ():
+        makers = [exporter.runtime for exporter in EXPORTERS if one.id in exporter.quantizers]
+        if not makers or one.id in quantizers:
+            continue
+        if ":" not in text:
+            return parse_target(f"{target.device.name}:{makers[0]}-{target.precision}")
+        raise UsageError(
+            f"{one.id} quantises for {' and '.join(makers)}, not for {target.runtime}",
+            hint=f"ask for {target.device.name}:{makers[0]}, or for the pass {quantizers[0]}",
+        )
+    return target

@@ -1,6 +1,6 @@
-"""Exports random networks to .tflite and compares the files with edgekit.devices.size.
+"""Exports random networks and compares the files with edgekit.devices.size.
 
-    python benchmarks/tflite_file_size.py [-n NETWORKS] [-o RESULT.json]
+    python benchmarks/file_size.py [--runtime RUNTIME] [-n NETWORKS] [-o RESULT.json]
 
 Half of the networks give the overhead constants (bytes of the file that are no parameters, metadata included, by
 nonnegative least squares), the other half judges them; the constants printed are those of edgekit/devices/size.py.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import string
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +26,8 @@ from edgekit.core.operators import Tensor as Activation
 from edgekit.core.records import write_json
 from edgekit.devices.precision import Precision
 from edgekit.devices.size import file_size_bytes, parameter_bytes
-from edgekit.exporters.metadata import embed
-from edgekit.exporters.quantizer import quantize_int8
-from edgekit.exporters.tflite import convert_fp32
+from edgekit.devices.target import parse_target
+from edgekit.exporters.exporter import exporter_for
 
 IMAGE_SIZE = 32
 FEATURES = ("fixed", "filter")
@@ -128,13 +128,13 @@ def random_labels(count: int, draw: random.Random) -> tuple[str, ...]:
     return tuple("".join(draw.choices(string.ascii_lowercase, k=draw.randint(4, 20))) for _ in range(count))
 
 
-def exported_bytes(model: Model) -> dict[Precision, int]:
+def exported_bytes(model: Model, runtime: str) -> dict[Precision, int]:
     x_NHWC = np.random.default_rng(0).random((1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.float32)
-    fp32 = convert_fp32(model)
-    return {
-        Precision.INT8: len(embed(quantize_int8(fp32, x_NHWC), model)),
-        Precision.FP32: len(embed(fp32, model)),
-    }
+    target = parse_target(f"rpi4:{runtime}-int8")
+    with tempfile.TemporaryDirectory() as folder:
+        int8 = exporter_for(runtime).export(model, target=target, calibration_N=x_NHWC, folder=Path(folder))
+    assert int8.reference is not None
+    return {Precision.INT8: int8.size_bytes, Precision.FP32: int8.reference.size_bytes}
 
 
 def feature_row(operators: tuple[Operator, ...]) -> tuple[int, int]:
@@ -144,26 +144,26 @@ def feature_row(operators: tuple[Operator, ...]) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=16, help="number of networks")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path(__file__).parent / "results" / "tflite_file_size.json"
-    )
+    parser.add_argument("--runtime", default="tflite", help="tflite, or another one that there is an exporter for")
+    parser.add_argument("-o", "--output", type=Path, help="default: results/<runtime>_file_size.json")
     options = parser.parse_args()
+    runtime: str = options.runtime
     torch.manual_seed(0)
     models = [random_model(seed) for seed in range(options.n)]
     networks = [model.operators for model in models]
-    measured = [exported_bytes(model) for model in models]
+    measured = [exported_bytes(model, runtime) for model in models]
     rows = np.array([feature_row(operators) for operators in networks], dtype=float)
     fitted, judged = np.arange(0, options.n, 2), np.arange(1, options.n, 2)
     record: dict[str, object] = {"schema_version": 1, "networks": options.n, "image_size": IMAGE_SIZE}
     for precision in Precision:
         actual = np.array([sizes[precision] for sizes in measured], dtype=float)
         parameters = np.array(
-            [sum(parameter_bytes(operator, precision) for operator in operators) for operators in networks],
+            [sum(parameter_bytes(operator, precision, runtime) for operator in operators) for operators in networks],
             dtype=float,
         )
         constants, _ = nnls(rows[fitted], (actual - parameters)[fitted])
         held_out = np.abs((rows @ constants + parameters) / actual - 1)[judged]
-        shipped = np.abs([file_size_bytes(operators, precision) for operators in networks] / actual - 1)
+        shipped = np.abs([file_size_bytes(operators, precision, runtime) for operators in networks] / actual - 1)
         overhead = dict(zip(FEATURES, constants.round().astype(int).tolist(), strict=True))
         print(
             f"{precision:5} {actual.min() / 1000:4.0f} to {actual.max() / 1000:4.0f} kB, "
@@ -179,7 +179,8 @@ def main() -> None:
             "held_out_error": {"mean": float(held_out.mean()), "max": float(held_out.max())},
             "size_py_error": {"mean": float(shipped.mean()), "max": float(shipped.max())},
         }
-    write_json(options.output, record)
+    output = options.output or Path(__file__).parent / "results" / f"{runtime}_file_size.json"
+    write_json(output, record)
 
 
 if __name__ == "__main__":

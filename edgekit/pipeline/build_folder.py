@@ -1,0 +1,115 @@
+"""What lies in a build folder beside the model."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.records import sha256_of, write_bytes, write_json
+from edgekit.devices.precision import Precision
+from edgekit.exporters.exporter import exporter_of
+from edgekit.pipeline.compression.recipe import Recipe
+from edgekit.pipeline.plan import BuildPlan
+from edgekit.pipeline.result import BuildResult
+from edgekit.pipeline.shrinking import Shrunk
+from edgekit.pipeline.stages import Stages
+from edgekit.report.card import write_card
+from edgekit.version import VERSION
+
+if TYPE_CHECKING:
+    from edgekit.exporters.check import Verification
+    from edgekit.pipeline.make import Made
+
+KEPT_OUTPUTS: Final = 16
+_LIBRARIES = (
+    "torch",
+    "numpy",
+    "litert-torch",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "nncf",
+    "apache-tvm",
+    "safetensors",
+    "pillow",
+)
+
+
+def write_build(
+    folder: Path,
+    result: BuildResult,
+    made: Made,
+    verification: Verification,
+    stages: Stages,
+) -> None:
+    """The whole folder; the float32 reference of a quantised file leaves it."""
+    if made.artifact.reference is not None:
+        made.artifact.reference.path.unlink()
+    x_NHWC, p_NK = kept_outputs(made, made.artifact.path)
+    write_json(folder / "plan.json", result.plan.to_json())
+    write_records(folder, result.plan, result.labels, {"x_NHWC": x_NHWC, "p_NK": p_NK}, stages, made.pruned)
+    record = result.to_json()
+    record["verification"] = verification.to_json()
+    record["verification"]["slice_difference"] = made.slice_difference
+    write_card(folder / "card.md", record, model_card=result.plan.model.card)
+    record["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    write_json(folder / "report.json", record)
+
+
+def kept_outputs(
+    made: Made, path: Path, signature: str | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(`x_NHWC`, `p_NK`): some pictures and what the file makes of them, to be compared on another day."""
+    kept_NHWC = np.ascontiguousarray(made.calibration_NHWC[:KEPT_OUTPUTS])
+    return kept_NHWC, np.ascontiguousarray(exporter_of(path).run(path, kept_NHWC, signature=signature).outputs)
+
+
+def write_records(
+    folder: Path,
+    planned: BuildPlan,
+    labels: Sequence[str],
+    kept: dict[str, NDArray[np.float32]],
+    stages: Stages,
+    pruned: Shrunk | None = None,
+) -> None:
+    """What lies in every build folder beside the model, the plan, the card and the report."""
+    from safetensors.numpy import save
+
+    write_bytes(folder / "outputs.safetensors", save(kept))
+    write_bytes(folder / "labels.txt", ("\n".join(labels) + "\n").encode())
+    write_json(folder / "recipe.json", recipe_of(planned, pruned))
+    write_json(folder / "env.json", environment())
+    write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
+
+
+def recipe_of(planned: BuildPlan, pruned: Shrunk | None = None) -> dict[str, Any]:
+    passes: list[dict[str, Any]] = [{"id": "fold::batch_norm"}]
+    if pruned is not None:
+        passes += Recipe(passes=pruned.passes).to_json()["passes"]
+    if planned.target.precision is Precision.INT8:
+        passes.append({"id": "quant::static_wi8_ai8"})
+    return {"schema_version": 1, "passes": passes}
+
+
+def environment() -> dict[str, Any]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "absent"
+    return {
+        "schema_version": 1,
+        "edgekit": VERSION,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "libraries": found,
+    }
