@@ -43,7 +43,7 @@ _CPU, _POOLED = 1, 2
 
 
 class UnsuitableError(ValueError):
-    """The rest of a sentence that begins with the file's name."""
+    """Why a file cannot be run so: a sentence of which it is the subject."""
 
 
 class Model(ABC):
@@ -117,7 +117,7 @@ class OnnxModel(Model):
         unfit = [given.type for given in self._inputs if given.type != "tensor(float)"]
         unfit += [str(shape) for shape in self.shapes if not all(isinstance(length, int) for length in shape)]
         if unfit:
-            raise UnsuitableError(f"takes {unfit[0]}, expected tensor(float) of fixed lengths")
+            raise UnsuitableError(f"it takes {unfit[0]}, expected tensor(float) of fixed lengths")
         # As in the other runtimes, a run copies neither inputs nor outputs.
         self._bound = self._session.io_binding()
         for result in outputs:
@@ -161,11 +161,11 @@ class TvmModel(Model):
             machine["vm_initialization"](_CPU, 0, _POOLED)
             self._main = machine["main"]
         except AttributeError:
-            raise UnsuitableError("has no function main that TVM compiled") from None
+            raise UnsuitableError("it has no function main that TVM compiled") from None
         # It tells the shape that it checks, and nothing else does.
         told = re.search(r'loc=param\[0\].*?R\.Tensor\(\(([\d, ]+)\), dtype="float32"\)', module["stats"]())
         if told is None or machine["get_function_arity"]("main") != 1:
-            raise UnsuitableError("has a function main of other inputs than one float32 array of a fixed shape")
+            raise UnsuitableError("it has a function main of other inputs than one float32 array of a fixed shape")
         self.shapes = [[int(length) for length in told[1].split(",") if length.strip()]]
         size = 4 * math.prod(self.shapes[0])
         room = np.zeros(size + _ALIGNED_BYTES, np.uint8)
@@ -182,7 +182,7 @@ class TvmModel(Model):
 
     def output(self) -> Any:
         if not hasattr(self._y, "__dlpack__"):
-            raise UnsuitableError("gives other outputs than one array")
+            raise UnsuitableError("it gives other outputs than one array")
         return np.from_dlpack(self._y)
 
 
@@ -190,15 +190,15 @@ def check_library(path: Path) -> None:
     """Raises UnsuitableError for a library of another processor, and for one that is cut short: it would end the process."""
     content = path.read_bytes()
     if not content.startswith(_ELF) or len(content) < _HEADER_BYTES:
-        raise UnsuitableError("is no shared library of a 64-bit system")
+        raise UnsuitableError("it is no shared library of a 64-bit system")
     (number,) = struct.unpack_from("<H", content, _MACHINE_AT)
     here, made_for = os.uname().machine, _MACHINES.get(number, f"ELF machine {number}")
     if made_for != here:
-        raise UnsuitableError(f"was compiled for {made_for}, not for {here}")
+        raise UnsuitableError(f"it was compiled for {made_for}, not for {here}")
     (sections,) = struct.unpack_from("<Q", content, _SECTIONS_AT)
     size, count = struct.unpack_from("<HH", content, _SECTION_SIZE_AT)
     if sections + size * count > len(content):
-        raise UnsuitableError(f"is cut short: it has {len(content)} bytes of {sections + size * count}")
+        raise UnsuitableError(f"it is cut short, and has {len(content)} bytes of {sections + size * count}")
 
 
 def opened(path: str, threads: int) -> Model:
@@ -209,7 +209,7 @@ def opened(path: str, threads: int) -> Model:
     except (ImportError, UnsuitableError):
         raise
     except Exception as error:  # each runtime has exceptions of its own for what it cannot read
-        raise UnsuitableError(f"cannot be opened: {' '.join(str(error).split())[:300]}") from error
+        raise UnsuitableError(f"it cannot be opened: {' '.join(str(error).split())[:300]}") from error
 
 
 def set_seeded(model: Model) -> None:
@@ -248,7 +248,7 @@ def outputs_of(model: Model, x: Any) -> Any:
     """Of each of the inputs. Raises UnsuitableError for a network of several inputs or outputs, or of other shapes."""
     if len(model.shapes) != 1 or model.results != 1 or list(x.shape[1:]) != model.shapes[0][1:]:
         raise UnsuitableError(
-            f"takes inputs of shapes {model.shapes} and gives {model.results} outputs, asked for one of {list(x.shape)}"
+            f"it takes inputs of shapes {model.shapes} and gives {model.results} outputs, asked for one of {list(x.shape)}"
         )
     outputs = []
     for row in x:
