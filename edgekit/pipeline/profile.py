@@ -89,7 +89,7 @@ def profile(
 
     An ONNX file is priced as if the target's default runtime ran it, with an interval as much wider as runtimes differ.
 
-    With a `board` the .tflite file is run there: the latency is the measured one, with the prediction and the ratio beside it, or
+    With a `board` the file is run there: the latency is the measured one, with the prediction and the ratio beside it, or
     on an emulated board the instructions that it executes stand beside the prediction. A build folder's report and card then
     tell these. The board's device is the target, unless one is given.
 
@@ -136,10 +136,8 @@ def _target_text(target: str | None, board: Board | None, path: Path, variant: s
         if target is None:
             raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
         return target
-    if path.suffix == _ONNX or variant is not None or holds_variants(path.parent):
-        raise UsageError(
-            f"{path}: boards run .tflite files of one network", hint="leave --board out to predict its latency"
-        )
+    if variant is not None or holds_variants(path.parent):
+        raise UsageError(f"{path}: boards run files of one network", hint="leave --board out to predict its latency")
     if target is None:
         return board.device
     if parse_target(target).device.name != load_device(board.device).name:
