@@ -35,7 +35,7 @@ _WHOLE = ("*",)
 # twice, and tools in Python; TVM a compiler of 240 MB, though tvm_ffi and one library run what it compiled.
 _RUNTIMES: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {"ai-edge-litert": _WHOLE, "numpy": _WHOLE},
-    {"onnxruntime": ("onnxruntime/__init__.py", "onnxruntime/capi/*.py", "onnxruntime/capi/*pybind11_state*.so")},
+    {"onnxruntime": ("onnxruntime/__init__.py", "onnxruntime/capi/*.py", "onnxruntime/capi/*.so")},
     {"apache-tvm": ("tvm/lib/libtvm_runtime.so",), "apache-tvm-ffi": _WHOLE, "typing-extensions": _WHOLE},
 )
 _METADATA = "*.dist-info/METADATA"  # tells the version
