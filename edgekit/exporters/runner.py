@@ -1,4 +1,4 @@
-"""Runs a .tflite or .onnx file on arrays, in a process of its own."""
+"""Runs a .tflite, .onnx or compiled .so file on arrays, in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from edgekit.core.errors import BadInputError
 from edgekit.core.isolation import run_isolated
 
-_TFLITE, _ONNX = (Path(__file__).with_name(name) for name in ("_run_file.py", "_run_onnx.py"))
+_TFLITE = "_run_file.py"
+_PROGRAMS = {".onnx": "_run_onnx.py", ".so": "_run_tvm.py"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,12 +35,14 @@ def run_in_subprocess(
     """Runs the file, or one signature of a merged .tflite file, once for each of the N inputs.
 
     float32 is what the network takes after preprocessing; it is mapped to the integers of a quantised input by the
-    file's own scale and zero point. uint8 are pixels of a network that takes [0, 1]. Raises BadInputError where the
-    file is refused, crashes the interpreter, takes another shape, has no such signature, or does not finish in time.
+    file's own scale and zero point. uint8 are pixels of a network that takes [0, 1]. A .so is native code and may do what
+    the user may, limits of memory and time aside: run only one that edgekit compiled. Raises BadInputError where the file is
+    refused, crashes the runtime, takes another shape, has no such signature, does not finish in time, or was compiled for
+    another processor.
     """
     if not path.is_file():
-        raise BadInputError(f"{path} is not a file", hint="name a .tflite or .onnx file")
-    program = _ONNX if path.suffix == ".onnx" else _TFLITE
+        raise BadInputError(f"{path} is not a file", hint="name a .tflite, .onnx or .so file")
+    program = Path(__file__).with_name(_PROGRAMS.get(path.suffix, _TFLITE))
     x = x_N / np.float32(255) if x_N.dtype == np.uint8 else x_N
     with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
         folder = Path(name)

@@ -9,7 +9,9 @@ import hashlib
 import importlib.metadata
 import sys
 import tempfile
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 import platformdirs
@@ -28,7 +30,15 @@ _PACKAGES = (
     "openssh-sftp-server",
     "python3.11-minimal",
 )
-_WHEELS = ("ai-edge-litert", "numpy")
+_WHOLE = ("*",)
+# The runtimes, as far as they are installed here: of each distribution's wheel, what is unpacked. ONNX Runtime brings its library
+# twice, and tools in Python; TVM a compiler of 240 MB, though tvm_ffi and one library run what it compiled.
+_RUNTIMES: tuple[Mapping[str, tuple[str, ...]], ...] = (
+    {"ai-edge-litert": _WHOLE, "numpy": _WHOLE},
+    {"onnxruntime": ("onnxruntime/__init__.py", "onnxruntime/capi/*.py", "onnxruntime/capi/*.so")},
+    {"apache-tvm": ("tvm/lib/libtvm_runtime.so",), "apache-tvm-ffi": _WHOLE, "typing-extensions": _WHOLE},
+)
+_METADATA = "*.dist-info/METADATA"  # tells the version
 # The wheels are built for glibc 2.27 and 2.28; Debian 12 has 2.36.
 _PLATFORMS = ("manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
 # What a running board has mounted over it, see board_shell.py.
@@ -50,11 +60,12 @@ def cache_folder() -> Path:
 
 
 def make_sysroot(*, progress: Callable[[str], None]) -> Path:
-    """The folder of the board's file system, made where the cache has none of these packages and versions.
+    """The folder of the board's file system, made where the cache has none of these packages and versions. It has the runtimes
+    that are installed on this machine.
 
     Raises LabError where the packages cannot be had, MissingExtraError, BadInputError.
     """
-    wheels = tuple(f"{name}=={importlib.metadata.version(name)}" for name in _WHEELS)
+    wheels = tuple(wheel for runtime in _RUNTIMES for wheel in _installed(runtime))
     recipe = hashlib.sha256(Path(__file__).read_bytes() + "\n".join(wheels).encode()).hexdigest()
     sysroot = cache_folder() / f"sysroot-{recipe[:16]}"
     if (sysroot / _MARKER).is_file():
@@ -65,7 +76,7 @@ def make_sysroot(*, progress: Callable[[str], None]) -> Path:
             packages = _download_packages(Path(state))
             progress("unpack them")
             _unpack(packages, working)
-        progress(f"install {' and '.join(wheels)} for aarch64")
+        progress(f"install {', '.join(wheels)} for aarch64")
         _install_wheels(wheels, working)
         progress("compile Python files")
         _compile(working)
@@ -123,17 +134,37 @@ def _unpack(packages: list[Path], root: Path) -> None:
     (root / "etc/group").write_text("root:x:0:\n")
 
 
+def _installed(runtime: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Its distributions in the versions of this machine; none where it lacks one."""
+    try:
+        return tuple(f"{name}=={importlib.metadata.version(name)}" for name in runtime)
+    except importlib.metadata.PackageNotFoundError:
+        return ()
+
+
 def _install_wheels(wheels: tuple[str, ...], root: Path) -> None:
-    run_tool(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"),
-            *("--target", root / WHEELS.lstrip("/"), "--python-version", _PYTHON_VERSION),
-            *(option for platform in _PLATFORMS for option in ("--platform", platform)),
-            *("--only-binary=:all:", "--no-deps", *wheels),
-        ],
-        doing="installing wheels for aarch64",
-        timeout_s=240,
-    )
+    with tempfile.TemporaryDirectory(prefix="edgekit-wheels-") as folder:
+        run_tool(
+            [
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+                *("--dest", folder, "--python-version", _PYTHON_VERSION),
+                *(option for platform in _PLATFORMS for option in ("--platform", platform)),
+                *("--only-binary=:all:", "--no-deps", *wheels),
+            ],
+            doing="downloading wheels for aarch64",
+            timeout_s=240,
+        )
+        for path in Path(folder).glob("*.whl"):
+            with zipfile.ZipFile(path) as wheel:
+                wheel.extractall(root / WHEELS.lstrip("/"), members=_needed(wheel))
+
+
+def _needed(wheel: zipfile.ZipFile) -> Iterator[str]:
+    distribution = Path(str(wheel.filename)).name.split("-")[0].replace("_", "-")
+    (patterns,) = (runtime[distribution] for runtime in _RUNTIMES if distribution in runtime)
+    for member in wheel.namelist():
+        if any(fnmatch(member, pattern) for pattern in (*patterns, _METADATA)):
+            yield member
 
 
 def _compile(root: Path) -> None:

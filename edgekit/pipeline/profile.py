@@ -86,7 +86,7 @@ def profile(
 ) -> Profile:
     """`model` is any .tflite or .onnx file or a build folder; runtime and precision are the file's own.
 
-    With a `board` the .tflite file is run there: the latency is the measured one, with the prediction and the ratio beside it, or
+    With a `board` the file is run there: the latency is the measured one, with the prediction and the ratio beside it, or
     on an emulated board the instructions that it executes stand beside the prediction. A build folder's report and card then
     tell these. The board's device is the target, unless one is given.
 
@@ -131,10 +131,8 @@ def _target_text(target: str | None, board: Board | None, path: Path, variant: s
         if target is None:
             raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
         return target
-    if path.suffix != ".tflite" or variant is not None or holds_variants(path.parent):
-        raise UsageError(
-            f"{path}: boards run .tflite files of one network", hint="leave --board out to predict its latency"
-        )
+    if variant is not None or holds_variants(path.parent):
+        raise UsageError(f"{path}: boards run files of one network", hint="leave --board out to predict its latency")
     if target is None:
         return board.device
     if parse_target(target).device.name != load_device(board.device).name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,14 @@ _UNSTABLE_TRIES: Final = 2
 # A measurement may take so many times as long as it is meant to: ten runs are made however slow they are.
 _LIMIT: Final = 6
 _UNSUITABLE: Final = 3
+# What the programs of a board need beside Python, by the file's suffix.
+_RUNTIMES: Final[Mapping[str, str]] = {
+    ".tflite": "ai-edge-litert",
+    ".onnx": "onnxruntime",
+    ".so": "TVM's runtime (apache-tvm and apache-tvm-ffi)",
+}
+# How a program ends that the file itself has brought down.
+_CRASHES: Final = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 _ONE_THREAD: Final = Protocol(threads=1)
 
 Answer = TypeVar("Answer")
@@ -65,10 +74,11 @@ class BoardSession:
         return self._parsed(lambda: BoardFacts.from_json(record))
 
     def measure(self, path: Path, protocol: Protocol, *, seconds: float) -> BoardRun:
-        """Latencies of a .tflite file, in about `seconds` where ten runs take no longer; measured once more where they are not
-        stable.
+        """Latencies of a .tflite, .onnx or compiled .so file, in about `seconds` where ten runs take no longer; measured once more
+        where they are not stable. A .so is native code, which does on the board whatever its user may.
 
-        Raises UnstableError where they still are not, BoardError where the board is lost or emulated.
+        Raises UnstableError where they still are not, BoardError where the board is lost or emulated, or has no runtime for the
+        file, BadInputError where the runtime cannot open it.
         """
         if self.board.emulated:
             raise BoardError(f"{self.board.name} is emulated", hint="count its instructions instead")
@@ -89,12 +99,12 @@ class BoardSession:
         raise AssertionError
 
     def count(self, path: Path, *, limit_s: float = 300.0) -> BoardRun:
-        """The instructions that a run of a .tflite file executes on one thread of an emulated board."""
+        """The instructions that a run of the file executes on one thread of an emulated board. Raises as `measure` does."""
         return self._run_model(path, ["--count"], _ONE_THREAD, limit_s=limit_s)
 
     def outputs(self, path: Path, inputs: Path, target: Path, *, limit_s: float = 300.0) -> BoardRun:
-        """Writes to `target` what the file answers to `inputs`, both .npy: [N, ...] float32 in, the file's own type out. Raises
-        BadInputError for a file with several inputs or outputs, or of other shapes."""
+        """Writes to `target` what the file answers to `inputs`, both .npy: [N, ...] float32 in, in the file's own layout, and the
+        file's own type out. Raises BadInputError for a file with several inputs or outputs, or of other shapes."""
         remote = [self._place(inputs.name), self._place(f"{path.stem}.outputs.npy")]
 
         def ask(transport: Transport) -> BoardRun:
@@ -118,6 +128,10 @@ class BoardSession:
         return Path(native) if native else None
 
     def _on_phone(self, path: Path, program: Path, protocol: Protocol, *, seconds: float, limit_s: float) -> BoardRun:
+        if path.suffix != ".tflite":
+            raise BoardError(
+                f"{self.board.name} runs .tflite files alone, not {path}", hint="measure it on another board"
+            )
         workspace = self.board.workspace.rstrip("/")
         return self._again(
             lambda transport: measure_on_phone(
@@ -133,6 +147,8 @@ class BoardSession:
     ) -> BoardRun:
         if self._phone is not None:
             raise BoardError(f"{self.board.name} runs no Python", hint="its latencies alone can be measured")
+        if path.suffix not in _RUNTIMES:
+            raise BadInputError(f"{path} is no model that boards run", hint=f"name a file in {', '.join(_RUNTIMES)}")
         sha256 = sha256_of(path)
         remote = self._place(f"{sha256[:16]}{path.suffix}")
         transport.push(path, remote)
@@ -140,8 +156,16 @@ class BoardSession:
         arguments = [remote, "--threads", str(protocol.threads), "--limit", str(math.ceil(limit_s)), *options]
         done = self._exec(transport, "run_model.py", arguments, limit_s)
         if done.code == _UNSUITABLE:
-            raise BadInputError(f"{path} {last_line(done.stderr)}", hint="give it inputs of its own shape")
-        record = self._answer(done, "run_model.py")
+            raise BadInputError(
+                f"{path} was refused on {self.board.name}: {last_line(done.stderr)}",
+                hint="name a whole file for this board, and inputs of its shape",
+            )
+        if (crash := _crash(done.code)) is not None:
+            raise BadInputError(
+                f"{path} crashed the program that ran it on {self.board.name} ({crash.name})",
+                hint="the file is damaged, or not meant for this board",
+            )
+        record = self._answer(done, "run_model.py", _RUNTIMES[path.suffix])
         run = self._parsed(lambda: BoardRun.from_json(record, protocol))
         if run.sha256 != sha256:
             raise LostBoardError(f"{path} arrived damaged on {self.board.name}", hint="free some room on the board")
@@ -152,11 +176,11 @@ class BoardSession:
         argv = [*self.board.python, self._place(program), *arguments]
         return transport.exec(argv, timeout_s=limit_s, env=self.board.env)
 
-    def _answer(self, done: Completed, program: str) -> Mapping[str, Any]:
+    def _answer(self, done: Completed, program: str, runtime: str = _RUNTIMES[".tflite"]) -> Mapping[str, Any]:
         if done.code:
             raise BoardError(
                 f"{program} failed on {self.board.name} with exit code {done.code}: {last_line(done.stderr)}",
-                hint="Python, numpy and ai-edge-litert must be installed there; see docs/boards.md",
+                hint=f"Python, numpy and {runtime} must be installed there; see docs/boards.md",
             )
         return self._parsed(lambda: dict(json.loads(done.stdout)))
 
@@ -183,6 +207,12 @@ class BoardSession:
                     raise
                 time.sleep(_PAUSE_S * 2**attempt)
         raise AssertionError
+
+
+def _crash(code: int) -> signal.Signals | None:
+    """Of a program on this machine its exit code is less than 0, of one behind a shell more than 128."""
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number) if number in _CRASHES else None
 
 
 def open_transport(board: Board) -> Transport:

@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 _CPUS, _ZONES = "devices/system/cpu/cpu[0-9]*/cpufreq/", "class/thermal/thermal_zone*/temp"
-_RUNTIMES = ("ai-edge-litert", "tflite-runtime", "tensorflow")
+# Each of the first that is installed.
+_RUNTIMES = (("ai-edge-litert", "tflite-runtime", "tensorflow"), ("onnxruntime",), ("apache-tvm",))
 
 
 def read(path: str) -> str:
@@ -91,12 +92,13 @@ def signs_of_emulation(machine: str) -> Iterator[str]:
         yield "its firmware is QEMU's"
 
 
-def runtime() -> str:
+def runtime(packages: Sequence[str]) -> str:
+    """The first of these packages that is installed, with its version."""
     try:
         from importlib.metadata import PackageNotFoundError, version
     except ImportError:
         return ""
-    for name in _RUNTIMES:
+    for name in packages:
         try:
             return name + " " + version(name)
         except PackageNotFoundError:
@@ -118,7 +120,7 @@ def facts(workspace: str) -> dict[str, Any]:
         "ram_bytes": ram_bytes(read("/proc/meminfo")),
         "free_bytes": disk.f_bavail * disk.f_frsize,
         "python": sys.version.split()[0],
-        "runtime": runtime(),
+        "runtime": ", ".join(filter(None, map(runtime, _RUNTIMES))),
         "signs_of_emulation": list(signs_of_emulation(machine)),
         "state": state(),
     }
