@@ -12,7 +12,6 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.core.names import did_you_mean
-from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target
 from edgekit.exporters.artifact import Artifact
 from edgekit.exporters.check import Check
@@ -20,6 +19,7 @@ from edgekit.exporters.metadata import Metadata
 from edgekit.exporters.onnx_exporter import OnnxExporter
 from edgekit.exporters.runner import RunResult
 from edgekit.exporters.tflite_exporter import TfliteExporter
+from edgekit.exporters.tvm_exporter import TvmExporter
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,8 +36,8 @@ class Exporter(Protocol):
     channels_last: ClassVar[bool]
     quantizers: ClassVar[tuple[str, ...]]
 
-    def check_installed(self, precision: Precision) -> None:
-        """Raises MissingExtraError, with the line to install it, for a library or a program that `export` or `run` needs."""
+    def check_installed(self, target: Target) -> None:
+        """Raises MissingExtraError, with the line to install it, for a library or a program that `export` or `run` needs for the target."""
 
     def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:
         """Writes `model` + suffix into `folder`, labels and preprocessing inside; where it is quantised, its reference in float32
@@ -63,7 +63,7 @@ class Exporter(Protocol):
         """What there is to verify in files of this format alone; `graph` is what `read_graph` reads in it."""
 
 
-EXPORTERS: tuple[Exporter, ...] = (TfliteExporter(), OnnxExporter())
+EXPORTERS: tuple[Exporter, ...] = (TfliteExporter(), OnnxExporter(), TvmExporter())
 
 MODEL_FILES: tuple[str, ...] = tuple(f"model{exporter.suffix}" for exporter in EXPORTERS)
 """What `export` calls its file, and so what the model of a build folder may be called."""

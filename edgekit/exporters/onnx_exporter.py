@@ -33,8 +33,8 @@ class OnnxExporter:
     channels_last: ClassVar[bool] = False
     quantizers: ClassVar[tuple[str, ...]] = ("quant::nncf",)
 
-    def check_installed(self, precision: Precision) -> None:
-        require("onnx", "onnxscript", "onnxruntime", *(["nncf"] if precision is Precision.INT8 else []))
+    def check_installed(self, target: Target) -> None:
+        require("onnx", "onnxscript", "onnxruntime", *(["nncf"] if target.precision is Precision.INT8 else []))
 
     def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:
         return export_onnx(model, precision=target.precision, calibration_N=to_torch(calibration_N), folder=folder)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
-from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target
 from edgekit.exporters.artifact import Artifact
 from edgekit.exporters.check import Check, none_of
@@ -53,7 +52,7 @@ class TfliteExporter:
     channels_last: ClassVar[bool] = True
     quantizers: ClassVar[tuple[str, ...]] = ("quant::int8", "quant::int4_weights")
 
-    def check_installed(self, precision: Precision) -> None:
+    def check_installed(self, target: Target) -> None:
         """There is nothing to miss."""
 
     def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:

@@ -67,7 +67,7 @@ def build(
             seed=seed,
         )
         cost_model = load_cost_model(planned.target)
-        exporter_for(planned.target.runtime).check_installed(planned.target.precision)
+        exporter_for(planned.target.runtime).check_installed(planned.target)
     place = _cache_place(planned) if output is None else Path(output)
     with whole_folder(place, overwrite=overwrite or output is None, marker="report.json") as folder:
         with stages.stage("load"):

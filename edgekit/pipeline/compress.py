@@ -90,7 +90,7 @@ def compress(
     stages = Stages(progress)
     with stages.stage("plan"):
         planned = plan_compression(source, **asked)
-        exporter_for(planned.target.runtime).check_installed(planned.target.precision)
+        exporter_for(planned.target.runtime).check_installed(planned.target)
         check_replaceable(Path(output), overwrite=overwrite, marker="report.json")
     with stages.stage("load"):
         from edgekit.networks.loading import load_network

@@ -9,16 +9,26 @@ from edgekit.devices.device import Device
 from edgekit.exporters.tvm.dot_product import Instruction
 
 _FLOAT_BITS = 32
+_THIS_MACHINE = "native"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DotProduct:
-    """An instruction that adds, in each of `lanes` int32, four products of an activation and an int8 weight; `activations` is the
-    type of integer that it takes."""
+    """What multiplies `depth` activations with as many int8 weights for each of `channels` outputs, and adds up the products in int32;
+    `activations` is the type of integer that it takes."""
 
     instruction: Instruction
-    lanes: int
+    channels: int
+    depth: int
     activations: str
+
+
+_DOT_PRODUCTS = {
+    # LLVM's name of a feature that has it.
+    "avx512vnni": DotProduct(instruction="vpdpbusd", channels=16, depth=4, activations="uint8"),
+    "dotprod": DotProduct(instruction="sdot", channels=4, depth=4, activations="int8"),
+    "neon": DotProduct(instruction="smlal", channels=4, depth=8, activations="int8"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,21 +41,21 @@ class Cpu:
 
     @property
     def activations(self) -> str:
-        """The type of quantised activations. Without a dot product both do; of int8 a product fits 16 bits on every CPU."""
+        """The type of quantised activations."""
         return "int8" if self.dot_product is None else self.dot_product.activations
 
 
 def tvm_target(device: Device) -> Any:
-    """The `tvm.target.Target` of a device. This machine's own CPU is whatever LLVM finds it to be."""
-    from tvm.target import Target, codegen
+    """The `tvm.target.Target` of a device."""
+    from tvm.target import Target
 
-    if not device.mcpu:
-        return Target({"kind": "llvm", "mtriple": device.triple, "mcpu": codegen.llvm_get_system_cpu()})
+    if device.mcpu == _THIS_MACHINE:
+        return host_target()
     return Target({"kind": "llvm", "mtriple": device.triple, "mcpu": device.mcpu})
 
 
 def host_target() -> Any:
-    """This machine, whatever the device."""
+    """This machine, as LLVM finds it to be."""
     from tvm.target import Target, codegen
 
     return Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()})
@@ -59,11 +69,5 @@ def cpu_of(target: Any) -> Cpu:
         return bool(codegen.target_has_features(feature, target))
 
     lanes = max(int(codegen.llvm_get_vector_width(target)) // _FLOAT_BITS, 4)
-    if has("avx512vnni"):
-        # It multiplies unsigned activations with signed weights.
-        return Cpu(lanes=16, registers=32, dot_product=DotProduct(instruction="vpdpbusd", lanes=16, activations="uint8"))
-    if has("dotprod"):
-        sdot = DotProduct(instruction="sdot", lanes=4, activations="int8")
-        return Cpu(lanes=4, registers=32, dot_product=sdot)
-    registers = 32 if has("neon") or has("avx512f") else 16
-    return Cpu(lanes=lanes, registers=registers, dot_product=None)
+    dot_product = next((dot for feature, dot in _DOT_PRODUCTS.items() if has(feature)), None)
+    return Cpu(lanes=lanes, registers=32 if has("neon") or has("avx512f") else 16, dot_product=dot_product)

@@ -278,7 +278,7 @@ def _replaced(each: _Call, cpu: Cpu, choose: ChooseTile) -> Any:
 def _product_of(each: _Call) -> _Product | None:
     if each.name == _CONVOLUTION:
         return _convolution_of(each)
-    if each.name == _MATMUL and len(each.call.args[0].ty.shape) == 2:  # noqa: PLR2004
+    if each.name == _MATMUL and len(each.call.args[0].ty.shape) == 2:
         return _dense_of(each)
     return None
 
@@ -319,7 +319,7 @@ def _convolution_of(each: _Call) -> _Product | None:
 def _dense_of(each: _Call) -> _Product | None:
     x, w = each.call.args
     (rows, channels), out = _lengths(x), _lengths(w)
-    if rows != 1 or len(out) != 2:  # noqa: PLR2004
+    if rows != 1 or len(out) != 2:
         return None
     return _with_values(
         each,
@@ -373,8 +373,8 @@ def _integers(each: _Call | None) -> tuple[Array, Array] | None:
     if cast is None or cast.name != _CAST or scale is None:
         return None
     stored = each.constant(cast.call.args[0])
-    if stored is None or stored.dtype != np.int8:
-        return None
+    if stored is None or stored.dtype != np.int8 or stored.min() == np.iinfo(np.int8).min:
+        return None  # the product of -128 with itself leaves no room for another in 16 bits
     return (stored, scale) if order is None else (stored.transpose(order), scale.transpose(order))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.exporters.tvm.cpu import Cpu
+from edgekit.exporters.tvm.cpu import Cpu, DotProduct
 from edgekit.exporters.tvm.dot_product import intrinsic
-from edgekit.exporters.tvm.kernels import PRECISION, TILE, WORKLOAD_KIND
-from edgekit.exporters.tvm.tile import Tile
+from edgekit.exporters.tvm.kernels import BYTES, KIND, PRECISION, TILE, dot_product_for
+from edgekit.exporters.tvm.tile import Tile, vector_length
 
 _SPATIAL, _REDUCTION = 0, 2
 # A vector of a number of channels that no vector register holds is cut by LLVM; above this it takes minutes to.
@@ -50,9 +50,10 @@ class _Sum:
         self.schedule, self.block, self.cpu = schedule, block, cpu
         annotations = schedule.get(block).annotations
         self.tile = Tile.from_json(annotations[TILE])
-        self.kind = str(annotations[WORKLOAD_KIND])
-        self.dots = str(annotations[PRECISION]) == "int8" and self.kind != "depthwise" and cpu.dot_product is not None
-        for name in (TILE, WORKLOAD_KIND, PRECISION):
+        self.kind, precision = str(annotations[KIND]), str(annotations[PRECISION])
+        self.dot = dot_product_for(self.kind, precision, cpu)
+        self.lanes = self.dot.channels if self.dot else vector_length(self.kind, precision, cpu)
+        for name in (TILE, KIND, PRECISION):
             schedule.unannotate(block, name)
         self.producers = list(schedule.get_producers(block))
         self.last = self._inline_between()
@@ -68,11 +69,11 @@ class _Sum:
             schedule.parallel(self._outermost(outer))
         for loop in unrolled:
             schedule.unroll(loop)
-        if not self.dots:
+        if self.dot is None:
             schedule.vectorize(lanes)
         start = schedule.decompose_reduction(self.block, first)
-        if self.dots:
-            self._use_dot_product(start)
+        if self.dot is not None:
+            self._use_dot_product(lanes, start, self.dot)
 
     def _inline_between(self) -> Any:
         """All that follows the sums goes into the block that writes the output, which is returned."""
@@ -86,20 +87,20 @@ class _Sum:
 
     def _tile(self) -> tuple[list[Any], Any, Any, list[Any], Any]:
         """Loops: the outermost, that which holds a tile, the first of the reduction, those to unroll, the lanes."""
-        schedule, tile = self.schedule, self.tile
+        schedule, tile, dot = self.schedule, self.tile, self.dot
         loops = schedule.get_loops(self.block)
-        lanes_wanted = self.cpu.dot_product.lanes if self.dots and self.cpu.dot_product else self.cpu.lanes
-        if self.kind == "dense":
-            n, o, k, *reduction = loops
-            vectors, lanes = schedule.split(k, [None, min(lanes_wanted, tile.channels)])
-            inner, tail = (reduction[:-1], reduction[-1:]) if self.dots else (reduction, [])
+        spatial = 2 if self.kind == "dense" else 4
+        n, *pixels, o = loops[:spatial]
+        k, *reduction = loops[spatial:]
+        within = 0 if dot is None else 2 if dot.depth > BYTES else 1
+        inner, tail = reduction[: len(reduction) - within], reduction[len(reduction) - within :]
+        vectors, lanes = schedule.split(k, [None, self.lanes])
+        if not pixels:
             schedule.reorder(n, o, *inner, vectors, lanes, *tail)
             return [o], o, inner[0], [vectors], lanes
-        n, h, w, o, k, *reduction = loops
+        h, w = pixels
         rows, between, height = schedule.split(h, [None, max(1, tile.rows // tile.height), tile.height])
         columns, width = schedule.split(w, [None, tile.width])
-        vectors, lanes = schedule.split(k, [None, min(lanes_wanted, tile.channels)])
-        inner, tail = (reduction[:-1], reduction[-1:]) if self.dots else (reduction, [])
         outer = [o, rows] if tile.channels_first else [rows, o]
         schedule.reorder(n, *outer, between, columns, *inner, height, width, vectors, lanes, *tail)
         unrolled = [height, width, vectors, *(inner if self.kind == "depthwise" else [])]
@@ -114,13 +115,10 @@ class _Sum:
             schedule.unroll(loop)
         _vectorize(schedule, channels, self.cpu.lanes, unroll=True)
 
-    def _use_dot_product(self, start: Any) -> None:
-        schedule, dot = self.schedule, self.cpu.dot_product
-        assert dot is not None  # noqa: S101
-        *_, lanes, _bytes = schedule.get_loops(self.block)
+    def _use_dot_product(self, lanes: Any, start: Any, dot: DotProduct) -> None:
+        schedule = self.schedule
         schedule.tensorize(lanes, intrinsic(dot.instruction))
-        *_, lanes = schedule.get_loops(start)
-        schedule.vectorize(lanes)
+        schedule.vectorize(schedule.get_loops(start)[-1])
 
     def _finish_producers(self, outer: list[Any]) -> None:
         """What pads the input is computed for the rows at hand."""

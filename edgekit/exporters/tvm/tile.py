@@ -53,10 +53,7 @@ class Workload:
         parts = (
             *(self.kind, self.precision, f"{self.height}x{self.width}x{self.channels}"),
             f"{self.out_height}x{self.out_width}x{self.out_channels}",
-            *(
-                "x".join(map(str, values))
-                for values in (self.kernel, self.stride, self.dilation, self.padding)
-            ),
+            *("x".join(map(str, values)) for values in (self.kernel, self.stride, self.dilation, self.padding)),
         )
         return " ".join(parts)
 
@@ -89,14 +86,19 @@ class Tile:
         return cls(**lengths, **switches)
 
 
+def vector_length(kind: str, precision: str, cpu: Cpu) -> int:
+    """Sums that are computed at once. Products of bytes that no instruction adds up have 16 bits: twice as many."""
+    return cpu.lanes * (2 if kind == "depthwise" and precision == "int8" else 1)
+
+
 def default_tile(workload: Workload, cpu: Cpu) -> Tile:
     """The one to take where nothing was measured: as many sums as registers hold, in two vectors of channels."""
     if workload.kind == "dense":
-        vectors = min(_DENSE_VECTORS, _ceil(workload.out_channels, cpu.lanes))
+        vectors = min(_DENSE_VECTORS, _vectors(workload, cpu))
         return _tile(workload, cpu, vectors, pixels=1)
     if workload.kind == "depthwise":
         return _tile(workload, cpu, 1, pixels=_DEPTHWISE_PIXELS)
-    vectors = min(2, _ceil(workload.out_channels, cpu.lanes))
+    vectors = min(2, _vectors(workload, cpu))
     return _tile(workload, cpu, vectors, pixels=(cpu.registers - _SPARE_REGISTERS) // vectors)
 
 
@@ -117,7 +119,7 @@ def tiles(workload: Workload, cpu: Cpu) -> Iterator[Tile]:
 def _variations(workload: Workload, cpu: Cpu, vectors: tuple[int, ...], pixels: tuple[int, ...]) -> Iterator[Tile]:
     for count, most, rows, channels_first in product(vectors, pixels, _PADDED_ROWS, (True, False)):
         fits = count * most <= cpu.registers - _SPARE_REGISTERS or workload.kind == "depthwise"
-        if fits and count <= _ceil(workload.out_channels, cpu.lanes):
+        if fits and count <= _vectors(workload, cpu):
             yield _tile(workload, cpu, count, pixels=most, rows=rows, channels_first=channels_first)
 
 
@@ -132,15 +134,14 @@ def _tile(
 ) -> Tile:
     width = _divisor(workload.out_width, pixels)
     height = _divisor(workload.out_height, max(1, pixels // width))
-    is_padded = any(workload.padding)
-    together = max(each for each in range(height, workload.out_height + 1, height) if workload.out_height % each == 0 and (each <= max(rows, height)))
+    tiles_down = workload.out_height // height
     if channels_first is None:
-        channels_first = workload.kind == "depthwise" or not is_padded
+        channels_first = workload.kind == "depthwise" or not any(workload.padding)
     return Tile(
         height=height,
         width=width,
-        channels=vectors * cpu.lanes,
-        rows=together,
+        channels=vectors * vector_length(workload.kind, workload.precision, cpu),
+        rows=height * _divisor(tiles_down, max(1, rows // height)),
         channels_first=channels_first,
         parallel=workload.macs >= _PARALLEL_MACS,
     )
@@ -150,5 +151,6 @@ def _divisor(length: int, most: int) -> int:
     return max(each for each in range(1, max(1, min(length, most)) + 1) if length % each == 0)
 
 
-def _ceil(number: int, part: int) -> int:
-    return -(-number // part)
+def _vectors(workload: Workload, cpu: Cpu) -> int:
+    """That hold all output channels."""
+    return -(-workload.out_channels // vector_length(workload.kind, workload.precision, cpu))

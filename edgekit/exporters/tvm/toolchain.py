@@ -7,7 +7,6 @@ import shutil
 from importlib.util import find_spec
 
 from edgekit.core.errors import MissingExtraError
-from edgekit.devices.device import Device
 
 
 def require_tvm() -> None:
@@ -33,11 +32,6 @@ def linker_for(triple: str) -> str:
         f"no linker for {architecture} is installed ({' or '.join(names)})",
         hint=f"apt-get install --no-install-recommends {packages.replace('_', '-')}",
     )
-
-
-def runs_here(device: Device) -> bool:
-    """Whether this machine executes what is compiled for the device's architecture."""
-    return device.triple.partition("-")[0] == platform.machine()
 
 
 def _debian(architecture: str) -> str:

@@ -1,0 +1,100 @@
+"""TVM as one of the runtimes: a shared library for the device's processor, and a twin of it for this machine's."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.graph import Graph
+from edgekit.core.model import Model
+from edgekit.devices.target import Target
+from edgekit.exporters.artifact import Artifact, write_artifact
+from edgekit.exporters.check import Check, none_of
+from edgekit.exporters.conversion import converting
+from edgekit.exporters.layout import to_torch
+from edgekit.exporters.metadata import Metadata, from_json, to_json
+from edgekit.exporters.onnx_exporter import OnnxExporter
+from edgekit.exporters.onnx_file import export_onnx
+from edgekit.exporters.onnx_graph import read_onnx_graph
+from edgekit.exporters.runner import RunResult, run_in_subprocess
+from edgekit.exporters.tvm.compiler import compile_for_device, compile_for_host
+from edgekit.exporters.tvm.library import architecture_of, read_record
+from edgekit.exporters.tvm.toolchain import linker_for, require_tvm
+
+Floats = npt.NDArray[np.float32]
+
+_METADATA, _GRAPH = "metadata", "graph"
+
+
+class TvmExporter:
+    runtime: ClassVar[str] = "tvm"
+    suffix: ClassVar[str] = ".so"
+    channels_last: ClassVar[bool] = True
+    quantizers: ClassVar[tuple[str, ...]] = ("quant::nncf",)
+
+    def check_installed(self, target: Target) -> None:
+        OnnxExporter().check_installed(target)
+        require_tvm()
+        linker_for(target.device.triple)
+
+    def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:
+        """Where the target's processor is another than this machine's, a twin for this machine lies beside `model.so`."""
+        onnx = export_onnx(model, precision=target.precision, calibration_N=to_torch(calibration_N), folder=folder)
+        record = {_METADATA: json.loads(to_json(model)), _GRAPH: read_onnx_graph(onnx.path).to_json()}
+        network = onnx.path.read_bytes()
+        onnx.path.unlink()
+        path = folder / f"model{self.suffix}"
+        with converting("the network", to="TVM"):
+            compile_for_device(network, target.device, path, record)
+            if architecture_of(path) != platform.machine():
+                compile_for_host(network, twin_of(path), record)
+        return write_artifact(path.read_bytes(), path, onnx.quantization, onnx.reference)
+
+    def run(
+        self, path: Path, x_N: Floats, *, threads: int = 1, timeout_s: float = 60, signature: str | None = None
+    ) -> RunResult:
+        """Of a library for another processor its twin is run."""
+        _check_is_one_network(path, signature)
+        architecture = architecture_of(path)
+        runs_here = architecture == platform.machine()
+        if not (runs_here or twin_of(path).is_file()):
+            raise BadInputError(
+                f"{path} is compiled for {architecture}, and {twin_of(path).name} for this machine does not lie beside it",
+                hint="run it on a board, with --board",
+            )
+        return run_in_subprocess(path if runs_here else twin_of(path), x_N, threads=threads, timeout_s=timeout_s)
+
+    def read_metadata(self, path: Path, *, signature: str | None = None) -> Metadata:
+        _check_is_one_network(path, signature)
+        try:
+            return from_json(read_record(path)[_METADATA])
+        except (LookupError, TypeError, ValueError) as error:
+            raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
+
+    def read_graph(self, path: Path, *, signature: str | None = None) -> Graph:
+        """What was compiled, as the library's own record says."""
+        _check_is_one_network(path, signature)
+        try:
+            return Graph.from_json(read_record(path)[_GRAPH])
+        except (LookupError, TypeError, ValueError) as error:
+            raise BadInputError(f"the record in {path} is damaged: {error}", hint="export the file anew") from error
+
+    def checks(self, model: Model, artifact: Artifact, graph: Graph) -> tuple[Check, ...]:  # noqa: ARG002 (of all exporters)
+        """That all operators are ONNX's own."""
+        return (none_of("unexpected operators", [name for name in graph.census if name.startswith("CUSTOM")]),)
+
+
+def twin_of(path: Path) -> Path:
+    """The same network for this machine's processor."""
+    return path.with_suffix(f".{platform.machine()}{path.suffix}")
+
+
+def _check_is_one_network(path: Path, signature: str | None) -> None:
+    if signature is not None:
+        raise UsageError(f"{path} has no variants", hint="leave --variant out")
