@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from edgekit.exporters.tvm.cpu import Cpu, DotProduct
 from edgekit.exporters.tvm.dot_product import intrinsic
 from edgekit.exporters.tvm.kernels import BYTES, KIND, PRECISION, TILE, dot_product_for
@@ -13,6 +15,7 @@ _SPATIAL, _REDUCTION = 0, 2
 # A vector of a number of channels that no vector register holds is cut by LLVM; above this it takes minutes to.
 _LONGEST_ODD_VECTOR = 64
 _ROOT = "root"
+_FLOAT_BYTES = 4
 
 
 def scheduled(module: Any, cpu: Cpu) -> Any:
@@ -95,15 +98,19 @@ class _Sum:
         within = 0 if dot is None else 2 if dot.depth > BYTES else 1
         inner, tail = reduction[: len(reduction) - within], reduction[len(reduction) - within :]
         vectors, lanes = schedule.split(k, [None, self.lanes])
+        steps: list[Any] = []
+        if self.kind != "depthwise":
+            c, together = schedule.split(inner[-1], [None, _divisor(schedule, inner[-1], tile.steps)])
+            inner, steps = [*inner[:-1], c], [together]
         if not pixels:
-            schedule.reorder(n, o, *inner, vectors, lanes, *tail)
-            return [o], o, inner[0], [vectors], lanes
+            schedule.reorder(n, o, *inner, *steps, vectors, lanes, *tail)
+            return [o], o, inner[0], [*steps, vectors], lanes
         h, w = pixels
         rows, between, height = schedule.split(h, [None, max(1, tile.rows // tile.height), tile.height])
         columns, width = schedule.split(w, [None, tile.width])
         outer = [o, rows] if tile.channels_first else [rows, o]
-        schedule.reorder(n, *outer, between, columns, *inner, height, width, vectors, lanes, *tail)
-        unrolled = [height, width, vectors, *(inner if self.kind == "depthwise" else [])]
+        schedule.reorder(n, *outer, between, columns, *inner, *steps, height, width, vectors, lanes, *tail)
+        unrolled = [*steps, height, width, vectors, *(inner if self.kind == "depthwise" else [])]
         return outer, columns, inner[0], unrolled, lanes
 
     def _finish_output(self, at: Any) -> None:
@@ -126,7 +133,7 @@ class _Sum:
         rows = outer[-1] if self.tile.channels_first or self.kind == "dense" else outer[0]
         for producer in self.producers:
             schedule.compute_at(producer, rows)
-            _vectorize(schedule, schedule.get_loops(producer)[-1], self.cpu.lanes)
+            _vectorize(schedule, schedule.get_loops(producer)[-1], _lanes(schedule, producer, self.cpu))
 
     def _outermost(self, outer: list[Any]) -> Any:
         """The two outer loops as one where they stand side by side: enough parts for every thread."""
@@ -155,7 +162,7 @@ def _schedule_simple(schedule: Any, cpu: Cpu) -> None:
         if _is_reduction(schedule, block):
             _schedule_reduction(schedule, block, loops, cpu)
         else:
-            _vectorize(schedule, schedule.fuse(*loops) if len(loops) > 1 else loops[0], cpu.lanes)
+            _vectorize(schedule, schedule.fuse(*loops) if len(loops) > 1 else loops[0], _lanes(schedule, block, cpu))
 
 
 def _schedule_reduction(schedule: Any, block: Any, loops: list[Any], cpu: Cpu) -> None:
@@ -181,6 +188,18 @@ def _vectorize(schedule: Any, loop: Any, lanes: int, *, unroll: bool = False) ->
         schedule.vectorize(inner)
     elif length == lanes or (1 < length <= _LONGEST_ODD_VECTOR and unroll):
         schedule.vectorize(loop)
+
+
+def _lanes(schedule: Any, block: Any, cpu: Cpu) -> int:
+    """Elements of what a block writes in a vector register, where they divide its last axis; else as many as float32."""
+    buffer = schedule.get(block).writes[0].buffer
+    most = cpu.lanes * _FLOAT_BYTES // np.dtype(buffer.dtype).itemsize
+    return most if int(buffer.shape[-1]) % most == 0 else cpu.lanes
+
+
+def _divisor(schedule: Any, loop: Any, most: int) -> int:
+    length = int(schedule.get(loop).extent)
+    return max(each for each in range(1, most + 1) if length % each == 0)
 
 
 def _is_reduction(schedule: Any, block: Any) -> bool:

@@ -19,6 +19,7 @@ _SPARE_REGISTERS = 4
 _DEPTHWISE_PIXELS = 8
 _PADDED_ROWS = (8, 16)
 _DENSE_VECTORS = 8
+_FLOAT_STEPS, _INTEGER_STEPS = 4, 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +61,8 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """`height` x `width` pixels of `channels` channels are added up in registers at once; `rows` of pixels are padded together.
+    """`height` x `width` pixels of `channels` channels are added up in registers at once, `steps` terms of each between two turns of
+    the loop; `rows` of pixels are padded together.
 
     With `channels_first` all pixels are computed before the next channels are; `parallel` shares the outermost loop among threads.
     `channels` is also how weights are packed.
@@ -69,6 +71,7 @@ class Tile:
     height: int
     width: int
     channels: int
+    steps: int
     rows: int
     channels_first: bool
     parallel: bool
@@ -79,7 +82,7 @@ class Tile:
     @classmethod
     def from_json(cls, record: Any) -> Tile:
         """Raises TypeError, ValueError or LookupError for what `to_json` did not write."""
-        lengths = {name: int(record[name]) for name in ("height", "width", "channels", "rows")}
+        lengths = {name: int(record[name]) for name in ("height", "width", "channels", "steps", "rows")}
         switches = {name: bool(record[name]) for name in ("channels_first", "parallel")}
         if min(lengths.values()) < 1:
             raise ValueError(f"a tile has positive lengths, not {lengths}")
@@ -130,6 +133,7 @@ def _tile(
     *,
     pixels: int,
     rows: int = _PADDED_ROWS[0],
+    steps: int = 0,
     channels_first: bool | None = None,
 ) -> Tile:
     width = _divisor(workload.out_width, pixels)
@@ -140,6 +144,7 @@ def _tile(
     return Tile(
         height=height,
         width=width,
+        steps=steps or (_INTEGER_STEPS if workload.precision == "int8" else _FLOAT_STEPS),
         channels=vectors * vector_length(workload.kind, workload.precision, cpu),
         rows=height * _divisor(tiles_down, max(1, rows // height)),
         channels_first=channels_first,
