@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", metavar="DEVICE", help="As for build; the precision is the file's own.")
+@click.option("--target", metavar="DEVICE", help="As for build; runtime and precision are the file's own.")
 @click.option("--board", metavar="BOARD", help="Measure on this board, one of `edgekit devices boards`.")
 @click.option("--variant", metavar="NAME", help="Of a build with --variants, such as 8ms.")
 @output_options

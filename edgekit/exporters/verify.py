@@ -73,7 +73,7 @@ def verify(
     checks.append(Check(name="label lists in the file that differ", value=wrong_labels, relation="==", limit=0))
     if max_size_bytes is not None:
         checks.append(Check(name="size_bytes", value=artifact.size_bytes, relation="<=", limit=max_size_bytes))
-    _raise_on_miss(artifact, checks, signature)
+    raise_on_miss(artifact, checks, signature)
     return Verification(
         sha256=artifact.sha256,
         precision=artifact.precision,
@@ -84,7 +84,8 @@ def verify(
     )
 
 
-def _raise_on_miss(artifact: Artifact, checks: Sequence[Check], signature: str | None) -> None:
+def raise_on_miss(artifact: Artifact, checks: Sequence[Check], signature: str | None = None) -> None:
+    """Raises VerificationError that names each check missed."""
     missed = [str(check) for check in checks if not check.passed]
     if missed:
         variant = "" if signature is None else f"{signature}, "
