@@ -2,7 +2,10 @@ VENV ?= .venv
 PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test hil
+# As many workers as a small machine has cores, a thread each: threads of two workers on the same cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+
+.PHONY: demo test coverage hil
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/edgekit build --target rpi4 --task "stop, yield, no entry" --latency-ms 1.0 -o out/ --overwrite
@@ -12,12 +15,16 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov -m "not hil and not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not hil and not slow"
+
+# The same tests, twice as slow.
+coverage: $(VENV)/.installed-dev
+	$(PYTEST) -n 2 --dist worksteal -m "not hil and not slow" --cov
 
 # On an emulated board, which stays up: edgekit lab down.
 hil: $(VENV)/.installed-dev
 	ci/lab/setup $(VENV)/bin/edgekit
-	$(VENV)/bin/python -m pytest -m hil tests/hil tests/lab
+	$(PYTEST) -m hil tests/hil tests/lab
 
 # torch comes first: with nothing but the pinned version to look at, pip takes the build without CUDA where there is one.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -163,7 +162,7 @@ def _measured(plan: Plan, context: Context) -> tuple[dict[str, dict[int, float]]
     for group in plan.groups:
         losses[group.root], latencies[group.root] = {group.channels: 0.0}, {group.channels: unpruned_ms}
         for level in levels(group.channels, plan.options.multiple):
-            if context.deadline is not None and time.monotonic() >= context.deadline:
+            if context.late:
                 return None
             trial, _ = plan.performed({**everything, group.root: level})
             _recalibrated(trial, context, MEASURED_ON)

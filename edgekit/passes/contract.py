@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,8 +56,8 @@ class Context:
 
     `original` is the model before the first pass: the teacher. `calibration` are inputs to measure activations on, `training` what
     may be learnt from, `judging` what a pass may judge itself by; the images that a result is evaluated on are in none of them.
-    `augment` changes a batch of training inputs at random (None: as they are). `deadline` is a time of `time.monotonic`, after
-    which a pass ends with the best it has. `folder` takes checkpoints of long passes, by which they resume.
+    `augment` changes a batch of training inputs at random (None: as they are). `deadline` is a time of `clock` (seconds),
+    after which a pass ends with the best it has. `folder` takes checkpoints of long passes, by which they resume.
     """
 
     original: Model
@@ -68,8 +69,13 @@ class Context:
     augment: Callable[[Tensor, Any], Tensor] | None = None
     seed: int = 0
     deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
     folder: Path | None = None
     progress: Callable[[str], None] = lambda _line: None
+
+    @property
+    def late(self) -> bool:
+        return self.deadline is not None and self.clock() >= self.deadline
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

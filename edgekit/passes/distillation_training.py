@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,36 +99,37 @@ class Distillation:
         return TrainingState(modules=modules, optimizers=self.optimizers.each, images=self.generator, tasks=self.rng)
 
     def run(self) -> Outcome:
-        started, checkpoint = time.monotonic(), self._checkpoint()
+        clock = self.context.clock
+        started, checkpoint = clock(), self._checkpoint()
         at_start = best_score = self._score(self.best)
         step, before = 0, 0.0
         if checkpoint is not None and checkpoint.exists():
             step, before = load_checkpoint(checkpoint, self.state)
             best_score = self._score(self.best)
-        resumed, saved, judging_s = step, time.monotonic(), 0.0
+        resumed, saved, judging_s = step, clock(), 0.0
 
         def keep() -> None:
             if checkpoint is not None:
-                save_checkpoint(checkpoint, self.state, step=step, seconds=before + time.monotonic() - started)
+                save_checkpoint(checkpoint, self.state, step=step, seconds=before + clock() - started)
 
         every = self._steps_between_judgements()
         while step < self.steps:
-            if self.context.deadline is not None and time.monotonic() + judging_s >= self.context.deadline:
+            if self.context.deadline is not None and clock() + judging_s >= self.context.deadline:
                 break
             self._learn(step)
             step += 1
             if step % every == 0 or step == self.steps:
-                judging_began = time.monotonic()
+                judging_began = clock()
                 best_score = self._judge(best_score)
-                judging_s = time.monotonic() - judging_began
+                judging_s = clock() - judging_began
                 self.context.progress(f"step {step} of {self.steps}: {self._in_words(best_score)}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            if clock() - saved > CHECKPOINT_SECONDS:
                 keep()
-                saved = time.monotonic()
+                saved = clock()
         keep()
         if resumed < step < self.steps:
             best_score = self._judge(best_score)
-        return self._outcome(step, at_start, best_score, before + time.monotonic() - started)
+        return self._outcome(step, at_start, best_score, before + clock() - started)
 
     def _steps_between_judgements(self) -> int:
         """So that judging, all of it forward, takes about a quarter of the time at most; a count, so that runs can be repeated."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -73,7 +72,10 @@ class _Course:
     context: Context
     clients: list[Client]
     notes: list[str] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.context.clock()
 
     def run(self) -> dict[str, Tensor]:
         """The masks; the module has the weights."""
@@ -81,9 +83,11 @@ class _Course:
         uses = uses_of(self.module, tuple(prunable(self.module)), self.clients[0].task.inputs(torch.tensor([0])))
         state = checkpoint.read(self.module)
         if state is None:
-            state = Selection(self.options, self.module, self.clients, uses, self._late, self.notes).run()
+            state = Selection(
+                self.options, self.module, self.clients, uses, lambda: self.context.late, self.notes
+            ).run()
         rounds, stop = self._rounds()
-        while state.rounds < rounds and not self._late():
+        while state.rounds < rounds and not self.context.late:
             if not self._train(state, rounds):
                 break
             if state.rounds < stop:
@@ -120,7 +124,7 @@ class _Course:
             state.momenta,
             lambda client: self._steps(client, state, rounds),
         )
-        return not self._late()
+        return not self.context.late
 
     def _first(self, client: Client, state: State, rounds: int) -> int:
         """The step with which the round begins, after the trials."""
@@ -136,7 +140,7 @@ class _Course:
             self._first(client, replace(state, rounds=number), rounds) for number in (state.rounds, state.rounds + 1)
         )
         for step, loss_of in zip(range(first, last), client.losses(first, last), strict=True):
-            if self._late():
+            if self.context.late:
                 return
             share = (step - begin) / (end - begin)
             yield self.options.learning_rate * rise_and_fall(share, max(share, self._share_of_time())), loss_of
@@ -172,11 +176,8 @@ class _Course:
         apply_masks(self.module, state.masks)
         state.momenta = masked_momenta(state.momenta, state.masks)
 
-    def _late(self) -> bool:
-        return self.context.deadline is not None and time.monotonic() >= self.context.deadline
-
     def _share_of_time(self) -> float:
         """So that the learning rate has fallen when the time is up."""
         if self.context.deadline is None:
             return 0.0
-        return (time.monotonic() - self.began) / max(1e-9, self.context.deadline - self.began)
+        return (self.context.clock() - self.began) / max(1e-9, self.context.deadline - self.began)

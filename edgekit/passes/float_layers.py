@@ -7,7 +7,6 @@ the file keeps the floor. A layer is its convolution or matrix product and what 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,7 +119,7 @@ class _Search:
         """The noisiest layer first; not all of them where time ends."""
         costs = []
         for name in self._operators:
-            if self._is_late():
+            if self._context.late:
                 break
             costs.append(self._cost(name))
             self._context.progress(f"{name} alone in {self._scheme}: {costs[-1].snr_db:.1f} dB")
@@ -151,7 +150,7 @@ class _Search:
             self._context.progress(f"{len(kept)} layers in float: {now or 'refused by the runtime'}")
             if now is not None and points_lost(now, self._before) <= self._max_drop:
                 return kept, now
-            if not candidates or self._is_late():
+            if not candidates or self._context.late:
                 break
             kept.append(candidates.pop(0))
         return kept, None
@@ -173,9 +172,6 @@ class _Search:
     def _judge(self, outputs_N: Outputs) -> Judgement:
         samples = len(outputs_N)
         return judge(outputs_N, self._reference_N[:samples], None if self._y_N is None else self._y_N[:samples])
-
-    def _is_late(self) -> bool:
-        return self._context.deadline is not None and time.monotonic() > self._context.deadline
 
     def _rows(self, costs: Sequence[_Cost], kept: Sequence[str] | None) -> tuple[LayerRow, ...]:
         """In the order of execution."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -60,13 +59,13 @@ class Cascade:
     max_residual: float
     ridge: float | None
 
-    def run(self, forms: Mapping[str, Form], deadline: float | None = None) -> dict[str, Swapped]:
-        """By layer, those not reached before the deadline left out."""
+    def run(self, forms: Mapping[str, Form], late: Callable[[], bool] = lambda: False) -> dict[str, Swapped]:
+        """By layer, those not reached before it was late left out."""
         now, before = (Frontier(module, self.fitting.x_batches) for module in (self.module, self.original))
         outcomes: dict[str, Swapped] = {}
         changed = False
         for name, wanted in sites_of(self.original).items():
-            if deadline is not None and time.monotonic() > deadline:
+            if late():
                 break
             raw = before.values(wanted.start)
             places = places_in(raw, self.fitting)

@@ -99,7 +99,7 @@ class Swapping:
             ridge=self.ridge,
         )
         forms = {name: one.form for name, one in chosen.items() if one.form is not None}
-        outcomes = cascade.run(forms, context.deadline)
+        outcomes = cascade.run(forms, lambda: context.late)
         tidied(module)
         return outcomes
 

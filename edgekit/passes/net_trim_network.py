@@ -68,7 +68,7 @@ def trim_network(model: Model, context: Context, options: NetTrim) -> PassResult
     trimmer = _Trimmer(model.module, pruned, context, options, model.masks, _sparsities(layers, options))
     rows, left_out = [], []
     for number, layer in enumerate(layers):
-        if context.deadline is not None and time.monotonic() > context.deadline:
+        if context.late:
             left_out.append(layer.name)
             continue
         if options.sparsity is not None and trimmer.stays_dense(layer):
@@ -113,7 +113,7 @@ class _Trimmer:
         self._original, self._pruned, self._context, self._options = original, pruned, context, options
         self._given_masks = masks
         self._how = How(
-            reweightings=options.reweightings, refit=options.refit, tolerance=_TOLERANCE, deadline=context.deadline
+            reweightings=options.reweightings, refit=options.refit, tolerance=_TOLERANCE, late=lambda: context.late
         )
         self.masks: dict[str, Tensor] = {}
 

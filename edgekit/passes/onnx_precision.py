@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -51,7 +50,7 @@ def decide(model: Model, context: Context, *, max_drop: float) -> PassResult:
     worst_first = sorted(snr_db, key=lambda layer: snr_db[layer])
     best: tuple[float, int] | None = None
     for restored in range(len(worst_first) + 1):
-        if best is not None and (restored == len(layers) or _is_over(context)):
+        if best is not None and (restored == len(layers) or context.late):
             break
         lost = _lost(outputs_of(files.with_float(worst_first[:restored]), x_N), reference, context.judging)
         context.progress(f"{restored} layers in float32: {lost:.2f} points lost")
@@ -85,7 +84,7 @@ def _noise(files: _Files, layers: Sequence[str], x_N: Floats, context: Context) 
     reference = outputs_of(files.fp32, x_N)
     snr_db: dict[str, float] = {}
     for number, layer in enumerate(layers):
-        if _is_over(context):
+        if context.late:
             break
         context.progress(f"what layer {number + 1} of {len(layers)} costs")
         others = [other for other in layers if other != layer]
@@ -101,10 +100,6 @@ def _lost(y: Floats, reference: Floats, judging: Samples) -> float:
 
 def _array(samples: Samples) -> Floats:
     return np.ascontiguousarray(samples.x_N.detach().to(torch.float32).numpy())
-
-
-def _is_over(context: Context) -> bool:
-    return context.deadline is not None and time.monotonic() >= context.deadline
 
 
 def _rows(layers: Sequence[str], snr_db: Mapping[str, float], kept: frozenset[str]) -> tuple[LayerRow, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def compress(
     output: Path | str,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _stage: None,
+    clock: Callable[[], float] = time.monotonic,
     **asked: Any,
 ) -> CompressionResult:
     """Compresses the network `source` into the folder `output`, whole or not at all.
@@ -84,8 +86,8 @@ def compress(
     `source` is a .pt2 or .onnx file, or a factory "package.module:function" whose `weights` are a file of safetensors or a state
     dict; a factory needs `input_shape`, without the batch. `data` are inputs to learn from and `evaluation` inputs to be judged on
     (docs/compress.md). With `recipe` (a file) or `passes` ("ID,OPTION=VALUE") these run; else a recipe is searched for `minutes`
-    that loses at most `max_accuracy_drop` points on `target` and keeps `budget`. Raises UsageError, InfeasibleError,
-    ConversionError, VerificationError and BadInputError, each with its exit code.
+    that loses at most `max_accuracy_drop` points on `target` and keeps `budget`; the minutes are those of `clock` (seconds). Raises
+    UsageError, InfeasibleError, ConversionError, VerificationError and BadInputError, each with its exit code.
     """
     stages = Stages(progress)
     with stages.stage("plan"):
@@ -112,7 +114,7 @@ def compress(
         checkpoints(planned, original, data) as kept,
         whole_folder(place, overwrite=overwrite, marker="report.json") as folder,
     ):
-        made = Compression(planned, original, data, accountant, stages, kept).make(folder)
+        made = Compression(planned, original, data, accountant, stages, kept, clock).make(folder)
         with stages.stage("report"):
             result = CompressionResult(
                 folder=place,

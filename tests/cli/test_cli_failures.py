@@ -129,7 +129,7 @@ def test_a_missing_library_is_answered_with_the_line_that_installs_it(module, ti
     arguments = ["build", "--model", str(tiny_supernet), "--task", "red rows", "-o", str(tmp_path / "out")]
     code = f"import sys; sys.modules[{module!r}] = None; from edgekit.cli.main import main; sys.exit(main({arguments}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
     )
     library = {"PIL": "pillow"}.get(module, module.replace("_", "-"))
     assert_fails(done, ExitCode.MISSING_EXTRA, f"pip install '{library}")

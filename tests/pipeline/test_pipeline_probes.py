@@ -53,11 +53,11 @@ def test_too_few_and_too_many_probes_are_refused(tmp_path: Path, count: int, wor
     assert not (tmp_path / "probes").exists()
 
 
-def test_from_probes_to_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_probes_to_a_target(tiny_supernet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A board twice as slow as a Raspberry Pi 4, with noise of 2 %."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder, known, rng = tmp_path / "probes", load_cost_model(TARGET), np.random.default_rng(0)
-    probes = write_probes(folder, like=str(TARGET), count=10)
+    probes = write_probes(folder, like=str(TARGET), count=10, model=tiny_supernet)
 
     def true_ms(file: Path) -> float:
         return 2 * known.latency_ms(read_graph(file).operators)

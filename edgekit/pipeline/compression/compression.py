@@ -51,12 +51,13 @@ class Compression:
         accountant: Accountant,
         stages: Stages,
         kept: Path,
+        clock: Callable[[], float],
     ) -> None:
         self.planned, self.original, self.data = planned, original, data
         self.accountant, self.stages = accountant, stages
-        self.context = self._context(kept)
+        self.context = self._context(kept, clock)
 
-    def _context(self, kept: Path) -> Context:
+    def _context(self, kept: Path, clock: Callable[[], float]) -> Context:
         from edgekit.passes.contract import Context
         from edgekit.passes.picture_augmentation import picture_augmentation
 
@@ -71,6 +72,7 @@ class Compression:
             training=self.data.training,
             augment=None if preprocessing is None else picture_augmentation(preprocessing, mirror=self.planned.mirror),
             seed=self.planned.seed,
+            clock=clock,
             folder=kept,
             progress=self.stages.tell,
         )
@@ -133,7 +135,7 @@ class Compression:
                 self.context,
                 judge=self._judging(),
                 max_drop=floor,
-                deadline=time.monotonic() + 60 * self.planned.minutes,
+                deadline=self.context.clock() + 60 * self.planned.minutes,
             )
             search.run()
         tried = []

@@ -4,7 +4,6 @@ floor is kept."""
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -106,8 +105,8 @@ class Speed:
 class RecipeSearch:
     """`found` are the candidates that keep the floor, the original first and the fastest last: at any moment the best so far.
 
-    `judge` rates a model on the inputs to decide by; `max_drop` is in points of it. Nothing runs past `deadline`. `allocation`
-    is how cuts are allotted to layers.
+    `judge` rates a model on the inputs to decide by; `max_drop` is in points of it. Nothing runs past `deadline`, a time
+    of the context's clock. `allocation` is how cuts are allotted to layers.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class RecipeSearch:
     ) -> None:
         self.context, self.judge, self.deadline = context, judge, deadline
         self.max_drop = max_drop * FLOOR_FOR_STRUCTURE
-        self._began = time.monotonic()
+        self._began = self.context.clock()
         self.slice_s = (deadline - self._began) / SLICES
         self.allocation = ALLOCATIONS[0]
         self._speed: Speed | None = None
@@ -154,7 +153,7 @@ class RecipeSearch:
         left out where already the first takes long."""
         cuts = {}
         for allocation in ALLOCATIONS:
-            if time.monotonic() - self._began > self.slice_s / 2:
+            if self.context.clock() - self._began > self.slice_s / 2:
                 break
             self.allocation = allocation
             cut = self._sensitivity(start, self._cut(start, SENSITIVITY_SHARE))
@@ -188,9 +187,9 @@ class RecipeSearch:
             if trained is not candidate and not self.max_drop < self._drop(trained) <= near * self.max_drop:
                 break
             epochs = self._epochs(slices)
-            began = time.monotonic()
+            began = self.context.clock()
             after = self._apply(trained, make_pass("train::distil", {"epochs": epochs}))
-            self._speed = self._speed and self._speed.after(epochs, time.monotonic() - began)
+            self._speed = self._speed and self._speed.after(epochs, self.context.clock() - began)
             trained = after or trained
         return trained
 
@@ -203,9 +202,9 @@ class RecipeSearch:
 
     def _probed(self, epochs: float) -> tuple[float, float]:
         """The epochs and the seconds of a training whose result nobody wants."""
-        began = time.monotonic()
+        began = self.context.clock()
         make_pass("train::distil", {"epochs": epochs})(self.found[0].model, self._context(folder=False))
-        return epochs, time.monotonic() - began
+        return epochs, self.context.clock() - began
 
     def _accept(self, candidate: Candidate) -> bool:
         kept = self._drop(candidate) <= self.max_drop and candidate.latency_ms < self.found[-1].latency_ms
@@ -251,7 +250,7 @@ class RecipeSearch:
         return 100 * (self.full - candidate.judgement.value)
 
     def _time_left(self) -> float:
-        return self.deadline - time.monotonic()
+        return self.deadline - self.context.clock()
 
     def _note(self, candidate: Candidate, start: Candidate, *, kept: bool) -> None:
         numbers = [trial.recipe for trial in self.trials]
@@ -265,6 +264,6 @@ class RecipeSearch:
                 latency_ms=candidate.latency_ms,
                 macs=candidate.macs,
                 kept=kept,
-                seconds=time.monotonic() - self._began,
+                seconds=self.context.clock() - self._began,
             )
         )

@@ -17,7 +17,7 @@ and since C does not depend on it, its inverse is computed once.
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,13 +69,13 @@ class Admm:
         self._rho = 1.0 / size if size else 1.0
 
     def solve(
-        self, eps: float, *, tolerance: float = 1e-4, iterations: int = 4000, deadline: float | None = None
+        self, eps: float, *, tolerance: float = 1e-4, iterations: int = 4000, late: Callable[[], bool] = lambda: False
     ) -> Solution:
-        """Ends where both relative residuals are below the tolerance, after so many iterations, or at the deadline."""
+        """Ends where both relative residuals are below the tolerance, after so many iterations, or when it is late."""
         primal = dual = math.inf
         done = 0
         while done < iterations and not (primal < tolerance and dual < tolerance):
-            if deadline is not None and time.monotonic() > deadline:
+            if late():
                 break
             checked = (done + 1) % _CHECKED_EVERY == 0
             residuals = self._step(eps, checked=checked)

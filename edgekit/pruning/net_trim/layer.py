@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -40,7 +39,7 @@ class Repair(StrEnum):
 class How:
     """How a layer is solved.
 
-    An iteration ends below the relative residual `tolerance`, after so many iterations, or at a `deadline` of `time.monotonic`.
+    An iteration ends below the relative residual `tolerance`, after so many iterations, or when it is `late`.
     With `reweightings` the 1-norm is weighted, at first by the layer's own weights and then by the solution: 0 is the program of
     the paper. With `refit` the solution's support is fitted again.
     """
@@ -49,11 +48,7 @@ class How:
     refit: bool = False
     tolerance: float = 3e-5
     iterations: int = 10_000
-    deadline: float | None = None
-
-    @property
-    def late(self) -> bool:
-        return self.deadline is not None and time.monotonic() > self.deadline
+    late: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +129,7 @@ def _trim(
         spent += iterations
         if number + 1 < how.reweightings:
             solution = admm.solve(
-                eps, tolerance=min(_COARSE, 2 * how.tolerance), iterations=_COARSE_ITERATIONS, deadline=how.deadline
+                eps, tolerance=min(_COARSE, 2 * how.tolerance), iterations=_COARSE_ITERATIONS, late=how.late
             )
             spent += solution.iterations
             start_NM = solution.u_NM
@@ -170,13 +165,13 @@ def _eps_for(admm: Admm, sparsity: float, least: float, most: float, guess: floa
             math.exp(middle),
             tolerance=min(_COARSE, 2 * how.tolerance),
             iterations=_COARSE_ITERATIONS,
-            deadline=how.deadline,
+            late=how.late,
         )
         spent += solution.iterations
         off = sparsity_of(solution.u_NM) - sparsity
         if abs(off) < nearest:
             eps, nearest = math.exp(middle), abs(off)
-        if nearest < _CLOSE or how.late:
+        if nearest < _CLOSE or how.late():
             break
         # The end that stays counts half (Illinois), or the other would creep.
         if off < 0:
@@ -188,7 +183,7 @@ def _eps_for(admm: Admm, sparsity: float, least: float, most: float, guess: floa
 
 def _finished(admm: Admm, w_NM: Tensor, eps: float, how: How) -> Trimmed:
     samples = admm.samples
-    solution = admm.solve(eps, tolerance=how.tolerance, iterations=how.iterations, deadline=how.deadline)
+    solution = admm.solve(eps, tolerance=how.tolerance, iterations=how.iterations, late=how.late)
     certificate = certify(samples, solution.u_NM, eps)
     trimmed = Trimmed(u_NM=solution.u_NM, certificate=certificate, program=certificate, iterations=solution.iterations)
     if not certificate.holds:
@@ -203,7 +198,7 @@ def repaired(admm: Admm, trimmed: Trimmed, w_NM: Tensor, how: How) -> Trimmed:
     """
     samples, eps = admm.samples, trimmed.program.eps
     admm.enlarge_penalty(10.0)
-    solution = admm.solve(eps, tolerance=how.tolerance / 10, iterations=how.iterations, deadline=how.deadline)
+    solution = admm.solve(eps, tolerance=how.tolerance / 10, iterations=how.iterations, late=how.late)
     spent = trimmed.iterations + solution.iterations
     refit_NM = Refit(samples, solution.u_NM != 0, weight=_EXCESS_WEIGHT).from_start(solution.u_NM)
     for u_NM, repair in ((solution.u_NM, Repair.PENALTY), (refit_NM, Repair.REFIT)):

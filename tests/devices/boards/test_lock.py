@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -50,9 +49,8 @@ def test_a_board_in_use_is_refused_and_its_user_named(holder: subprocess.Popen[s
 
 def test_who_waits_gets_the_board_when_its_user_is_killed(holder: subprocess.Popen[str]) -> None:
     holder.kill()
-    started = time.monotonic()
-    with locked(BOARD, wait_s=10):
-        assert time.monotonic() - started < 5
+    with locked(BOARD, wait_s=30):  # its user would have kept it for twice as long
+        pass
 
 
 def test_a_board_is_free_after_an_error() -> None:
