@@ -152,10 +152,12 @@ def make(
     stages: Stages,
     *,
     prunes: bool = True,
+    sharpness: float = 1.0,
 ) -> Made:
     """Assembles and exports; with `prunes` also what is smaller than any slice. Where the real file breaks a size limit that the
-    prediction kept, again with a tighter limit."""
+    prediction kept, again with a tighter limit. Logits are `sharpness` times the supernet's."""
     from edgekit.exporters.tflite import export
+    from edgekit.supernet.early_exit import sharpened
 
     own = planned.task if isinstance(planned.task, Examples) else None
     task = (
@@ -175,6 +177,8 @@ def make(
         with stages.stage("slice"):
             x_NHWC = _at_size(calibration_NHWC, planned.model.spec.image_size_of(assembly.genotype))
             subnet, difference = _slice(assembler, assembly.genotype, task, x_NHWC)
+            if sharpness != 1.0:
+                subnet = sharpened(subnet, sharpness)
             accuracy, learnt = predicted_accuracy(planned, assembly), None
             if own is not None:
                 subnet, accuracy, learnt = learn(own, subnet, size=x_NHWC.shape[1], stand_ins=task.text)

@@ -1,0 +1,198 @@
+"""Two networks of one supernet, the first of which answers where it is sure: which two, and what is to be expected of them.
+
+A cascade whose small network hands on what it is unsure of (BranchyNet, arXiv 1709.01686, has the exit; here it is another slice
+of the supernet). How often the first one is sure, the accuracy predictor tells without an image. It holds that an image of
+difficulty u is recognised with probability exp(-u s), u being Gamma distributed with mean 1 and shape alpha. A network whose
+probabilities are calibrated is as sure as it is likely to be right: it reaches the threshold t where u <= -ln t / s.
+
+Shapes: P genotypes, G genes, A labels that the task asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.assembler.assembly import Assembly
+from edgekit.assembler.costs import CostTables
+from edgekit.assembler.judge import Judge
+from edgekit.assembler.searcher import Searcher
+from edgekit.core.budget import Budget, Cost
+from edgekit.core.errors import InfeasibleError, UsageError
+from edgekit.tasks.task import Task
+
+Genes = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+HALVINGS = 50
+LARGEST_FACTOR = 1e3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EarlyExit:
+    """The first network, the last, and what is predicted of both together.
+
+    `share` of the pictures stay with the first network, with an interval that holds what its accuracy's interval allows;
+    `accuracy` is that of the answers of both.
+    """
+
+    threshold: float
+    first: Assembly
+    last: Assembly
+    share: float
+    share_interval: tuple[float, float]
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+
+    @property
+    def worst_case(self) -> Cost:
+        """Of a picture that both networks see."""
+        names = (field.name for field in fields(Cost))
+        return Cost(**{name: getattr(self.first.cost, name) + getattr(self.last.cost, name) for name in names})
+
+    def mean(self, name: str, share: float) -> float:
+        """A cost by name where `share` of the pictures stay with the first network."""
+        return float(getattr(self.first.cost, name) + (1 - share) * getattr(self.last.cost, name))
+
+
+def find_early_exit(
+    searcher: Searcher, task: Task, budget: Budget, tables: CostTables, *, threshold: float, seed: int
+) -> EarlyExit:
+    """The limits of the budget hold for a picture that both networks see: their costs are added.
+
+    The first network is the one whose mean latency is least beside the network that the limits allow alone; the last is the
+    best within what the first leaves of every limit. Raises UsageError for a floor, InfeasibleError where no two networks fit,
+    where the second
+    would be no better than the first, or where the mean latency would be no less than that of the one network.
+    """
+    if budget.min_accuracy is not None:
+        raise UsageError(
+            "--min-accuracy asks for the fastest network that keeps a floor, and an early exit falls below it",
+            hint="give limits such as --latency-ms, or a floor without an early exit",
+        )
+    budget = budget.resolve(tables.full)
+    judge = searcher.judge_of(task)
+    alone = searcher.search(task, budget, tables, seed=seed)
+    genes = _first(searcher, judge, alone, tables, threshold)
+    first = searcher.assembly(genes, judge, tables)
+    try:
+        last = searcher.search(task, _without(budget, first.cost), tables, seed=seed)
+    except (InfeasibleError, UsageError) as error:
+        raise InfeasibleError(
+            f"no second network fits beside the first, {first.genotype}: limits hold for both together",
+            hint="raise the limits, or leave out --early-exit",
+        ) from error
+    if last.accuracy <= first.accuracy:
+        raise InfeasibleError(
+            f"the second network would be no better than the first, {first.genotype}: limits hold for both together",
+            hint="raise the limits, or leave out --early-exit",
+        )
+    found = predict_early_exit(searcher, judge, first, last, threshold)
+    mean_ms = found.mean("latency_ms", found.share)
+    if mean_ms >= alone.cost.latency_ms:
+        raise InfeasibleError(
+            f"an early exit at {threshold:g} would take {mean_ms:.3g} ms on average, and one network within the same limits "
+            f"{alone.cost.latency_ms:.3g} ms",
+            hint="leave out --early-exit, or raise the limits",
+        )
+    return found
+
+
+def sure_share(judge: Judge, genes_PG: Genes, threshold: float) -> Values:
+    """`share_P`: of the pictures, those that each network is predicted to be sure of."""
+    from scipy.special import gammainc
+
+    rates_PA, alpha_PA, weights_A = judge.difficulties(genes_PG)
+    easy: Values = gammainc(alpha_PA, alpha_PA * _hardest(rates_PA, threshold)) @ weights_A
+    return easy
+
+
+def _first(
+    searcher: Searcher, judge: Judge, alone: Assembly, tables: CostTables, threshold: float
+) -> NDArray[np.int64]:
+    def score(genes_PG: Genes) -> Values:
+        share_P = sure_share(judge, genes_PG, threshold)
+        mean_ms_P: Values = tables.of_genes(genes_PG)["latency_ms"] + (1 - share_P) * alone.cost.latency_ms
+        return -mean_ms_P
+
+    def anything(genes_PG: Genes) -> NDArray[np.bool_]:
+        return np.ones(len(genes_PG), bool)
+
+    return searcher.refine(searcher.recall(judge, Budget(), tables), anything, score)
+
+
+def predict_early_exit(
+    searcher: Searcher, judge: Judge, first: Assembly, last: Assembly, threshold: float
+) -> EarlyExit:
+    """What is to be expected of two given networks, without an image."""
+    spec = searcher.spec
+    genes_2G = np.array([spec.genes(first.genotype), spec.genes(last.genotype)])
+    rates_2A, alpha_2A, weights_A = judge.difficulties(genes_2G)
+    share_of = partial(_share, rates_2A[0], alpha_2A[0], weights_A, threshold)
+    factors = [_factor_of(rates_2A[0], alpha_2A[0], weights_A, accuracy) for accuracy in first.interval]
+    share = share_of(1.0)
+    accuracy = _accuracy(rates_2A, alpha_2A, weights_A, threshold)
+    low, high = (end - last.accuracy for end in last.interval)
+    return EarlyExit(
+        threshold=threshold,
+        first=first,
+        last=last,
+        share=share,
+        share_interval=(min(share, share_of(factors[0])), max(share, share_of(factors[1]))),
+        accuracy=accuracy,
+        accuracy_interval=(max(0.0, accuracy + low), min(1.0, accuracy + high)),
+    )
+
+
+def _hardest(rates: Values, threshold: float) -> Values:
+    """The difficulty up to which a network is sure."""
+    if threshold <= 0:
+        return np.full_like(rates, np.inf)
+    hardest: Values = max(0.0, -np.log(threshold)) / np.maximum(rates, 1e-12)
+    return hardest
+
+
+def _share(rates_A: Values, alpha_A: Values, weights_A: Values, threshold: float, factor: float) -> float:
+    """With all rates times `factor`."""
+    from scipy.special import gammainc
+
+    return float(gammainc(alpha_A, alpha_A * _hardest(rates_A * factor, threshold)) @ weights_A)
+
+
+def _factor_of(rates_A: Values, alpha_A: Values, weights_A: Values, accuracy: float) -> float:
+    """The factor on all rates at which a network has this accuracy, between 1 / LARGEST_FACTOR and LARGEST_FACTOR."""
+    low, high = -np.log(LARGEST_FACTOR), np.log(LARGEST_FACTOR)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        reached = np.exp(-alpha_A * np.log1p(np.exp(middle) * rates_A / alpha_A)) @ weights_A
+        low, high = (middle, high) if reached > accuracy else (low, middle)
+    return float(np.exp(low))
+
+
+def _accuracy(rates_2A: Values, alpha_2A: Values, weights_A: Values, threshold: float) -> float:
+    """Of the answers of both networks: the first's to the pictures up to the hardest that it is sure of, the last's to the others.
+
+    What is hard for one is hard for the other: the same share of a label's pictures are the hardest for both. The mean of
+    exp(-u s) over u up to c is (1 + s / alpha)^-alpha times the Gamma distribution, of rate alpha + s, at c.
+    """
+    from scipy.special import gammainc, gammaincinv
+
+    hardest_A = _hardest(rates_2A[0], threshold)
+    easy_A = gammainc(alpha_2A[0], alpha_2A[0] * hardest_A)
+    hardest_2A = np.stack([hardest_A, gammaincinv(alpha_2A[1], easy_A) / alpha_2A[1]])
+    whole_2A = np.exp(-alpha_2A * np.log1p(rates_2A / alpha_2A))
+    easy_2A = whole_2A * gammainc(alpha_2A, (alpha_2A + rates_2A) * hardest_2A)
+    return float((easy_2A[0] + whole_2A[1] - easy_2A[1]) @ weights_A)
+
+
+def _without(budget: Budget, cost: Cost) -> Budget:
+    """What a network of this cost leaves of a resolved budget. Raises UsageError where it leaves nothing of a limit."""
+    left = {
+        field.name: limit - getattr(cost, field.name)
+        for field in fields(Cost)
+        if (limit := getattr(budget, field.name)) is not None
+    }
+    return replace(budget, **left)
