@@ -1,15 +1,17 @@
 """Two networks of one supernet, the first of which answers where it is sure: which two, and what is to be expected of them.
 
 A cascade whose small network hands on what it is unsure of (BranchyNet, arXiv 1709.01686, has the exit; here it is another slice
-of the supernet). How often the first one is sure, the accuracy predictor tells without an image. It holds that an image of
-difficulty u is recognised with probability exp(-u s), u being Gamma distributed with mean 1 and shape alpha. A network whose
-probabilities are calibrated is as sure as it is likely to be right: it reaches the threshold t where u <= -ln t / s.
+of the supernet). What is to be expected, the accuracy predictor tells without an image. It holds that an image of difficulty u is
+recognised with probability exp(-u s), u being Gamma distributed with mean 1 and shape alpha. A network whose probabilities are
+calibrated is as sure as it is likely to be right: what it answers at a threshold t is right as often as the pictures with
+u <= -ln t / s are recognised. How many it answers is measured beside (`Confidence`), since it is less sure of easy pictures.
 
 Shapes: P genotypes, G genes, A labels that the task asks for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.assembler.assembly import Assembly
+from edgekit.assembler.confidence import Confidence
 from edgekit.assembler.costs import CostTables
 from edgekit.assembler.judge import Judge
 from edgekit.assembler.searcher import Searcher
@@ -59,14 +62,21 @@ class EarlyExit:
 
 
 def find_early_exit(
-    searcher: Searcher, task: Task, budget: Budget, tables: CostTables, *, threshold: float, seed: int
+    searcher: Searcher,
+    task: Task,
+    budget: Budget,
+    tables: CostTables,
+    confidence: Confidence,
+    *,
+    threshold: float,
+    seed: int,
 ) -> EarlyExit:
     """The limits of the budget hold for a picture that both networks see: their costs are added.
 
     The first network is the one whose mean latency is least beside the network that the limits allow alone; the last is the
     best within what the first leaves of every limit. Raises UsageError for a floor, InfeasibleError where no two networks fit,
-    where the second
-    would be no better than the first, or where the mean latency would be no less than that of the one network.
+    where the second would be no better than the first, or where the mean latency would be no less than that of the network
+    that the limits allow alone.
     """
     if budget.min_accuracy is not None:
         raise UsageError(
@@ -76,7 +86,7 @@ def find_early_exit(
     budget = budget.resolve(tables.full)
     judge = searcher.judge_of(task)
     alone = searcher.search(task, budget, tables, seed=seed)
-    genes = _first(searcher, judge, alone, tables, threshold)
+    genes = _first(searcher, judge, alone, tables, partial(confidence.sure_share, judge, threshold=threshold))
     first = searcher.assembly(genes, judge, tables)
     try:
         last = searcher.search(task, _without(budget, first.cost), tables, seed=seed)
@@ -90,7 +100,7 @@ def find_early_exit(
             f"the second network would be no better than the first, {first.genotype}: limits hold for both together",
             hint="raise the limits, or leave out --early-exit",
         )
-    found = predict_early_exit(searcher, judge, first, last, threshold)
+    found = predict_early_exit(searcher, judge, first, last, confidence, threshold)
     mean_ms = found.mean("latency_ms", found.share)
     if mean_ms >= alone.cost.latency_ms:
         raise InfeasibleError(
@@ -101,21 +111,11 @@ def find_early_exit(
     return found
 
 
-def sure_share(judge: Judge, genes_PG: Genes, threshold: float) -> Values:
-    """`share_P`: of the pictures, those that each network is predicted to be sure of."""
-    from scipy.special import gammainc
-
-    rates_PA, alpha_PA, weights_A = judge.difficulties(genes_PG)
-    easy: Values = gammainc(alpha_PA, alpha_PA * _hardest(rates_PA, threshold)) @ weights_A
-    return easy
-
-
 def _first(
-    searcher: Searcher, judge: Judge, alone: Assembly, tables: CostTables, threshold: float
+    searcher: Searcher, judge: Judge, alone: Assembly, tables: CostTables, sure_share: Callable[[Genes], Values]
 ) -> NDArray[np.int64]:
     def score(genes_PG: Genes) -> Values:
-        share_P = sure_share(judge, genes_PG, threshold)
-        mean_ms_P: Values = tables.of_genes(genes_PG)["latency_ms"] + (1 - share_P) * alone.cost.latency_ms
+        mean_ms_P: Values = tables.of_genes(genes_PG)["latency_ms"] + (1 - sure_share(genes_PG)) * alone.cost.latency_ms
         return -mean_ms_P
 
     def anything(genes_PG: Genes) -> NDArray[np.bool_]:
@@ -125,15 +125,16 @@ def _first(
 
 
 def predict_early_exit(
-    searcher: Searcher, judge: Judge, first: Assembly, last: Assembly, threshold: float
+    searcher: Searcher, judge: Judge, first: Assembly, last: Assembly, confidence: Confidence, threshold: float
 ) -> EarlyExit:
     """What is to be expected of two given networks, without an image."""
     spec = searcher.spec
     genes_2G = np.array([spec.genes(first.genotype), spec.genes(last.genotype)])
     rates_2A, alpha_2A, weights_A = judge.difficulties(genes_2G)
-    share_of = partial(_share, rates_2A[0], alpha_2A[0], weights_A, threshold)
-    factors = [_factor_of(rates_2A[0], alpha_2A[0], weights_A, accuracy) for accuracy in first.interval]
-    share = share_of(1.0)
+    factors = [1.0, *(_factor_of(rates_2A[0], alpha_2A[0], weights_A, accuracy) for accuracy in first.interval)]
+    share, fewest, most = (
+        float(confidence.sure_share(judge, genes_2G[:1], threshold, factor=factor)[0]) for factor in factors
+    )
     accuracy = _accuracy(rates_2A, alpha_2A, weights_A, threshold)
     low, high = (end - last.accuracy for end in last.interval)
     return EarlyExit(
@@ -141,25 +142,10 @@ def predict_early_exit(
         first=first,
         last=last,
         share=share,
-        share_interval=(min(share, share_of(factors[0])), max(share, share_of(factors[1]))),
+        share_interval=(min(share, fewest), max(share, most)),
         accuracy=accuracy,
         accuracy_interval=(max(0.0, accuracy + low), min(1.0, accuracy + high)),
     )
-
-
-def _hardest(rates: Values, threshold: float) -> Values:
-    """The difficulty up to which a network is sure."""
-    if threshold <= 0:
-        return np.full_like(rates, np.inf)
-    hardest: Values = max(0.0, -np.log(threshold)) / np.maximum(rates, 1e-12)
-    return hardest
-
-
-def _share(rates_A: Values, alpha_A: Values, weights_A: Values, threshold: float, factor: float) -> float:
-    """With all rates times `factor`."""
-    from scipy.special import gammainc
-
-    return float(gammainc(alpha_A, alpha_A * _hardest(rates_A * factor, threshold)) @ weights_A)
 
 
 def _factor_of(rates_A: Values, alpha_A: Values, weights_A: Values, accuracy: float) -> float:
@@ -180,7 +166,7 @@ def _accuracy(rates_2A: Values, alpha_2A: Values, weights_A: Values, threshold: 
     """
     from scipy.special import gammainc, gammaincinv
 
-    hardest_A = _hardest(rates_2A[0], threshold)
+    hardest_A = max(0.0, -np.log(threshold)) / rates_2A[0]
     easy_A = gammainc(alpha_2A[0], alpha_2A[0] * hardest_A)
     hardest_2A = np.stack([hardest_A, gammaincinv(alpha_2A[1], easy_A) / alpha_2A[1]])
     whole_2A = np.exp(-alpha_2A * np.log1p(rates_2A / alpha_2A))

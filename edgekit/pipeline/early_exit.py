@@ -142,7 +142,7 @@ def build_early_exit(
             assembler = Assembler.load(planned.plan.model)
             confidence = Confidence.of_card(planned.plan.model.card)
             x_NHWC = calibration_pictures(planned.plan)
-        found, most_bytes = _find(planned, assembler, cost_model, stages)
+        found, most_bytes = _find(planned, assembler, confidence, cost_model, stages)
         made = {
             name: make(
                 replace(planned.plan, budget=Budget(), genotype=assembly.genotype),
@@ -198,7 +198,7 @@ def build_early_exit(
 
 
 def _find(
-    planned: EarlyExitPlan, assembler: Assembler, cost_model: CostModel, stages: Stages
+    planned: EarlyExitPlan, assembler: Assembler, confidence: Confidence, cost_model: CostModel, stages: Stages
 ) -> tuple[EarlyExit, float | None]:
     """The two networks, and how many bytes both may have."""
     from edgekit.assembler.early_exit import find_early_exit
@@ -213,6 +213,7 @@ def _find(
             task,
             budget,
             tables,
+            confidence,
             threshold=planned.threshold,
             seed=planned.plan.seed,
         )

@@ -7,9 +7,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from edgekit.assembler.confidence import Confidence
+from edgekit.assembler.confidence import Confidence, fitted_shares
+from edgekit.assembler.judge import Judge, Values
 from edgekit.assembler.searcher import Searcher
+from edgekit.assembler.training.augmentation import Augmentation
 from edgekit.assembler.training.data import Dataset
 from edgekit.supernet.resizing import resized
 from edgekit.supernet.subnet import slice_subnet
@@ -18,31 +21,60 @@ from edgekit.tasks.task import Task
 
 NETWORKS, MOST_IMAGES, BATCH = 8, 4000, 250
 LOG_SHARPNESS = (-3.0, 3.0)
+THRESHOLDS = np.array([0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99])
 
 
-def fit_confidence(supernet: Supernet, searcher: Searcher, held_out: Dataset, *, seed: int) -> Confidence:
-    """One factor for all networks: the one that makes the images likeliest, over NETWORKS elites of the archive on all labels.
+def fit_confidence(
+    supernet: Supernet, searcher: Searcher, held_out: Dataset, augmentation: Augmentation, *, seed: int
+) -> Confidence:
+    """One factor for all networks, over NETWORKS elites of the archive on all labels.
 
-    One for each would promise more than it keeps: the factors of single networks differ by less than those of single tasks.
+    It is the one that makes the images likeliest, each as it is and changed as in training: who uses a network has harder
+    pictures than those that were taken on the way of the training images. One for each network would promise more than it keeps,
+    since the factors of single networks differ by less than those of single tasks. Shares are those of the images as they are,
+    as predicted accuracies are.
     """
-    rng = np.random.default_rng(seed)
-    chosen_N = np.sort(rng.permutation(len(held_out))[:MOST_IMAGES])
-    x_NCHW, y_N = torch.from_numpy(held_out.x_NCHW[chosen_N]), torch.from_numpy(held_out.y_N[chosen_N])
+    chosen_N = np.sort(np.random.default_rng(seed).permutation(len(held_out))[:MOST_IMAGES])
+    images = held_out.take(np.isin(np.arange(len(held_out)), chosen_N))
     task = Task(indices=tuple(range(supernet.spec.labels)), text="")
-    z_PNL = torch.stack([_logits(supernet, genes, task, x_NCHW) for genes in _elites(searcher, task)])
-    repeated_N = y_N.repeat(len(z_PNL))
+    judge = searcher.judge_of(task)
+    genes_PG = _elites(searcher, judge)
+    seen_NCHW = torch.from_numpy(images.x_NCHW)
+    z_PNL, changed_PNL = (
+        torch.stack([_logits(supernet, genes, task, x_NCHW) for genes in genes_PG])
+        for x_NCHW in (seen_NCHW, changed_images(seen_NCHW, augmentation, seed=seed))
+    )
+    y_N = torch.from_numpy(images.y_N)
+    sharpness = _sharpness(torch.cat([z_PNL, changed_PNL]), y_N)
+    sureness_PN = (z_PNL * sharpness).softmax(2).amax(2).numpy()
+    share_PT = np.stack([(sureness_PN >= threshold) @ _balance(images.y_N) for threshold in THRESHOLDS], axis=1)
+    return fitted_shares(judge, genes_PG, THRESHOLDS, share_PT, sharpness=sharpness, images=len(images))
+
+
+def changed_images(x_NCHW: Tensor, augmentation: Augmentation, *, seed: int) -> Tensor:
+    """uint8, each as training might change it."""
+    changes_NR = augmentation.draw(len(x_NCHW), torch.Generator().manual_seed(seed))
+    return (augmentation.change(x_NCHW.float() / 255, changes_NR) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _sharpness(z_PNL: Tensor, y_N: Tensor) -> float:
+    z_QL, y_Q = z_PNL.flatten(0, 1), y_N.repeat(len(z_PNL))
 
     def loss(log_sharpness: float) -> float:
-        z_NL = z_PNL.flatten(0, 1) * float(np.exp(log_sharpness))
-        return float(torch.nn.functional.cross_entropy(z_NL, repeated_N))
+        return float(cross_entropy(z_QL * float(np.exp(log_sharpness)), y_Q))
 
-    best = minimize_scalar(loss, bounds=LOG_SHARPNESS, method="bounded")
-    return Confidence(sharpness=float(np.exp(best.x)), images=len(y_N))
+    return float(np.exp(minimize_scalar(loss, bounds=LOG_SHARPNESS, method="bounded").x))
 
 
-def _elites(searcher: Searcher, task: Task) -> NDArray[np.int64]:
+def _balance(y_N: NDArray[np.int64]) -> Values:
+    """What each image counts where labels count alike."""
+    images_L = np.bincount(y_N)
+    weights_N: Values = 1 / (images_L[y_N] * (images_L > 0).sum())
+    return weights_N
+
+
+def _elites(searcher: Searcher, judge: Judge) -> NDArray[np.int64]:
     """From the least accurate to the most; the full network where there is no archive."""
-    judge = searcher.judge_of(task)
     found = searcher.elites.of_task(judge)
     if not len(found):
         return np.array([searcher.spec.most_genes])

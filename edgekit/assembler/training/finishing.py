@@ -79,7 +79,7 @@ def finish(
     supernet = with_weights_as_stored(supernet)
     curriculum = Curriculum.of(finished.vocabulary, seed=recipe.seed)
     searcher, quality = _fit_and_teach(recipe, curriculum, supernet, train, held_out, store, report)
-    confidence = fit_confidence(supernet, searcher, held_out, seed=recipe.seed)
+    confidence = fit_confidence(supernet, searcher, held_out, recipe.augmentation, seed=recipe.seed)
     wanted = moments_of_images(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
     pictures = synthesise(supernet, wanted, seed=recipe.seed, report=stage_of(report, "synthesise"))
 
