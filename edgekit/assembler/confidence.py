@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit.assembler.judge import Genes, Judge, Values
 from edgekit.core.errors import BadInputError
+
+MOST_HAZE = 10.0
+SURE = 1e-12
+"""-ln t of a threshold that no network reaches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,14 +22,13 @@ class Confidence:
     """`sharpness` is the factor on logits, the inverse of a temperature (Guo et al., arXiv 1706.04599), that made `images` held out
     of training likeliest. Networks trained with smoothed labels are right more often than they claim: their factor is above 1.
 
-    A network reaches the threshold t on a picture of difficulty u where u <= (-ln t)^`steepness` / (`caution` s), s being the
-    label's rate in the accuracy predictor. Were a network as sure of each picture as it is likely to be right, both would be 1.
-    Where nothing was measured, `images` is 0 and all else is 1.
+    Were a network as sure of each picture as it is likely to be right, it would reach the threshold t on pictures of a difficulty
+    up to x = -ln t / s, s being the label's rate in the accuracy predictor. Of easy pictures among many labels it is less sure
+    than that: it reaches t up to x exp(-`haze` / x). Where nothing was measured, `images` is 0, the factor 1 and the haze 0.
     """
 
     sharpness: float = 1.0
-    caution: float = 1.0
-    steepness: float = 1.0
+    haze: float = 0.0
     images: int = 0
 
     @classmethod
@@ -36,14 +38,14 @@ class Confidence:
             return cls()
         try:
             found = cls(**card["confidence"])
-            fits = all(math.isfinite(value) and value > 0 for value in asdict(found).values())
+            fits = found.sharpness > 0 and found.haze >= 0 and all(map(math.isfinite, astuple(found)))
         except TypeError as error:
             raise BadInputError(
                 f"the card's figures of confidence cannot be read: {error}", hint="restore the supernet's folder"
             ) from error
         if not fits:
             raise BadInputError(
-                f"the card's figures of confidence are not all above 0: {found}", hint="restore the supernet's folder"
+                f"the card's figures of confidence are out of range: {found}", hint="restore the supernet's folder"
             )
         return found
 
@@ -52,26 +54,32 @@ class Confidence:
         from scipy.special import gammainc
 
         rates_PA, alpha_PA, weights_A = judge.difficulties(genes_PG)
-        hardest_PA = self._easiness(threshold) / (self.caution * factor * rates_PA)
+        easiness_PA = np.maximum(-np.log(threshold), SURE) / (factor * rates_PA)
+        hardest_PA = easiness_PA * np.exp(-self.haze / easiness_PA)
         easy: Values = gammainc(alpha_PA, alpha_PA * hardest_PA) @ weights_A
         return easy
 
-    def _easiness(self, threshold: float) -> float:
-        return float(max(0.0, -np.log(threshold)) ** self.steepness)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredShares:
+    """`share_PT` of a task's pictures of which genotype p was found to be sure at threshold t."""
+
+    judge: Judge
+    genes_PG: Genes
+    thresholds_T: Values
+    share_PT: Values
+
+    def error(self, confidence: Confidence) -> float:
+        """The mean square of what is predicted beside it."""
+        predicted_TP = [confidence.sure_share(self.judge, self.genes_PG, float(one)) for one in self.thresholds_T]
+        return float(((np.stack(predicted_TP, axis=1) - self.share_PT) ** 2).mean())
 
 
-def fitted_shares(
-    judge: Judge, genes_PG: Genes, thresholds: NDArray[np.float64], share_PT: Values, *, sharpness: float, images: int
-) -> Confidence:
-    """With the caution and steepness that bring the predicted shares nearest the measured ones, by least squares."""
-    from scipy.optimize import minimize
+def with_haze(confidence: Confidence, measured: Sequence[MeasuredShares]) -> Confidence:
+    """The haze that brings predicted shares nearest to measured ones, by least squares."""
+    from scipy.optimize import minimize_scalar
 
-    def of(logs: Values) -> Confidence:
-        caution, steepness = np.exp(logs).tolist()
-        return Confidence(sharpness=sharpness, caution=caution, steepness=steepness, images=images)
+    def error(haze: float) -> float:
+        return sum(one.error(replace(confidence, haze=float(haze))) for one in measured)
 
-    def error(logs: Values) -> float:
-        predicted_TP = [of(logs).sure_share(judge, genes_PG, float(threshold)) for threshold in thresholds]
-        return float(((np.stack(predicted_TP, axis=1) - share_PT) ** 2).sum())
-
-    return of(minimize(error, np.zeros(2), method="Nelder-Mead").x)
+    return replace(confidence, haze=float(minimize_scalar(error, bounds=(0, MOST_HAZE), method="bounded").x))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_assemblers import all_genes, cost_of, searcher, tables, with_archive
 
-from edgekit.assembler.confidence import Confidence, fitted_shares
+from edgekit.assembler.confidence import Confidence, MeasuredShares, with_haze
 from edgekit.assembler.early_exit import EarlyExit, find_early_exit, predict_early_exit
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import BadInputError, InfeasibleError, UsageError
@@ -22,7 +22,7 @@ TASK = Task(indices=(0, 2, 5), text="three")
 TABLES = tables(TASK, PRICING)
 JUDGE = SEARCHER.judge_of(TASK)
 GENES = all_genes()
-CAUTIOUS = Confidence(sharpness=2.0, caution=1.3, steepness=1.4, images=100)
+CAUTIOUS = Confidence(sharpness=2.0, haze=0.02, images=100)
 PICTURES = 2000
 
 
@@ -110,19 +110,39 @@ def test_an_exit_that_hardly_any_picture_takes_is_refused() -> None:
         found(1.0)
 
 
-def test_measured_shares_are_fitted() -> None:
-    genes = GENES[:: len(GENES) // 8]
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 10_000), threshold=st.floats(0.3, 0.99))
+def test_haze_keeps_pictures_from_leaving_where_labels_are_confused_most(seed: int, threshold: float) -> None:
+    first, _ = pair(np.random.default_rng(seed))
+    clear, hazy = (one.sure_share(JUDGE, first[None], threshold)[0] for one in (Confidence(), CAUTIOUS))
+    assert hazy <= clear
+    confused, seldom = (
+        CAUTIOUS.sure_share(JUDGE, first[None], threshold, factor=factor)[0]
+        / Confidence().sure_share(JUDGE, first[None], threshold, factor=factor)[0]
+        for factor in (4.0, 0.25)
+    )
+    assert confused <= seldom
+
+
+def test_haze_is_fitted_to_measured_shares() -> None:
     thresholds = np.array([0.5, 0.8, 0.95])
-    share_PT = np.stack([CAUTIOUS.sure_share(JUDGE, genes, float(one)) for one in thresholds], axis=1)
-    fitted = fitted_shares(JUDGE, genes, thresholds, share_PT, sharpness=2.0, images=100)
-    assert (fitted.caution, fitted.steepness) == pytest.approx((CAUTIOUS.caution, CAUTIOUS.steepness), rel=0.02)
+    measured = []
+    for task in (TASK, Task(indices=(0, 1, 2, 3, 4, 5), text="all")):
+        judge, genes = SEARCHER.judge_of(task), GENES[:: len(GENES) // 8]
+        shares = np.stack([CAUTIOUS.sure_share(judge, genes, float(one)) for one in thresholds], axis=1)
+        measured.append(MeasuredShares(judge=judge, genes_PG=genes, thresholds_T=thresholds, share_PT=shares))
+    fitted = with_haze(Confidence(sharpness=2.0, images=100), measured)
+    assert fitted.haze == pytest.approx(CAUTIOUS.haze, rel=0.02)
+    assert (fitted.sharpness, fitted.images) == (2.0, 100)
 
 
 def test_a_card_without_confidence_claims_nothing() -> None:
-    assert Confidence.of_card({}) == Confidence(sharpness=1.0, caution=1.0, steepness=1.0, images=0)
+    assert Confidence.of_card({}) == Confidence(sharpness=1.0, haze=0.0, images=0)
 
 
-@pytest.mark.parametrize("record", [{"sharpness": 0.0}, {"steepness": float("nan")}, {"sharp": 1.0}, "no table"])
+@pytest.mark.parametrize(
+    "record", [{"sharpness": 0.0}, {"haze": float("nan")}, {"haze": -0.1}, {"haze": "much"}, {"sharp": 1.0}, "no table"]
+)
 def test_a_damaged_card_is_refused(record: object) -> None:
     with pytest.raises(BadInputError, match="confidence"):
         Confidence.of_card({"confidence": record})

@@ -35,7 +35,7 @@ def unsure_supernet(tiny_supernet: Path, tmp_path_factory: pytest.TempPathFactor
     """Its card knows that its networks claim too much."""
     folder = Path(shutil.copytree(tiny_supernet, tmp_path_factory.mktemp("models") / "unsure"))
     card = json.loads((folder / CARD).read_text())
-    confidence = {"sharpness": SHARPNESS, "caution": 1.0, "steepness": 1.0, "images": 48}
+    confidence = {"sharpness": SHARPNESS, "haze": 0.1, "images": 48}
     (folder / CARD).write_text(json.dumps({**card, "confidence": confidence}))
     return folder
 
