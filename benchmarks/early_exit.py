@@ -57,6 +57,7 @@ COLUMNS = (
     "threshold",
     "early",
     "predicted",
+    "held out",
     "top-1",
     "points lost",
     "predicted",
@@ -221,14 +222,15 @@ def main() -> int:
             )
             for threshold in thresholds
         }
-        known = {t: float(np.mean([images.measure(one).loss for images in chosen_on])) for t, one in found.items()}
-        judged = min((t for t, loss in known.items() if loss <= LOSS_BAR / 2), default=max(found))
+        known = {threshold: [images.measure(one) for images in chosen_on] for threshold, one in found.items()}
+        losses = {threshold: float(np.mean([one.loss for one in both])) for threshold, both in known.items()}
+        judged = min((t for t, loss in losses.items() if loss <= LOSS_BAR / 2), default=max(found))
         measured = {threshold: judged_on.measure(one) for threshold, one in found.items()}
         title = (
             f"{folder.name}, {spec.labels} labels, {len(judged_on.y_N):,} {split} images, the first network chosen for mean "
             f"{cost}; the whole network alone: {alone:.2%}"
         )
-        records = [record_of(found[t], one, known[t]) for t, one in measured.items()]
+        records = [record_of(found[t], one, known[t][0].share, losses[t]) for t, one in measured.items()]
         shown.append(Table(title, COLUMNS, [row_of(record) for record in records]))
         strays, difference = judged_on.strays(found[judged], images=PICTURE_BY_PICTURE)
         figures[cost] = {
@@ -251,13 +253,14 @@ def macs_as_latency(cost_of: CostOf, operators: Sequence[Operator]) -> Cost:
     return replace(cost, latency_ms=cost.macs)
 
 
-def record_of(found: EarlyExit, measured: Measured, loss_held_out: float) -> dict[str, Any]:
+def record_of(found: EarlyExit, measured: Measured, share_held_out: float, loss_held_out: float) -> dict[str, Any]:
     return {
         "threshold": found.threshold,
         "first": str(found.first.genotype),
         "last": str(found.last.genotype),
         **asdict(measured),
         "share_predicted": found.share,
+        "share_held_out": share_held_out,
         "share_interval": list(found.share_interval),
         "loss_predicted": found.last.accuracy - found.accuracy,
         "loss_held_out": loss_held_out,
@@ -270,6 +273,7 @@ def row_of(record: dict[str, Any]) -> tuple[str, ...]:
         f"{record['threshold']:g}",
         f"{record['share']:.1%}",
         f"{record['share_predicted']:.1%}",
+        f"{record['share_held_out']:.1%}",
         f"{record['accuracy']:.2%}",
         f"{100 * record['loss']:+.2f} +- {100 * record['loss_se']:.2f}",
         f"{100 * record['loss_predicted']:+.2f}",

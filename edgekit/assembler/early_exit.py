@@ -73,10 +73,10 @@ def find_early_exit(
 ) -> EarlyExit:
     """The limits of the budget hold for a picture that both networks see: their costs are added.
 
-    The first network is the one whose mean latency is least beside the network that the limits allow alone; the last is the
-    best within what the first leaves of every limit. Raises UsageError for a floor, InfeasibleError where no two networks fit,
-    where the second would be no better than the first, or where the mean latency would be no less than that of the network
-    that the limits allow alone.
+    The first network is the one that makes the mean latency least beside the network that the limits allow alone, within half of
+    every limit; the last is the best within what the first leaves. Raises UsageError for a floor, InfeasibleError where no two
+    networks fit, where the second would be no better than the first, or where the mean latency would be no less than that of
+    the network that the limits allow alone.
     """
     if budget.min_accuracy is not None:
         raise UsageError(
@@ -86,15 +86,17 @@ def find_early_exit(
     budget = budget.resolve(tables.full)
     judge = searcher.judge_of(task)
     alone = searcher.search(task, budget, tables, seed=seed)
-    genes = _first(searcher, judge, alone, tables, partial(confidence.sure_share, judge, threshold=threshold))
-    first = searcher.assembly(genes, judge, tables)
     try:
-        last = searcher.search(task, _without(budget, first.cost), tables, seed=seed)
-    except (InfeasibleError, UsageError) as error:
+        genes = _first(
+            searcher, judge, alone, _half(budget), tables, partial(confidence.sure_share, judge, threshold=threshold)
+        )
+    except InfeasibleError as error:
         raise InfeasibleError(
-            f"no second network fits beside the first, {first.genotype}: limits hold for both together",
+            f"no two networks fit, as limits hold for both together; in half of them, {error.message}",
             hint="raise the limits, or leave out --early-exit",
         ) from error
+    first = searcher.assembly(genes, judge, tables)
+    last = searcher.search(task, _without(budget, first.cost), tables, seed=seed)
     if last.accuracy <= first.accuracy:
         raise InfeasibleError(
             f"the second network would be no better than the first, {first.genotype}: limits hold for both together",
@@ -112,16 +114,20 @@ def find_early_exit(
 
 
 def _first(
-    searcher: Searcher, judge: Judge, alone: Assembly, tables: CostTables, sure_share: Callable[[Genes], Values]
+    searcher: Searcher,
+    judge: Judge,
+    alone: Assembly,
+    budget: Budget,
+    tables: CostTables,
+    sure_share: Callable[[Genes], Values],
 ) -> NDArray[np.int64]:
+    searcher.check_room(judge, budget, tables)
+
     def score(genes_PG: Genes) -> Values:
         mean_ms_P: Values = tables.of_genes(genes_PG)["latency_ms"] + (1 - sure_share(genes_PG)) * alone.cost.latency_ms
         return -mean_ms_P
 
-    def anything(genes_PG: Genes) -> NDArray[np.bool_]:
-        return np.ones(len(genes_PG), bool)
-
-    return searcher.refine(searcher.recall(judge, Budget(), tables), anything, score)
+    return searcher.refine(searcher.recall(judge, budget, tables), partial(tables.within, budget=budget), score)
 
 
 def predict_early_exit(
@@ -174,11 +180,17 @@ def _accuracy(rates_2A: Values, alpha_2A: Values, weights_A: Values, threshold: 
     return float((easy_2A[0] + whole_2A[1] - easy_2A[1]) @ weights_A)
 
 
+def _half(budget: Budget) -> Budget:
+    """Of a resolved budget."""
+    return replace(budget, **{name: limit / 2 for name, limit in _limits(budget).items()})
+
+
 def _without(budget: Budget, cost: Cost) -> Budget:
-    """What a network of this cost leaves of a resolved budget. Raises UsageError where it leaves nothing of a limit."""
-    left = {
-        field.name: limit - getattr(cost, field.name)
-        for field in fields(Cost)
-        if (limit := getattr(budget, field.name)) is not None
+    """What a network of this cost leaves of a resolved budget."""
+    return replace(budget, **{name: limit - getattr(cost, name) for name, limit in _limits(budget).items()})
+
+
+def _limits(budget: Budget) -> dict[str, float]:
+    return {
+        field.name: limit for field in fields(Cost) if isinstance(limit := getattr(budget, field.name), (int, float))
     }
-    return replace(budget, **left)
