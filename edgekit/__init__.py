@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline.build import build
     from edgekit.pipeline.check import verify
     from edgekit.pipeline.compress import CompressionResult, compress
+    from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit
     from edgekit.pipeline.predict import predict
     from edgekit.pipeline.profile import Profile, profile
     from edgekit.pipeline.result import BuildResult
@@ -20,12 +21,14 @@ __all__ = [
     "Budget",
     "BuildResult",
     "CompressionResult",
+    "EarlyExitResult",
     "EdgekitError",
     "Profile",
     "Share",
     "VariantsResult",
     "__version__",
     "build",
+    "build_early_exit",
     "build_variants",
     "compress",
     "predict",
@@ -39,11 +42,13 @@ _MODULES = {
     "Budget": "edgekit.core.budget",
     "BuildResult": "edgekit.pipeline.result",
     "CompressionResult": "edgekit.pipeline.compress",
+    "EarlyExitResult": "edgekit.pipeline.early_exit",
     "EdgekitError": "edgekit.core.errors",
     "Profile": "edgekit.pipeline.profile",
     "Share": "edgekit.core.budget",
     "VariantsResult": "edgekit.pipeline.variants",
     "build": "edgekit.pipeline.build",
+    "build_early_exit": "edgekit.pipeline.early_exit",
     "build_variants": "edgekit.pipeline.variants",
     "compress": "edgekit.pipeline.compress",
     "predict": "edgekit.pipeline.predict",

@@ -59,6 +59,12 @@ class Judge:
         accuracy_P, variance_P, loss_variance_P = np.array([self._known[code] for code in codes]).reshape(-1, 3).T
         return Judgement(accuracy_P=accuracy_P, variance_P=variance_P, loss_variance_P=loss_variance_P)
 
+    @torch.no_grad()
+    def difficulties(self, genes_PG: Genes) -> tuple[Values, Values, Values]:
+        """(`s_PA`, `alpha_PA`, `w_A`): rates and shapes of the asked labels as in the predictor, and what each label counts."""
+        rates_PA, alpha_PA = self.predictor.difficulties_of_pairs(torch.from_numpy(genes_PG), self._pairs)
+        return rates_PA.double().numpy(), alpha_PA.double().numpy(), self._weights_A.numpy()
+
     def interval(self, genes: Genes) -> tuple[float, float]:
         """Around the accuracy of one genotype; it holds the true accuracy with CONFIDENCE."""
         judged = self.judge(genes[None])

@@ -114,12 +114,18 @@ class AccuracyPredictor(nn.Module):
 
     def recalls_of_pairs(self, genes_PG: Tensor, blocks: Sequence[Pairs]) -> Tensor:
         """`recalls` where many genotypes are judged for one task, one batch after the other."""
+        rates_PA, alpha_PA = self.difficulties_of_pairs(genes_PG, blocks)
+        return torch.exp(-alpha_PA * torch.log1p(rates_PA / alpha_PA))
+
+    def difficulties_of_pairs(self, genes_PG: Tensor, blocks: Sequence[Pairs]) -> tuple[Tensor, Tensor]:
+        """(`s_PA`, `alpha_PA`): the sum of each asked label's rates for an image of mean difficulty, and the shape of its images'
+        difficulties."""
         traits_PT = self.traits_of(genes_PG)
         rates_PA = torch.cat([pairs.rates(traits_PT) for pairs in blocks], dim=1)
         shape_A = torch.cat([pairs.shape_R for pairs in blocks])
         alpha_PA = (shape_A + (traits_PT @ self.shape_of_trait)[:, None]).clamp(*LOG_ALPHA).exp()
-        rows = torch.cat([pairs.rows for pairs in blocks])
-        return torch.exp(-alpha_PA * torch.log1p(rates_PA / alpha_PA))[:, rows.argsort()]
+        order = torch.cat([pairs.rows for pairs in blocks]).argsort()
+        return rates_PA[:, order], alpha_PA[:, order]
 
     def forward(self, genes_PG: Tensor, task: Task) -> Tensor:
         """`a_P`: accuracy with every output, and inside an output every label, counting alike."""

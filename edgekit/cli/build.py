@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from edgekit.cli.console import Console, number, output_options
 from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
-    pass
+    from edgekit.pipeline.variants import Variant
 
 
 @click.command()
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 @budget_options
 @click.option("--genotype", metavar="GENOTYPE", help="This network, such as one of `edgekit assemble`, and no limits.")
 @click.option("--variants", metavar="LIST", help="Latency limits such as 4,8,16ms: a network for each, in one file.")
+@click.option(
+    "--early-exit",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="PROBABILITY",
+    help="Two networks, such as at 0.9: the answer of a small one stands where it is that sure, else a large one answers.",
+)
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 with.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The build folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older build folder.")
@@ -41,6 +48,7 @@ def build(
     *,
     console: Console,
     variants: str | None,
+    early_exit: float | None,
     output: Path | None,
     overwrite: bool,
     dry_run: bool,
@@ -49,18 +57,24 @@ def build(
     """Build the network of a task for a board, into a folder.
 
     A LIMIT is a number, or a share of what the full supernet costs, such as 25%. With --variants the other limits hold for
-    each network.
+    each network; with --early-exit, for a picture that both networks see.
     """
+    if variants is not None and early_exit is not None:
+        raise click.UsageError("--variants and --early-exit exclude each other.")
     if variants is not None:
         inputs["variants"] = variants
+    if early_exit is not None:
+        inputs["early_exit"] = early_exit
     if dry_run:
         _plan(console, inputs)
     elif output is None:
         raise click.UsageError("Missing option '-o' / '--output': the folder to write, or --dry-run.")
-    elif variants is None:
-        _build(console, {**inputs, "output": output, "overwrite": overwrite})
-    else:
+    elif variants is not None:
         _build_variants(console, {**inputs, "output": output, "overwrite": overwrite})
+    elif early_exit is not None:
+        _build_early_exit(console, {**inputs, "output": output, "overwrite": overwrite})
+    else:
+        _build(console, {**inputs, "output": output, "overwrite": overwrite})
 
 
 def _plan(console: Console, inputs: dict[str, Any]) -> None:
@@ -81,6 +95,7 @@ def _plan(console: Console, inputs: dict[str, Any]) -> None:
             "calibration": planned["calibration"],
             "seed": planned["seed"],
             **({"variants": ", ".join(planned["variants"])} if "variants" in planned else {}),
+            **({"early exit": f"{planned['early_exit']:g}"} if "early_exit" in planned else {}),
         }
     )
 
@@ -90,6 +105,10 @@ def _planned(inputs: dict[str, Any]) -> dict[str, Any]:
         from edgekit.pipeline.variants import plan_variants
 
         return plan_variants(**inputs).to_json()
+    if "early_exit" in inputs:
+        from edgekit.pipeline.early_exit import plan_early_exit
+
+        return plan_early_exit(**inputs).to_json()
     from edgekit.pipeline.plan import plan
 
     return plan(**inputs).to_json()
@@ -125,13 +144,7 @@ def _build_variants(console: Console, inputs: dict[str, Any]) -> None:
     if console.as_json:
         console.json(result.to_json())
         return
-    rows = []
-    for variant in result.variants:
-        figures = {figure.name: figure.quantity for figure in variant.figures}
-        judged = [f"{number(figures[name].value)} {figures[name].evidence.value}" for name in ("latency", "accuracy")]
-        counted = [number(figures[name].value) for name in ("MACs", "size alone")]
-        rows.append((variant.name, *judged, *counted, str(variant.image_size), variant.genotype))
-    console.table(("variant", "latency, ms", "accuracy", "MACs", "bytes alone", "pixels", "genotype"), rows)
+    _variants_table(console, result.variants)
     console.line()
     console.figures(result.figures)
     console.line()
@@ -142,3 +155,36 @@ def _build_variants(console: Console, inputs: dict[str, Any]) -> None:
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
         }
     )
+
+
+def _build_early_exit(console: Console, inputs: dict[str, Any]) -> None:
+    with stages(console) as progress:
+        progress("start")
+        from edgekit.pipeline.early_exit import build_early_exit as run
+
+        result = run(**inputs, progress=progress)
+    if console.as_json:
+        console.json(result.to_json())
+        return
+    _variants_table(console, result.variants)
+    console.line()
+    console.figures(result.figures)
+    console.line()
+    console.facts(
+        {
+            "folder": result.folder,
+            "outputs": ", ".join(result.labels),
+            "early exit": f"where the first network is at least {result.plan.threshold:g} sure",
+            "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
+        }
+    )
+
+
+def _variants_table(console: Console, variants: Sequence[Variant]) -> None:
+    rows = []
+    for variant in variants:
+        figures = {figure.name: figure.quantity for figure in variant.figures}
+        judged = [f"{number(figures[name].value)} {figures[name].evidence.value}" for name in ("latency", "accuracy")]
+        counted = [number(figures[name].value) for name in ("MACs", "size alone")]
+        rows.append((variant.name, *judged, *counted, str(variant.image_size), variant.genotype))
+    console.table(("variant", "latency, ms", "accuracy", "MACs", "bytes alone", "pixels", "genotype"), rows)

@@ -16,17 +16,27 @@ from edgekit.cli.console import Console, output_options
 @click.option("--variant", metavar="NAME", help="Of a build with --variants, such as 8ms; the slowest if left out.")
 @output_options
 def predict(*, console: Console, folder: Path, images: tuple[Path, ...], threads: int, variant: str | None) -> None:
-    """Run the model of a build FOLDER on pictures, on this machine."""
+    """Run the model of a build FOLDER on pictures, on this machine.
+
+    A build with --early-exit runs its second network only where the first is not sure, and each row says which one answered.
+    """
     from edgekit.pipeline.predict import predict as run
 
     predictions = run(folder, images, threads=threads, variant=variant)
     if console.as_json:
         console.json({"predictions": [prediction.to_json() for prediction in predictions]})
         return
+    exits = any(prediction.answered_by for prediction in predictions)
     console.table(
-        ("label", "probability", "ms here", "file"),
+        ("label", "probability", "ms here", *(["answered by"] if exits else []), "file"),
         (
-            (prediction.label, f"{prediction.probability:.3f}", f"{prediction.ms:.3f}", prediction.file)
+            (
+                prediction.label,
+                f"{prediction.probability:.3f}",
+                f"{prediction.ms:.3f}",
+                *([prediction.answered_by or ""] if exits else []),
+                prediction.file,
+            )
             for prediction in predictions
         ),
     )

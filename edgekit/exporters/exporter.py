@@ -37,7 +37,7 @@ class Exporter(Protocol):
     quantizers: ClassVar[tuple[str, ...]]
 
     def check_installed(self, target: Target) -> None:
-        """Raises MissingExtraError, with the line to install it, for a library or a program that `export` or `run` needs for the target."""
+        """Raises MissingExtraError, with the line to install it, for what `export` or `run` needs for the target."""
 
     def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:
         """Writes `model` + suffix into `folder`, labels and preprocessing inside; where it is quantised, its reference in float32

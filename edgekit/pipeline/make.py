@@ -63,9 +63,12 @@ def make(
     stages: Stages,
     *,
     prunes: bool = True,
+    sharpness: float = 1.0,
 ) -> Made:
     """Assembles and exports; with `prunes` also what is smaller than any slice. Where the real file breaks a size limit that the
-    prediction kept, again with a tighter limit."""
+    prediction kept, again with a tighter limit. Logits are `sharpness` times the supernet's."""
+    from edgekit.supernet.early_exit import sharpened
+
     exporter = exporter_for(planned.target.runtime)
     own = planned.task if isinstance(planned.task, Examples) else None
     task = (
@@ -85,6 +88,8 @@ def make(
         with stages.stage("slice"):
             x_NHWC = at_size(calibration_NHWC, planned.model.spec.image_size_of(assembly.genotype))
             subnet, difference = _slice(assembler, assembly.genotype, task, x_NHWC)
+            if sharpness != 1.0:
+                subnet = sharpened(subnet, sharpness)
             accuracy, learnt = predicted_accuracy(planned, assembly), None
             if own is not None:
                 subnet, accuracy, learnt = learn(own, subnet, size=x_NHWC.shape[1], stand_ins=task.text)

@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.images import read_image, to_float
+from edgekit.exporters.early_exit import PROGRAM, EarlyExitProgram, answer
+
+if TYPE_CHECKING:
+    from edgekit.exporters.metadata import Metadata
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """The likeliest output for one picture; `ms` is the inference on this machine, picture reading aside."""
+    """The likeliest output for one picture; `ms` is the inference on this machine, picture reading aside.
+
+    `answered_by` names the network of a build with an early exit; `ms` is then that of all networks that saw the picture.
+    """
 
     file: str
     label: str
     probability: float
     ms: float
+    answered_by: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def predict(
@@ -32,22 +40,20 @@ def predict(
 ) -> tuple[Prediction, ...]:
     """`folder` is a build folder, or a model file that edgekit wrote; labels and preprocessing come out of the file.
 
-    Of a build with variants the slowest and best answers, or the one named `variant`. Raises BadInputError for a folder
-    without a model, a damaged file, and unreadable pictures, UsageError for a variant that the file does not have.
+    Of a build with variants the slowest and best answers, or the one named `variant`; one with an early exit runs its host program,
+    unless a `variant` is named. Raises BadInputError for a folder without a model, a damaged file, and unreadable pictures,
+    UsageError for a variant that the file does not have.
     """
     from edgekit.exporters.exporter import exporter_of
 
+    if variant is None and (Path(folder) / PROGRAM).is_file():
+        return _predict_by_program(Path(folder), images, threads)
     path = model_file(Path(folder))
     exporter = exporter_of(path)
     metadata = exporter.read_metadata(path, signature=variant)
     if not images:
         return ()
-    if metadata.preprocessing is None or not metadata.labels:
-        raise BadInputError(
-            f"{path} does not name what it sees in pictures", hint="name the file of a classifier of pictures"
-        )
-    pixels = np.stack([read_image(Path(image), metadata.preprocessing) for image in images])
-    run = exporter.run(path, to_float(pixels, metadata.preprocessing), threads=threads, signature=variant)
+    run = exporter.run(path, _pictures(path, metadata, images), threads=threads, signature=variant)
     p_NK = run.outputs if metadata.probabilities else _softmax(run.outputs)
     return tuple(
         Prediction(
@@ -55,6 +61,41 @@ def predict(
         )
         for image, p_K, ms in zip(images, p_NK, run.times_ms, strict=True)
     )
+
+
+def _predict_by_program(folder: Path, images: Sequence[Path], threads: int) -> tuple[Prediction, ...]:
+    from edgekit.exporters.exporter import exporter_of
+
+    program = EarlyExitProgram.read(folder)
+    paths = [model_file(folder / stage.file) for stage in program.stages]
+    metadata = [
+        exporter_of(path).read_metadata(path, signature=stage.signature)
+        for path, stage in zip(paths, program.stages, strict=True)
+    ]
+    if not images:
+        return ()
+    pictures = [_pictures(path, one, images) for path, one in zip(paths, metadata, strict=True)]
+    answers = answer(program.load(folder, threads=threads), pictures, threshold=program.threshold)
+    return tuple(
+        Prediction(
+            file=str(image),
+            label=metadata[stage].labels[int(p_K.argmax())],
+            probability=float(p_K.max()),
+            ms=float(ms),
+            answered_by=program.stages[stage].name,
+        )
+        for image, p_K, stage, ms in zip(images, answers.p_NK, answers.stage_N, answers.times_ms, strict=True)
+    )
+
+
+def _pictures(path: Path, metadata: Metadata, images: Sequence[Path]) -> NDArray[np.float32]:
+    """`x_NHWC` as the network takes them. Raises BadInputError."""
+    if metadata.preprocessing is None or not metadata.labels:
+        raise BadInputError(
+            f"{path} does not name what it sees in pictures", hint="name the file of a classifier of pictures"
+        )
+    pixels = np.stack([read_image(Path(image), metadata.preprocessing) for image in images])
+    return to_float(pixels, metadata.preprocessing)
 
 
 def _softmax(y_NK: NDArray[np.float32]) -> NDArray[np.float32]:

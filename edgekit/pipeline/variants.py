@@ -153,12 +153,12 @@ def build_variants(
     with whole_folder(place, overwrite=overwrite, marker="report.json") as folder:
         made = _make_all(planned, cost_model, folder, stages)
         with stages.stage("merge"):
-            path = _merge(made, folder)
+            path = merge_networks(made, folder)
         with stages.stage("verify"):
-            verifications = {name: _verify(one, path, name) for name, one in made.items()}
+            verifications = {name: verify_network(one, path, name) for name, one in made.items()}
         with stages.stage("profile"):
-            found = tuple(_variant(name, planned.of(name), one, cost_model) for name, one in made.items())
-            figures = _size_figures(path, made)
+            found = tuple(variant_of(name, planned.of(name), one, cost_model) for name, one in made.items())
+            figures = size_figures(path, made)
         with stages.stage("report"):
             result = VariantsResult(
                 folder=place,
@@ -199,7 +199,7 @@ def _make_all(planned: VariantsPlan, cost_model: CostModel, folder: Path, stages
     return made
 
 
-def _merge(made: Mapping[str, Made], folder: Path) -> Path:
+def merge_networks(made: Mapping[str, Made], folder: Path) -> Path:
     """The slowest and best first: it answers programs that ask for no variant."""
     from edgekit.exporters.merge import merge
     from edgekit.exporters.metadata import with_labels
@@ -211,7 +211,8 @@ def _merge(made: Mapping[str, Made], folder: Path) -> Path:
     return path
 
 
-def _verify(made: Made, path: Path, name: str) -> dict[str, Any]:
+def verify_network(made: Made, path: Path, name: str) -> dict[str, Any]:
+    """The record of what a signature of the merged file passed. Raises VerificationError."""
     from edgekit.exporters.verify import verify
 
     merged = replace(made.artifact, path=path, sha256=sha256_of(path), size_bytes=path.stat().st_size)
@@ -219,7 +220,7 @@ def _verify(made: Made, path: Path, name: str) -> dict[str, Any]:
     return {**passed.to_json(), "slice_difference": made.slice_difference}
 
 
-def _variant(name: str, planned: BuildPlan, made: Made, cost_model: CostModel) -> Variant:
+def variant_of(name: str, planned: BuildPlan, made: Made, cost_model: CostModel) -> Variant:
     figures = [figure for figure in figures_of(planned, made, cost_model) if not figure.name.startswith("size")]
     alone = counted(made.artifact.size_bytes, "bytes", "a file of this variant alone")
     return Variant(
@@ -231,7 +232,7 @@ def _variant(name: str, planned: BuildPlan, made: Made, cost_model: CostModel) -
     )
 
 
-def _size_figures(path: Path, made: Mapping[str, Made]) -> tuple[Figure, ...]:
+def size_figures(path: Path, made: Mapping[str, Made]) -> tuple[Figure, ...]:
     together = path.stat().st_size
     apart = sum(one.artifact.size_bytes for one in made.values())
     quantities = {

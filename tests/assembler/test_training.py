@@ -19,6 +19,7 @@ from shapes_training import LABELS, SIZE, write_recipe, write_split
 from torch import nn
 
 from edgekit.assembler.assembler import Assembler
+from edgekit.assembler.confidence import Confidence
 from edgekit.assembler.elites import ARCHIVE
 from edgekit.assembler.training.checkpoint import TrainingState, load_checkpoint
 from edgekit.assembler.training.curve import CURVE
@@ -159,6 +160,8 @@ def test_the_card_tells_what_was_done(trained: Training) -> None:
     assert card["training"]["train_images"] + card["training"]["held_out_images"] == 8 * 6 * 4
     assert card["training"]["held_out_images"] == 2 * 6 * 4, "a quarter of the tracks of each label"
     assert 0 <= card["predictor"]["mean_absolute_error"] <= card["predictor"]["p90_absolute_error"] <= 1
+    assert card["confidence"]["images"] == card["training"]["held_out_images"]
+    assert Confidence.of_card(card).sharpness > 0
     vocabulary = open_supernet(trained.folder).vocabulary
     assert len(card["kept_out_compositions"]) >= 2
     for text in card["kept_out_compositions"]:

@@ -18,6 +18,7 @@ from edgekit.assembler.generator import Generator
 from edgekit.assembler.predictor import AccuracyPredictor
 from edgekit.assembler.searcher import Searcher
 from edgekit.assembler.training.calibration import moments_of_images, synthesise
+from edgekit.assembler.training.confidence import fit_confidence
 from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.assembler.training.curve import CURVE
 from edgekit.assembler.training.data import Dataset, split_by_group
@@ -78,6 +79,7 @@ def finish(
     supernet = with_weights_as_stored(supernet)
     curriculum = Curriculum.of(finished.vocabulary, seed=recipe.seed)
     searcher, quality = _fit_and_teach(recipe, curriculum, supernet, train, held_out, store, report)
+    confidence = fit_confidence(supernet, searcher, held_out, recipe.augmentation, seed=recipe.seed)
     wanted = moments_of_images(supernet, torch.from_numpy(_some(train, recipe.seed)).float() / 255)
     pictures = synthesise(supernet, wanted, seed=recipe.seed, report=stage_of(report, "synthesise"))
 
@@ -107,6 +109,7 @@ def finish(
                 "kept_out_compositions": [composition.text for composition in curriculum.kept_out],
                 "training": dict(finished.facts),
                 "predictor": asdict(quality),
+                "confidence": asdict(confidence),
             },
         )
 

@@ -14,8 +14,10 @@ _THIS_MACHINE = "native"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DotProduct:
-    """What multiplies `depth` activations with as many int8 weights for each of `channels` outputs, and adds up the products in int32;
-    `activations` is the type of integer that it takes."""
+    """What multiplies `depth` activations with as many int8 weights for each of `channels` outputs, and adds up in int32.
+
+    `activations` is the type of integer that it takes.
+    """
 
     instruction: Instruction
     channels: int

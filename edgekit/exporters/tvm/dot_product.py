@@ -16,11 +16,11 @@ _PREFIX = "edgekit"
 
 @cache
 def intrinsic(instruction: Instruction) -> str:
-    """The name under which a schedule finds it, with the number of bytes that it multiplies at once in each lane.
+    """The name under which a schedule finds it.
 
-    C[k] += sum of A[b] * B[k, b] over four bytes b: `vpdpbusd` (AVX-512 VNNI) of uint8 and int8 for 16 k, `sdot` (Armv8.2) of int8
-    for 4. Where there is neither, `smlal` (every Armv8) takes two groups g of four bytes, C[k] += sum of A[g, b] * B[g, k, b] for 4 k:
-    it adds the products of the two groups in 16 bits, which hold them because no weight is -128.
+    C[k] += sum of A[b] * B[k, b] over four bytes b: `vpdpbusd` (AVX-512 VNNI) of uint8 and int8 for 16 k, `sdot` (Armv8.2) of
+    int8 for 4. Where there is neither, `smlal` (every Armv8) takes two groups g of four bytes, C[k] += sum of A[g, b] * B[g, k, b]
+    for 4 k: it adds the products of the two groups in 16 bits, which hold them because no weight is -128.
     """
     from tvm.s_tir import TensorIntrin
 

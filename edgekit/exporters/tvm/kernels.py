@@ -1,8 +1,8 @@
 """Products of activations and packed weights as tensor expressions, and how weights are packed.
 
 Activations are `x_NHWC` of batch 1, or `x_NC`. Weights lie as kernels read them, in blocks of a tile's channels, the last one
-filled up with zeros; so a sum has a block axis and an axis within the block, and is cut to the real channels afterwards. Sums of integers
-are exact, in int32.
+filled up with zeros; so sums have a block axis and an axis within the block, and are cut to the real channels afterwards. Sums of
+integers are exact, in int32.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _value(x: Callable[[Any], Any], w: Callable[..., Any], axes: Sequence[Any], 
     raise TypeError(axes)
 
 
-def _depthwise(workload: Workload, tile: Tile, dot: DotProduct | None, padding_value: int) -> Callable[[Any, Any], Any]:
+def _depthwise(
+    workload: Workload, tile: Tile, _dot: DotProduct | None, padding_value: int
+) -> Callable[[Any, Any], Any]:
     def expression(x_NHWC: Any, w_HWOB: Any) -> Any:
         from tvm import te
 

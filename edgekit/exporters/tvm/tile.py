@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from math import prod
@@ -61,7 +61,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """`height` x `width` pixels of `channels` channels are added up in registers at once, `steps` terms of each between two turns of
+    """`height` x `width` pixels of `channels` channels are added up in registers at once, `steps` terms of each in one turn of
     the loop; `rows` of pixels are padded together.
 
     With `channels_first` all pixels are computed before the next channels are; `parallel` shares the outermost loop among threads.
@@ -86,7 +86,7 @@ class Tile:
         switches = {name: bool(record[name]) for name in ("channels_first", "parallel")}
         if min(lengths.values()) < 1:
             raise ValueError(f"a tile has positive lengths, not {lengths}")
-        return cls(**lengths, **switches)
+        return cls(**lengths, **switches)  # type: ignore[arg-type]
 
 
 def vector_length(kind: str, precision: str, cpu: Cpu) -> int:
@@ -109,9 +109,7 @@ def tiles(workload: Workload, cpu: Cpu) -> Iterator[Tile]:
     """Those worth trying, the default first; no two are alike."""
     seen: set[Tile] = set()
     first = default_tile(workload, cpu)
-    vectors = (1, 2, 3, 4) if workload.kind == "convolution" else (1, 2, 4, 8)
-    if workload.kind == "depthwise":
-        vectors = (1, 2)
+    vectors = {"convolution": (1, 2, 3, 4), "depthwise": (1, 2), "dense": (1, 2, 4, 8)}[workload.kind]
     pixels = (1,) if workload.kind == "dense" else (4, 6, 8, 14, 28)
     for each in (first, *_variations(workload, cpu, vectors, pixels)):
         if each not in seen:
@@ -119,7 +117,7 @@ def tiles(workload: Workload, cpu: Cpu) -> Iterator[Tile]:
             yield each
 
 
-def _variations(workload: Workload, cpu: Cpu, vectors: tuple[int, ...], pixels: tuple[int, ...]) -> Iterator[Tile]:
+def _variations(workload: Workload, cpu: Cpu, vectors: Sequence[int], pixels: Sequence[int]) -> Iterator[Tile]:
     for count, most, rows, channels_first in product(vectors, pixels, _PADDED_ROWS, (True, False)):
         fits = count * most <= cpu.registers - _SPARE_REGISTERS or workload.kind == "depthwise"
         if fits and count <= _vectors(workload, cpu):

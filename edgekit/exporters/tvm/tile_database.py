@@ -21,8 +21,11 @@ FILE: Final = "tvm_tiles.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tuned:
-    """The best tile of a workload among `tried`: `cost` is its microseconds where it was measured, its executed instructions where it
-    was emulated; `default_cost` that of the default tile. `source` says on which board, with how many threads."""
+    """The best tile of a workload among `tried`.
+
+    `cost` is its microseconds where it was measured, its executed instructions where it was emulated; `default_cost` that of the
+    default tile. `source` says on which board, with how many threads.
+    """
 
     tile: Tile
     cost: float

@@ -1,0 +1,169 @@
+"""A build with an early exit: its two networks are those of the report, and its program goes the way of eager torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tiny_supernet import SIZE, draw_all
+
+from edgekit.core.budget import Budget, Share
+from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.quantity import Evidence
+from edgekit.exporters.early_exit import EarlyExitProgram, answer
+from edgekit.pipeline.check import verify
+from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit, plan_early_exit
+from edgekit.pipeline.predict import predict
+from edgekit.supernet.early_exit import EarlyExitNetwork, sharpened
+from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.storage import CARD, WEIGHTS, open_supernet
+from edgekit.supernet.subnet import slice_subnet
+from edgekit.tasks.grammar import parse_task
+
+TASK = "red rows, blue columns, green rows, red columns"
+SHARPNESS, THRESHOLD = 0.7, 0.9
+
+
+@pytest.fixture(scope="session")
+def unsure_supernet(tiny_supernet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its card knows that its networks claim too much."""
+    folder = Path(shutil.copytree(tiny_supernet, tmp_path_factory.mktemp("models") / "unsure"))
+    card = json.loads((folder / CARD).read_text())
+    confidence = {"sharpness": SHARPNESS, "haze": 0.1, "images": 48}
+    (folder / CARD).write_text(json.dumps({**card, "confidence": confidence}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faded() -> NDArray[np.uint8]:
+    """`x_NHWC`: stripes from plain to hardly visible."""
+    rng = np.random.default_rng(3)
+    x_NHWC, _ = draw_all(24, rng)
+    strength_N111 = np.linspace(0.1, 1, len(x_NHWC))[:, None, None, None]
+    return (x_NHWC * strength_N111 + rng.integers(0, 256, x_NHWC.shape) * (1 - strength_N111)).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def own_pictures(faded: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    for number, x_HWC in enumerate(faded):
+        Image.fromarray(x_HWC).save(folder / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exits(unsure_supernet: Path, own_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> EarlyExitResult:
+    return build_early_exit(
+        early_exit=THRESHOLD,
+        task=TASK,
+        model=unsure_supernet,
+        target="rpi4:tflite-fp32",
+        data=own_pictures,
+        output=tmp_path_factory.mktemp("exits") / "out",
+    )
+
+
+def in_torch(exits: EarlyExitResult, threshold: float) -> EarlyExitNetwork:
+    """From the genotypes of the report and the supernet's weights alone."""
+    folder = open_supernet(exits.plan.plan.model.path)
+    supernet = folder.load(folder.read_tensors(WEIGHTS))
+    task = parse_task(TASK, folder.vocabulary)
+    genotypes = [Genotype.parse(variant.genotype) for variant in exits.variants]
+    stages = [sharpened(slice_subnet(supernet, genotype, task), SHARPNESS) for genotype in genotypes]
+    return EarlyExitNetwork(stages, (SIZE, SIZE), threshold=threshold)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, THRESHOLD, 0.97, 1.01])
+def test_every_path_equals_eager_torch(exits: EarlyExitResult, faded: NDArray[np.uint8], threshold: float) -> None:
+    x_NHWC = faded.astype(np.float32) / 255
+    program = EarlyExitProgram.read(exits.folder)
+    answers = answer(program.load(exits.folder), [x_NHWC, x_NHWC], threshold=threshold)
+    with torch.inference_mode():
+        p_NK, stage_N = in_torch(exits, threshold)(torch.from_numpy(x_NHWC).permute(0, 3, 1, 2))
+    assert np.array_equal(answers.stage_N, stage_N.numpy())
+    assert np.allclose(answers.p_NK, p_NK.numpy(), atol=1e-5)
+    if threshold == THRESHOLD:
+        assert {0, 1} == set(answers.stage_N.tolist())
+
+
+def test_predict_says_which_network_answered(
+    exits: EarlyExitResult, faded: NDArray[np.uint8], own_pictures: Path
+) -> None:
+    with torch.inference_mode():
+        p_NK, stage_N = in_torch(exits, THRESHOLD)(torch.from_numpy(faded).permute(0, 3, 1, 2).float() / 255)
+    given = predict(exits.folder, sorted(own_pictures.iterdir()))
+    assert [one.answered_by for one in given] == [("first", "last")[stage] for stage in stage_N.tolist()]
+    assert [one.label for one in given] == [exits.labels[k] for k in p_NK.argmax(1).tolist()]
+    assert [one.probability for one in given] == pytest.approx(p_NK.amax(1).tolist(), abs=1e-5)
+    alone = predict(exits.folder, sorted(own_pictures.iterdir()), variant="first")
+    assert [one.answered_by for one in alone] == [None] * len(alone)
+
+
+def test_the_share_is_that_of_the_users_pictures(exits: EarlyExitResult, faded: NDArray[np.uint8]) -> None:
+    with torch.inference_mode():
+        _, stage_N = in_torch(exits, THRESHOLD)(torch.from_numpy(faded).permute(0, 3, 1, 2).float() / 255)
+    share = exits.figure("share that leaves early")
+    assert share.value == pytest.approx(float((stage_N == 0).float().mean()))
+    assert share.evidence is Evidence.MEASURED
+
+
+def test_means_lie_between_the_first_network_and_both(exits: EarlyExitResult) -> None:
+    share = exits.figure("share that leaves early").value
+    first, last = exits.variants
+    for mean, name in (("mean latency", "latency"), ("mean MACs", "MACs")):
+        one, other = (variant.figure(name).value for variant in (first, last))
+        assert exits.figure(name).value == pytest.approx(one + other)
+        assert exits.figure(mean).value == pytest.approx(one + (1 - share) * other)
+    assert exits.figure("peak RAM").value == first.figure("peak RAM").value + last.figure("peak RAM").value
+
+
+def test_a_finished_build_is_verified_in_both_networks(exits: EarlyExitResult) -> None:
+    names = [check.name for check in verify(exits.folder).checks]
+    assert names == ["files", "labels, first", "outputs, first", "labels, last", "outputs, last"]
+
+
+def test_the_card_tells_what_a_program_needs(exits: EarlyExitResult) -> None:
+    card = (exits.folder / "card.md").read_text()
+    assert f"probabilities.max() >= {THRESHOLD:g}" in card
+    assert "calibrated on 48 images" in card
+    for variant in exits.variants:
+        assert variant.genotype in card
+
+
+def test_a_missing_file_of_the_program_is_named(exits: EarlyExitResult, own_pictures: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exits.folder, tmp_path / "out"))
+    (folder / "model.tflite").unlink()
+    with pytest.raises(BadInputError, match=r"model\.tflite"):
+        predict(folder, sorted(own_pictures.iterdir())[:1])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"early_exit": 0.0}, "no probability"),
+        ({"early_exit": 1.0}, "no probability"),
+        ({"early_exit": float("nan")}, "no probability"),
+        ({"early_exit": 0.999}, "int8"),
+        ({"genotype": "0f.0f.0f"}, "one genotype"),
+        ({"examples": "somewhere"}, "own classes"),
+        ({"budget": Budget(min_accuracy=Share(fraction=0.9))}, "floor"),
+    ],
+    ids=str,
+)
+def test_what_no_early_exit_can_be_made_of_is_a_usage_error(
+    tiny_supernet: Path, inputs: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        plan_early_exit(**{"early_exit": 0.9, "task": TASK, "model": tiny_supernet, **inputs})
+    assert caught.value.hint
+
+
+def test_an_fp32_file_knows_probabilities_near_one(tiny_supernet: Path) -> None:
+    planned = plan_early_exit(early_exit=0.999, task=TASK, model=tiny_supernet, target="rpi4:tflite-fp32")
+    assert planned.to_json()["early_exit"] == 0.999
