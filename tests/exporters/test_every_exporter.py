@@ -50,11 +50,12 @@ class Exported:
 
 def target_of(runtime: str, precision: Precision) -> Target:
     """This machine, which can run its own files. Skips where a library of the runtime is missing."""
+    target = parse_target(f"host:{runtime}-{precision}")
     try:
-        exporter_for(runtime).check_installed(precision)
+        exporter_for(runtime).check_installed(target)
     except MissingExtraError as error:
-        pytest.skip(f"{error.message} ({error.hint})")
-    return parse_target(f"host:{runtime}-{precision}")
+        pytest.skip(f"{error.message}: {error.hint}")
+    return target
 
 
 @pytest.fixture(scope="module")
