@@ -116,6 +116,29 @@ class BoardSession:
 
         return self._again(ask)
 
+    def kernels(self, library: Path, functions: Path, *, threads: int, limit_s: float = 300.0) -> tuple[float, ...]:
+        """What each function of a compiled library costs: microseconds, the least of several rounds, or on an emulated board the
+        instructions that it executes on one thread.
+
+        `functions` is a JSON file: a list of `name` and `arguments`, [shape, type] each. Raises BoardError.
+        """
+        if self._phone is not None:
+            raise BoardError(f"{self.board.name} runs no Python", hint="tune on a board that does")
+
+        def ask(transport: Transport) -> tuple[float, ...]:
+            remote = [self._place(library.name), self._place(functions.name)]
+            for source, target in zip((library, functions), remote, strict=True):
+                transport.push(source, target)
+            for name in ("tell_facts.py", "run_model.py"):
+                transport.push(_PROGRAMS / name, self._place(name))
+            counting = ["--count"] if self.board.emulated else []
+            of_threads = "1" if self.board.emulated else str(threads)
+            arguments = [*remote, "--threads", of_threads, "--limit", str(math.ceil(limit_s)), *counting]
+            record = self._answer(self._exec(transport, "time_kernels.py", arguments, limit_s), "time_kernels.py")
+            return self._parsed(lambda: tuple(float(cost) for cost in record["costs"]))
+
+        return self._again(ask)
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()

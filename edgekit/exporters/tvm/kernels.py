@@ -50,6 +50,17 @@ def packed(w: Array, workload: Workload, tile: Tile, cpu: Cpu) -> Array:
     return np.ascontiguousarray(blocks if workload.kind == "convolution" else blocks[:, 0, 0])
 
 
+def packed_shape(workload: Workload, tile: Tile, cpu: Cpu) -> tuple[int, ...]:
+    """Of what `packed` makes."""
+    rows, columns = workload.kernel
+    shapes = {
+        "convolution": (workload.out_channels, rows, columns, workload.channels),
+        "depthwise": (workload.out_channels, rows, columns, 1),
+        "dense": (workload.channels, workload.out_channels),
+    }
+    return packed(np.zeros(shapes[workload.kind], np.int8), workload, tile, cpu).shape
+
+
 def dot_product_of(workload: Workload, cpu: Cpu) -> DotProduct | None:
     """The instruction that the workload's kernel consists of; None where that is an ordinary product."""
     return dot_product_for(workload.kind, workload.precision, cpu)

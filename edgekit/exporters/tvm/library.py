@@ -22,11 +22,26 @@ def compile_library(module: Any, target: Any, linker: str, path: Path, record: M
     The same arguments make the same bytes. Raises whatever TVM, LLVM and the linker raise.
     """
     from tvm import relax
-    from tvm.support.cc import cross_compiler
 
     executable = relax.build(
         module, target=target, relax_pipeline=relax.pipeline.default_build_pipeline(), exec_mode="compiled"
     )
+    _link(executable.mod, linker, path, record)
+
+
+def link_functions(functions: Mapping[str, Any], target: Any, linker: str, path: Path) -> None:
+    """Writes scheduled `tvm.tirx.PrimFunc`s to a library, each under its name. Raises whatever TVM, LLVM and the linker raise."""
+    import tvm
+
+    module = tvm.IRModule({name: function.with_attr("global_symbol", name) for name, function in functions.items()})
+    with target:
+        built = tvm.tirx.build(module, target=target)
+    _link(built, linker, path, {})
+
+
+def _link(module: Any, linker: str, path: Path, record: Mapping[str, Any]) -> None:
+    from tvm.support.cc import cross_compiler
+
     with tempfile.TemporaryDirectory(prefix="edgekit-tvm-") as name:
         folder = Path(name)
         content, section = folder / "record.json", folder / "record.s"
@@ -34,7 +49,7 @@ def compile_library(module: Any, target: Any, linker: str, path: Path, record: M
         section.write_text(f'.section {_SECTION},"",%progbits\n.incbin "{content.name}"\n', encoding="ascii")
         made = folder / "made.so"
         link = cross_compiler(linker, options=[*_LINKING, f"-Wa,-I{folder}"])
-        executable.mod.export_library(str(made), fcompile=link, addons=[str(section)], workspace_dir=str(folder))
+        module.export_library(str(made), fcompile=link, addons=[str(section)], workspace_dir=str(folder))
         made.replace(path) if made.stat().st_dev == path.parent.stat().st_dev else path.write_bytes(made.read_bytes())
 
 

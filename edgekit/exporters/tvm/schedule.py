@@ -23,7 +23,7 @@ def scheduled(module: Any, cpu: Cpu) -> Any:
     from tvm import tirx
 
     functions = {
-        variable: _scheduled(function, cpu)
+        variable: schedule_function(function, cpu)
         for variable, function in module.functions_items()
         if isinstance(function, tirx.PrimFunc)
     }
@@ -32,7 +32,8 @@ def scheduled(module: Any, cpu: Cpu) -> Any:
     return module
 
 
-def _scheduled(function: Any, cpu: Cpu) -> Any:
+def schedule_function(function: Any, cpu: Cpu) -> Any:
+    """A `tvm.tirx.PrimFunc` for the CPU, by the same name."""
     from tvm import s_tir
 
     schedule = s_tir.Schedule(function)

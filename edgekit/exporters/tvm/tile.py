@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from math import prod
@@ -17,7 +17,7 @@ _PARALLEL_MACS = 200_000
 _SPARE_REGISTERS = 4
 # Of a depthwise convolution, whose taps are unrolled as well.
 _DEPTHWISE_PIXELS = 8
-_PADDED_ROWS = (8, 16)
+_PADDED_ROWS = (8, 16, 4)
 _DENSE_VECTORS = 8
 _FLOAT_STEPS, _INTEGER_STEPS = 4, 2
 
@@ -42,6 +42,12 @@ class Workload:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Workload:
+        """Of what `dataclasses.asdict` made of one. Raises KeyError, TypeError or ValueError."""
+        facts = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        return cls(**facts)
 
     @property
     def macs(self) -> int:
@@ -118,10 +124,13 @@ def tiles(workload: Workload, cpu: Cpu) -> Iterator[Tile]:
 
 
 def _variations(workload: Workload, cpu: Cpu, vectors: Sequence[int], pixels: Sequence[int]) -> Iterator[Tile]:
-    for count, most, rows, channels_first in product(vectors, pixels, _PADDED_ROWS, (True, False)):
-        fits = count * most <= cpu.registers - _SPARE_REGISTERS or workload.kind == "depthwise"
-        if fits and count <= _vectors(workload, cpu):
-            yield _tile(workload, cpu, count, pixels=most, rows=rows, channels_first=channels_first)
+    """First what differs most: the sums in registers; then in what order, and how much is padded or computed in one turn."""
+    steps = (0,) if workload.kind == "depthwise" else (0, 1, 2, 8)
+    for together, rows, channels_first in product(steps, _PADDED_ROWS, (True, False)):
+        for count, most in product(vectors, pixels):
+            fits = count * most <= cpu.registers - _SPARE_REGISTERS or workload.kind == "depthwise"
+            if fits and count <= _vectors(workload, cpu):
+                yield _tile(workload, cpu, count, pixels=most, rows=rows, steps=together, channels_first=channels_first)
 
 
 def _tile(

@@ -140,22 +140,7 @@ class TvmModel(Model):
     results = 1
 
     def __init__(self, path: str, threads: int) -> None:
-        check_library(Path(path))
-        os.environ["TVM_NUM_THREADS"] = str(threads)
-        # Else they are pinned to cores, whatever else runs there; the other runtimes' are not.
-        os.environ["TVM_BIND_THREADS"] = "0"
-        # tvm_ffi imports torch where there is one, which takes seconds and has no use here.
-        modules: dict[str, Any] = sys.modules
-        modules.setdefault("torch", None)
-        import tvm_ffi
-
-        # All of TVM would bring its compiler along.
-        found = find_spec("tvm")
-        if found is None or not found.submodule_search_locations:
-            raise ImportError("No module named 'tvm'")
-        library = Path(next(iter(found.submodule_search_locations))) / "lib" / "libtvm_runtime.so"
-        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
-        module = tvm_ffi.load_module(str(Path(path).absolute()))
+        module = compiled_module(path, threads)
         try:
             machine = module["vm_load_executable"]()
             machine["vm_initialization"](_CPU, 0, _POOLED)
@@ -167,11 +152,8 @@ class TvmModel(Model):
         if told is None or machine["get_function_arity"]("main") != 1:
             raise UnsuitableError("it has a function main of other inputs than one float32 array of a fixed shape")
         self.shapes = [[int(length) for length in told[1].split(",") if length.strip()]]
-        size = 4 * math.prod(self.shapes[0])
-        room = np.zeros(size + _ALIGNED_BYTES, np.uint8)
-        start = -room.ctypes.data % _ALIGNED_BYTES
-        self._x = room[start : start + size].view(np.float32).reshape(self.shapes[0])
-        self._given = tvm_ffi.from_dlpack(self._x)
+        self._x = aligned(self.shapes[0], "float32")
+        self._given = given(self._x)
         self._y: Any = None
 
     def set(self, index: int, x: Any) -> None:  # noqa: ARG002 (there is one)
@@ -184,6 +166,41 @@ class TvmModel(Model):
         if not hasattr(self._y, "__dlpack__"):
             raise UnsuitableError("it gives other outputs than one array")
         return np.from_dlpack(self._y)
+
+
+def compiled_module(path: str, threads: int) -> Any:
+    """What tvm_ffi makes of a .so, with TVM's runtime alone."""
+    check_library(Path(path))
+    os.environ["TVM_NUM_THREADS"] = str(threads)
+    # Else they are pinned to cores, whatever else runs there; the other runtimes' are not.
+    os.environ["TVM_BIND_THREADS"] = "0"
+    # tvm_ffi imports torch where there is one, which takes seconds and has no use here.
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("torch", None)
+    import tvm_ffi
+
+    # All of TVM would bring its compiler along.
+    found = find_spec("tvm")
+    if found is None or not found.submodule_search_locations:
+        raise ImportError("No module named 'tvm'")
+    library = Path(next(iter(found.submodule_search_locations))) / "lib" / "libtvm_runtime.so"
+    ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    return tvm_ffi.load_module(str(Path(path).absolute()))
+
+
+def aligned(shape: list[int], dtype: str) -> Any:
+    """Zeros, placed as compiled networks need them."""
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    room = np.zeros(size + _ALIGNED_BYTES, np.uint8)
+    start = -room.ctypes.data % _ALIGNED_BYTES
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def given(x: Any) -> Any:
+    """An array as an argument of a compiled function."""
+    import tvm_ffi
+
+    return tvm_ffi.from_dlpack(x)
 
 
 def check_library(path: Path) -> None:
@@ -265,9 +282,14 @@ def counted(model: Model) -> dict[str, int]:
     mark(1)
     model.run()
     mark(2)
-    (told,) = Path(os.environ["EDGEKIT_COUNTS"]).read_text(encoding="utf-8").splitlines()
-    counts: dict[str, int] = json.loads(told)
-    return {name: count for name, count in counts.items() if name != "region"}
+    (told,) = regions()
+    return told
+
+
+def regions() -> list[dict[str, int]]:
+    """What was executed between the marks, by class, in order."""
+    lines = Path(os.environ["EDGEKIT_COUNTS"]).read_text(encoding="utf-8").splitlines()
+    return [{name: count for name, count in json.loads(line).items() if name != "region"} for line in lines]
 
 
 def main() -> None:
