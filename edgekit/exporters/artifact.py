@@ -13,7 +13,7 @@ from edgekit.devices.precision import Precision
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
     """One exported file. `precision` is that of its activations, `reference` the fp32 file that it was quantised from, and
-    `quantization` what was done to that."""
+    `quantization` what was done to that. `notes` are sentences for its report."""
 
     path: Path
     precision: Precision
@@ -21,6 +21,7 @@ class Artifact:
     size_bytes: int
     reference: Artifact | None = None
     quantization: Quantization | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_full_integer(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from edgekit.exporters.onnx_exporter import OnnxExporter
 from edgekit.exporters.onnx_file import export_onnx
 from edgekit.exporters.onnx_graph import read_onnx_graph
 from edgekit.exporters.runner import RunResult, run_in_subprocess
-from edgekit.exporters.tvm.compiler import compile_for_device, compile_for_host
+from edgekit.exporters.tvm.compiler import KERNELS, Kernel, compile_for_device, compile_for_host, tuning_notes
 from edgekit.exporters.tvm.library import architecture_of, read_record
 from edgekit.exporters.tvm.toolchain import linker_for, require_tvm
 
@@ -51,10 +52,11 @@ class TvmExporter:
         onnx.path.unlink()
         path = folder / f"model{self.suffix}"
         with converting("the network", to="TVM"):
-            compile_for_device(network, target.device, path, record)
+            kernels = compile_for_device(network, target.device, path, record)
             if architecture_of(path) != platform.machine():
                 compile_for_host(network, twin_of(path), record)
-        return write_artifact(path.read_bytes(), path, onnx.quantization, onnx.reference)
+        artifact = write_artifact(path.read_bytes(), path, onnx.quantization, onnx.reference)
+        return replace(artifact, notes=tuning_notes(kernels))
 
     def run(
         self, path: Path, x_N: Floats, *, threads: int = 1, timeout_s: float = 60, signature: str | None = None
@@ -88,6 +90,14 @@ class TvmExporter:
     def checks(self, model: Model, artifact: Artifact, graph: Graph) -> tuple[Check, ...]:  # noqa: ARG002 (of all exporters)
         """That all operators are ONNX's own."""
         return (none_of("unexpected operators", [name for name in graph.census if name.startswith("CUSTOM")]),)
+
+
+def kernels_of(path: Path) -> tuple[Kernel, ...]:
+    """The kernels of a library that `export` wrote. Raises BadInputError."""
+    try:
+        return tuple(Kernel.from_json(record) for record in read_record(path)[KERNELS])
+    except (LookupError, TypeError, ValueError) as error:
+        raise BadInputError(f"the record in {path} is damaged: {error}", hint="export the file anew") from error
 
 
 def twin_of(path: Path) -> Path:

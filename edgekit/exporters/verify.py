@@ -80,7 +80,7 @@ def verify(
         inputs=len(x_N),
         checks=tuple(checks),
         census=graph.census,
-        notes=_notes(graph),
+        notes=(*_notes(graph), *artifact.notes),
     )
 
 

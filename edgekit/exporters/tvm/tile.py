@@ -47,7 +47,7 @@ class Workload:
     def from_json(cls, record: Mapping[str, Any]) -> Workload:
         """Of what `dataclasses.asdict` made of one. Raises KeyError, TypeError or ValueError."""
         facts = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-        return cls(**facts)
+        return cls(**facts)  # type: ignore[arg-type]
 
     @property
     def macs(self) -> int:
