@@ -23,6 +23,7 @@ _SUBTRACT, _MULTIPLY, _CAST = "relax.subtract", "relax.multiply", "relax.astype"
 _ELEMENTWISE = frozenset(
     f"relax.{name}" for name in ("add", "astype", "maximum", "minimum", "multiply", "nn.relu", "round", "subtract")
 )
+_CLIP, _CALL, _WHERE = "relax.clip", "relax.call_tir", "relax.where"
 _QUANTIZE, _DEQUANTIZE = "relax.quantize", "relax.dequantize"
 
 
@@ -108,9 +109,13 @@ class _Call:
 
     def argument(self, index: int) -> _Call | None:
         """The call that an argument stands for."""
+        return self.of(self.call.args[index])
+
+    def of(self, expression: Any) -> _Call | None:
+        """The call that an expression stands for."""
         from tvm import ir, relax
 
-        found = self.value(self.call.args[index])
+        found = self.value(expression)
         if not (isinstance(found, relax.Call) and isinstance(found.op, ir.Op)):
             return None
         return _Call(call=found, name=found.op.name, value=self.value, builder=self.builder)
@@ -158,6 +163,8 @@ def _spelt_out(each: _Call, activations: str) -> Any:
     """Quantised activations on the grid of `activations`: int8 and uint8 differ by 128 in every zero point, and in nothing else."""
     from tvm import relax
 
+    if each.name in (_CLIP, _CALL):
+        return _clipped(each)
     if each.name not in (_QUANTIZE, _DEQUANTIZE):
         return None
     x, *others = each.call.args
@@ -179,6 +186,30 @@ def _spelt_out(each: _Call, activations: str) -> Any:
     y = each.emit(relax.op.astype(x, "float32"))
     y = each.emit(relax.op.subtract(y, _float(zero_points))) if zero_points.any() else y
     return relax.op.multiply(y, _float(scale))
+
+
+def _clipped(each: _Call) -> Any:
+    """Limits as two comparisons, of which TVM knows that they leave the layout as it is; its importer writes Clip as functions."""
+    from tvm import relax
+
+    if each.name == _CLIP:
+        x, lower, upper = each.call.args
+        y = each.emit(relax.op.maximum(x, _float(lower.value.value)))
+        return relax.op.minimum(y, _float(upper.value.value))
+    function, arguments = each.call.args
+    make = next((make for name, make in _limits().items() if function.name_hint.startswith(name)), None)
+    if make is None or len(arguments) != 2:  # noqa: PLR2004
+        return None
+    x, limit = arguments
+    chosen = each.of(limit)  # against limits that are no numbers: where(isnan(limit), infinity, limit)
+    stored = each.constant(limit if chosen is None or chosen.name != _WHERE else chosen.call.args[2])
+    return None if stored is None or stored.size > 1 else make(x, _float(stored))
+
+
+def _limits() -> dict[str, Callable[[Any, Any], Any]]:
+    from tvm import relax
+
+    return {"maximum": relax.op.maximum, "minimum": relax.op.minimum}
 
 
 def _along_axis(each: _Call, x: Any, scale: Array) -> list[int]:

@@ -147,7 +147,9 @@ def _tile(
     height = _divisor(workload.out_height, max(1, pixels // width))
     tiles_down = workload.out_height // height
     if channels_first is None:
-        channels_first = workload.kind == "depthwise" or not any(workload.padding)
+        # What is read again and again should be the smaller: the input for each block of channels, or all weights for each row.
+        weights = prod(workload.kernel) * workload.out_channels
+        channels_first = workload.kind == "depthwise" or weights > workload.height * workload.width
     return Tile(
         height=height,
         width=width,
