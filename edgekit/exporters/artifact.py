@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.core.model import Model, Quantization, Scheme
@@ -12,8 +12,9 @@ from edgekit.devices.precision import Precision
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """One exported file. `precision` is that of its activations, `reference` the fp32 file that it was quantised from, and
-    `quantization` what was done to that. `notes` are sentences for its report."""
+    """One exported network. `precision` is that of its activations, `reference` the fp32 file that it was quantised from, and
+    `quantization` what was done to that. In a file with several networks it is the one of that `signature`; sum and size are
+    the whole file's. `notes` are sentences for its report."""
 
     path: Path
     precision: Precision
@@ -22,11 +23,18 @@ class Artifact:
     reference: Artifact | None = None
     quantization: Quantization | None = None
     notes: tuple[str, ...] = ()
+    signature: str | None = None
 
     @property
     def is_full_integer(self) -> bool:
         """Whether no operator of it may compute in float32."""
         return self.precision is Precision.INT8 and not (self.quantization and self.quantization.kept_float)
+
+
+def moved(artifact: Artifact, path: Path) -> Artifact:
+    """The same file in another place; its reference stays."""
+    artifact.path.rename(path)
+    return replace(artifact, path=path)
 
 
 def write_artifact(

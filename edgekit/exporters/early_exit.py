@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.records import read_json, write_json
-from edgekit.exporters.layout import to_torch
-from edgekit.exporters.runner import RunResult, run_in_subprocess
+from edgekit.exporters.exporter import exporter_of
+from edgekit.exporters.runner import RunResult
 
 PROGRAM = "early_exit.json"
 _SCHEMA = 1
@@ -29,7 +29,7 @@ Stage = Callable[[npt.NDArray[np.float32]], RunResult]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageFile:
-    """A compiled network of the program: `file` lies beside it, `signature` is that of a file with several networks."""
+    """A compiled network of the program: `file` lies beside it, and in a file with several networks it is that of `signature`."""
 
     name: str
     file: str
@@ -106,6 +106,5 @@ def sure(p_NK: npt.NDArray[np.float32], threshold: float) -> npt.NDArray[np.bool
 
 
 def file_stage(path: Path, signature: str | None = None, *, threads: int = 1) -> Stage:
-    """A stage out of a .tflite file, or one signature of it, or out of an .onnx file."""
-    run = partial(run_in_subprocess, path, threads=threads, signature=signature)
-    return (lambda x_NHWC: run(to_torch(x_NHWC))) if path.suffix == ".onnx" else run
+    """A stage out of a file of any runtime, or out of one signature of it."""
+    return partial(exporter_of(path).run, path, threads=threads, signature=signature)

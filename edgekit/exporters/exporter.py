@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -28,12 +29,14 @@ class Exporter(Protocol):
     """One runtime. Arrays lie as in `edgekit.exporters.layout`, whatever the format: pictures channels last.
 
     Heavy libraries are imported within the methods. `channels_last` says whether its files themselves are so at their ends, for
-    those who hand them arrays past it. `quantizers` are the passes that decide what it quantises, the first that of an int8 target.
+    those who hand them arrays past it; `float_ends`, whether a quantised file takes and gives float32 there. `quantizers` are the
+    passes that decide what it quantises, the first that of an int8 target.
     """
 
     runtime: ClassVar[str]
     suffix: ClassVar[str]
     channels_last: ClassVar[bool]
+    float_ends: ClassVar[bool]
     quantizers: ClassVar[tuple[str, ...]]
 
     def check_installed(self, target: Target) -> None:
@@ -46,6 +49,10 @@ class Exporter(Protocol):
         What is quantised the model says; one that says nothing is made int8 where the target is. `calibration_N` are preprocessed
         inputs, which float32 does not look at. Raises ConversionError, BadInputError, MissingExtraError.
         """
+
+    def gather(self, artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Artifact]:
+        """Brings networks by name, the file of each in a folder of its own, together in `folder`: where the format has signatures
+        in one file `model` + suffix, the last being what programs get that ask for none; else each is moved to name + suffix."""
 
     def run(
         self, path: Path, x_N: Floats, *, threads: int = 1, timeout_s: float = 60, signature: str | None = None

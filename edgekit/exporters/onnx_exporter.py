@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target
-from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.artifact import Artifact, moved
 from edgekit.exporters.check import Check, none_of
 from edgekit.exporters.layout import to_file, to_torch
 from edgekit.exporters.metadata import Metadata
@@ -31,6 +32,7 @@ class OnnxExporter:
     runtime: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
     channels_last: ClassVar[bool] = False
+    float_ends: ClassVar[bool] = True
     quantizers: ClassVar[tuple[str, ...]] = ("quant::nncf",)
 
     def check_installed(self, target: Target) -> None:
@@ -38,6 +40,9 @@ class OnnxExporter:
 
     def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:
         return export_onnx(model, precision=target.precision, calibration_N=to_torch(calibration_N), folder=folder)
+
+    def gather(self, artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Artifact]:
+        return {name: moved(artifact, folder / f"{name}{self.suffix}") for name, artifact in artifacts.items()}
 
     def run(
         self, path: Path, x_N: Floats, *, threads: int = 1, timeout_s: float = 60, signature: str | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +13,10 @@ import numpy.typing as npt
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.devices.target import Target
-from edgekit.exporters.artifact import Artifact
+from edgekit.exporters.artifact import Artifact, write_artifact
 from edgekit.exporters.check import Check, none_of
-from edgekit.exporters.metadata import Metadata, read_metadata
+from edgekit.exporters.merge import merge
+from edgekit.exporters.metadata import Metadata, read_metadata, with_labels
 from edgekit.exporters.runner import RunResult, run_in_subprocess
 from edgekit.exporters.tflite import export
 from edgekit.exporters.tflite_graph import read_graph
@@ -50,6 +53,7 @@ class TfliteExporter:
     runtime: ClassVar[str] = "tflite"
     suffix: ClassVar[str] = ".tflite"
     channels_last: ClassVar[bool] = True
+    float_ends: ClassVar[bool] = False
     quantizers: ClassVar[tuple[str, ...]] = ("quant::int8", "quant::int4_weights")
 
     def check_installed(self, target: Target) -> None:
@@ -57,6 +61,23 @@ class TfliteExporter:
 
     def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:
         return export(model, precision=target.precision, calibration_N=calibration_N, folder=folder)
+
+    def gather(self, artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Artifact]:
+        """In one file, which stores the weights that they share once."""
+        paths = {name: artifacts[name].path for name in reversed(list(artifacts))}
+        labels = read_metadata(next(iter(paths.values()))).labels
+        merged = merge({name: path.read_bytes() for name, path in paths.items()})
+        together = write_artifact(with_labels(merged, labels) if labels else merged, folder / f"model{self.suffix}")
+        return {
+            name: replace(
+                artifact,
+                path=together.path,
+                sha256=together.sha256,
+                size_bytes=together.size_bytes,
+                signature=name,
+            )
+            for name, artifact in artifacts.items()
+        }
 
     def run(
         self, path: Path, x_N: Floats, *, threads: int = 1, timeout_s: float = 60, signature: str | None = None

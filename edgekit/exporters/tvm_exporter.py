@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,7 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.devices.target import Target
-from edgekit.exporters.artifact import Artifact, write_artifact
+from edgekit.exporters.artifact import Artifact, moved, write_artifact
 from edgekit.exporters.check import Check, none_of
 from edgekit.exporters.conversion import converting
 from edgekit.exporters.layout import to_torch
@@ -37,6 +38,7 @@ class TvmExporter:
     runtime: ClassVar[str] = "tvm"
     suffix: ClassVar[str] = ".so"
     channels_last: ClassVar[bool] = True
+    float_ends: ClassVar[bool] = True
     quantizers: ClassVar[tuple[str, ...]] = ("quant::nncf",)
 
     def check_installed(self, target: Target) -> None:
@@ -57,6 +59,14 @@ class TvmExporter:
                 compile_for_host(network, twin_of(path), record)
         artifact = write_artifact(path.read_bytes(), path, onnx.quantization, onnx.reference)
         return replace(artifact, notes=tuning_notes(kernels))
+
+    def gather(self, artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Artifact]:
+        """Each with its twin."""
+        gathered = {name: moved(artifact, folder / f"{name}{self.suffix}") for name, artifact in artifacts.items()}
+        for name, artifact in artifacts.items():
+            if (twin := twin_of(artifact.path)).is_file():
+                twin.rename(twin_of(gathered[name].path))
+        return gathered
 
     def run(
         self, path: Path, x_N: Floats, *, threads: int = 1, timeout_s: float = 60, signature: str | None = None

@@ -38,9 +38,8 @@ def verify(
     min_reproduced: float = 0.9,
     max_size_bytes: float | None = None,
     timeout_s: float = 120,
-    signature: str | None = None,
 ) -> Verification:
-    """Checks the artifact, or one signature of a merged file, on preprocessed inputs laid out as in `edgekit.exporters.layout`.
+    """Checks the artifact on preprocessed inputs laid out as in `edgekit.exporters.layout`.
 
     fp32: against the torch module, within 1e-5 + 1e-4 y, where outputs y are no probabilities in units of the largest. Quantised:
     its fp32 reference in the same way, then the file against the reference: of a classifier the share of inputs with the same
@@ -49,7 +48,7 @@ def verify(
     and what its exporter checks. Raises VerificationError that names each check missed with its figure and limit, BadInputError
     where a file does not run.
     """
-    exporter = exporter_of(artifact.path)
+    exporter, signature = exporter_of(artifact.path), artifact.signature
     y_torch = _run_torch(model, x_N)
     y_file = exporter.run(artifact.path, x_N, timeout_s=timeout_s, signature=signature).outputs
     are_probabilities = model.output_range == (0, 1)
@@ -73,7 +72,8 @@ def verify(
     checks.append(Check(name="label lists in the file that differ", value=wrong_labels, relation="==", limit=0))
     if max_size_bytes is not None:
         checks.append(Check(name="size_bytes", value=artifact.size_bytes, relation="<=", limit=max_size_bytes))
-    raise_on_miss(artifact, checks, signature)
+    variant = "" if signature is None else f"{signature}, "
+    raise_on_miss(f"{artifact.path.name} ({variant}{artifact.precision})", checks)
     return Verification(
         sha256=artifact.sha256,
         precision=artifact.precision,
@@ -84,13 +84,12 @@ def verify(
     )
 
 
-def raise_on_miss(artifact: Artifact, checks: Sequence[Check], signature: str | None = None) -> None:
+def raise_on_miss(subject: str, checks: Sequence[Check]) -> None:
     """Raises VerificationError that names each check missed."""
     missed = [str(check) for check in checks if not check.passed]
     if missed:
-        variant = "" if signature is None else f"{signature}, "
         raise VerificationError(
-            f"{artifact.path.name} ({variant}{artifact.precision}) failed verification: {'; '.join(missed)}",
+            f"{subject} failed verification: {'; '.join(missed)}",
             hint="int8: give more calibration images or choose an fp32 target; else report it as a fault of edgekit",
         )
 

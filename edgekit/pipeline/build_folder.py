@@ -53,7 +53,7 @@ def write_build(
     """The whole folder; the float32 reference of a quantised file leaves it."""
     if made.artifact.reference is not None:
         made.artifact.reference.path.unlink()
-    x_NHWC, p_NK = kept_outputs(made, made.artifact.path)
+    x_NHWC, p_NK = kept_outputs(made)
     write_json(folder / "plan.json", result.plan.to_json())
     write_records(folder, result.plan, result.labels, {"x_NHWC": x_NHWC, "p_NK": p_NK}, stages, made.pruned)
     record = result.to_json()
@@ -64,10 +64,9 @@ def write_build(
     write_json(folder / "report.json", record)
 
 
-def kept_outputs(
-    made: Made, path: Path, signature: str | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def kept_outputs(made: Made) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(`x_NHWC`, `p_NK`): some pictures and what the file makes of them, to be compared on another day."""
+    path, signature = made.artifact.path, made.artifact.signature
     kept_NHWC = np.ascontiguousarray(made.calibration_NHWC[:KEPT_OUTPUTS])
     return kept_NHWC, np.ascontiguousarray(exporter_of(path).run(path, kept_NHWC, signature=signature).outputs)
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import BadInputError, UsageError, VerificationError
 from edgekit.core.records import read_json, sha256_of
+from edgekit.exporters.early_exit import PROGRAM
 from edgekit.exporters.exporter import MODEL_FILES, exporter_of
-from edgekit.pipeline.predict import model_file
+from edgekit.pipeline.predict import network_of
 from edgekit.pipeline.result import REPORT_SCHEMA
 
 # Another machine's kernels may round an int8 probability to its neighbour, or to the one after it.
@@ -47,7 +48,7 @@ def verify(folder: Path | str) -> CheckResult:
     folder = Path(folder)
     report = read_json(folder / "report.json", schema_version=REPORT_SCHEMA)
     hashes = report.get("sha256")
-    if not isinstance(hashes, dict) or not hashes.keys() & set(MODEL_FILES):
+    if not isinstance(hashes, dict) or not hashes.keys() & {*MODEL_FILES, PROGRAM}:
         raise BadInputError(f"{folder / 'report.json'} lists no files", hint="build the folder anew")
     for name, expected in hashes.items():
         path = folder / name
@@ -63,7 +64,7 @@ def verify(folder: Path | str) -> CheckResult:
 
 
 def _variants(report: Mapping[str, Any], folder: Path) -> Sequence[str | None]:
-    """The names of the networks inside the model; None is that of the only one."""
+    """The names of the networks; None is that of the only one."""
     try:
         return [str(variant["name"]) for variant in report["variants"]] if "variants" in report else [None]
     except (KeyError, TypeError) as error:
@@ -71,17 +72,17 @@ def _variants(report: Mapping[str, Any], folder: Path) -> Sequence[str | None]:
 
 
 def _check_network(report: Mapping[str, Any], folder: Path, variant: str | None) -> tuple[PassedCheck, ...]:
-    path = model_file(folder)
-    exporter = exporter_of(path)
     ending = "" if variant is None else f", {variant}"
     try:
-        labels = exporter.read_metadata(path, signature=variant).labels
+        path, signature = network_of(folder, variant)
+        exporter = exporter_of(path)
+        labels = exporter.read_metadata(path, signature=signature).labels
     except UsageError as error:
-        raise VerificationError(f"{path} lacks the network {variant} of the report", hint="build it anew") from error
+        raise VerificationError(f"{folder} lacks the network {variant} of the report", hint="build it anew") from error
     if list(labels) != report.get("labels"):
         raise VerificationError(f"the labels inside {path}{ending} are not the report's", hint="build it anew")
     x_NHWC, p_NK = _kept_outputs(folder, variant)
-    outputs = exporter.run(path, x_NHWC, signature=variant).outputs
+    outputs = exporter.run(path, x_NHWC, signature=signature).outputs
     difference = float(np.abs(outputs - p_NK).max()) if outputs.shape == p_NK.shape else math.inf
     if not difference <= MAX_OUTPUT_DIFFERENCE:
         raise VerificationError(

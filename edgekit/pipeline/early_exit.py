@@ -19,6 +19,7 @@ from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import sha256_of, whole_folder, write_json
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.devices.precision import Precision
+from edgekit.exporters.exporter import exporter_for
 from edgekit.pipeline.build_folder import kept_outputs, write_records
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.figures import price
@@ -26,7 +27,7 @@ from edgekit.pipeline.make import Made, make
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.stages import Stages
-from edgekit.pipeline.variants import Variant, merge_networks, size_figures, variant_of, verify_network
+from edgekit.pipeline.variants import Variant, gather, size_figures, variant_of, verify_network
 from edgekit.report.early_exit_card import write_early_exit_card
 from edgekit.tasks.task import Task
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 FIRST, LAST = "first", "last"
 LARGEST_INT8_PROBABILITY = 255 / 256
+"""Of a file that gives it as an integer."""
+
 NEVER = 2.0
 """A threshold that no probability reaches."""
 
@@ -110,9 +113,11 @@ def plan_early_exit(*, early_exit: float, budget: Budget | None = None, **inputs
             hint="give limits such as --latency-ms, or a floor without an early exit",
         )
     planned = plan(budget=budget, **inputs)
-    if planned.target.precision is Precision.INT8 and early_exit > LARGEST_INT8_PROBABILITY:
+    gives_int8 = planned.target.precision is Precision.INT8 and not exporter_for(planned.target.runtime).float_ends
+    if gives_int8 and early_exit > LARGEST_INT8_PROBABILITY:
         raise UsageError(
-            f"no probability of an int8 file is above {LARGEST_INT8_PROBABILITY:.4f}, so none reaches {early_exit:g}",
+            f"no probability of an int8 {planned.target.runtime} file is above {LARGEST_INT8_PROBABILITY:.4f}, so none reaches "
+            f"{early_exit:g}",
             hint="give a lower threshold, or an fp32 target",
         )
     return EarlyExitPlan(plan=planned, threshold=early_exit)
@@ -126,8 +131,8 @@ def build_early_exit(
     progress: Callable[[str], None] = lambda _stage: None,
     **inputs: Any,
 ) -> EarlyExitResult:
-    """Builds two networks into one file in the folder `output`, with a program that calls the second where the first is less sure
-    than `early_exit`.
+    """Builds two networks into the folder `output`, with a program that calls the second where the first is less sure than
+    `early_exit`: signatures of one file, or a file each where the runtime has no such switch.
 
     Limits hold for a picture that both networks see. `inputs` are those of `plan`; own classes and floors have no early exit.
     Raises what `build` raises, and InfeasibleError where an early exit would gain nothing.
@@ -136,6 +141,7 @@ def build_early_exit(
     with stages.stage("plan"):
         planned = plan_early_exit(early_exit=early_exit, **inputs)
         cost_model = load_cost_model(planned.plan.target)
+        exporter_for(planned.plan.target.runtime).check_installed(planned.plan.target)
     place = Path(output)
     with whole_folder(place, overwrite=overwrite, marker="report.json") as folder:
         with stages.stage("load"):
@@ -159,42 +165,49 @@ def build_early_exit(
             for name, assembly in ((FIRST, found.first), (LAST, found.last))
         }
         with stages.stage("merge"):
-            path = merge_networks(made, folder)
-            program = _program(planned, path)
+            gathered = gather(made, folder)
+            program = _program(planned, gathered)
             program.write(folder)
-        if most_bytes is not None and path.stat().st_size > most_bytes:
+        sizes = size_figures(gathered, apart_bytes=sum(one.artifact.size_bytes for one in made.values()))
+        size_bytes = sizes[0].quantity.value
+        if most_bytes is not None and size_bytes > most_bytes:
             raise InfeasibleError(
-                f"both networks have {path.stat().st_size} bytes, above the limit of {most_bytes:.0f}",
+                f"both networks have {size_bytes} bytes, above the limit of {most_bytes:.0f}",
                 hint="raise --size-bytes, or leave out --early-exit",
             )
         with stages.stage("verify"):
-            verifications = {name: verify_network(one, path, name) for name, one in made.items()}
-            checks = _check_paths(program, folder, made)
+            verifications = {name: verify_network(one) for name, one in gathered.items()}
+            checks = _check_paths(program, folder, gathered)
         with stages.stage("profile"):
-            variants = tuple(variant_of(name, planned.plan, one, cost_model) for name, one in made.items())
-            share = _measured_share(planned, made[FIRST], path) or _predicted_share(planned, found, confidence)
-            figures = (*_figures(planned, found, share, variants), *size_figures(path, made))
+            variants = tuple(
+                variant_of(name, planned.plan, one, cost_model, alone_bytes=made[name].artifact.size_bytes)
+                for name, one in gathered.items()
+            )
+            share = _measured_share(planned, gathered[FIRST]) or _predicted_share(planned, found, confidence)
+            figures = (*_figures(planned, found, share, variants), *sizes)
         with stages.stage("report"):
             result = EarlyExitResult(
                 folder=place,
                 plan=planned,
-                labels=made[LAST].model.labels,
+                labels=gathered[LAST].model.labels,
                 confidence=confidence,
                 variants=variants,
                 figures=figures,
                 stages_s=stages.seconds,
             )
             kept: dict[str, NDArray[np.float32]] = {}
-            for name, one in made.items():
-                kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one, path, name)
-                shutil.rmtree(one.artifact.path.parent)
+            for name, one in gathered.items():
+                kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one)
+                shutil.rmtree(folder / name)
             write_json(folder / "plan.json", planned.to_json())
             write_records(folder, planned.plan, result.labels, kept, stages)
             record = result.to_json()
             for variant in record["variants"]:
                 variant["verification"] = verifications[variant["name"]]
             record["early_exit"]["checks"] = [asdict(check) for check in checks]
-            write_early_exit_card(folder / "card.md", record, model_card=planned.plan.model.card)
+            write_early_exit_card(
+                folder / "card.md", record, runtime=planned.plan.target.runtime, model_card=planned.plan.model.card
+            )
             record["sha256"] = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
             write_json(folder / "report.json", record)
     return result
@@ -228,26 +241,29 @@ def _find(
     return found, limit if isinstance(limit, (int, float)) else None
 
 
-def _program(planned: EarlyExitPlan, path: Path) -> EarlyExitProgram:
+def _program(planned: EarlyExitPlan, gathered: Mapping[str, Made]) -> EarlyExitProgram:
     from edgekit.exporters.early_exit import EarlyExitProgram, StageFile
 
-    stages = tuple(StageFile(name=name, file=path.name, signature=name) for name in (FIRST, LAST))
+    stages = tuple(
+        StageFile(name=name, file=one.artifact.path.name, signature=one.artifact.signature)
+        for name, one in gathered.items()
+    )
     return EarlyExitProgram(threshold=planned.threshold, stages=stages)
 
 
-def _check_paths(program: EarlyExitProgram, folder: Path, made: Mapping[str, Made]) -> list[Check]:
+def _check_paths(program: EarlyExitProgram, folder: Path, gathered: Mapping[str, Made]) -> list[Check]:
     """Every path through the program against torch picture by picture, and against the networks alone. Raises VerificationError."""
     import torch
 
     from edgekit.exporters.check import Check
-    from edgekit.exporters.early_exit import answer, sure
+    from edgekit.exporters.early_exit import PROGRAM, answer, sure
     from edgekit.exporters.verify import raise_on_miss
     from edgekit.supernet.early_exit import EarlyExitNetwork
 
-    pictures = [one.calibration_NHWC for one in made.values()]
-    artifact = made[LAST].artifact
+    pictures = [one.calibration_NHWC for one in gathered.values()]
+    precision = gathered[LAST].artifact.precision
     eager = EarlyExitNetwork(
-        [one.model.module for one in made.values()], [x.shape[1] for x in pictures], threshold=program.threshold
+        [one.model.module for one in gathered.values()], [x.shape[1] for x in pictures], threshold=program.threshold
     )
     largest_NHWC = max(pictures, key=lambda x_NHWC: x_NHWC.shape[1])
     with torch.inference_mode():
@@ -271,20 +287,21 @@ def _check_paths(program: EarlyExitProgram, folder: Path, made: Mapping[str, Mad
             name="share of pictures answered by the same network as in torch",
             value=same,
             relation=">=",
-            limit=MIN_SAME_NETWORK[artifact.precision],
+            limit=MIN_SAME_NETWORK[precision],
         ),
     ]
-    raise_on_miss(artifact, checks)
+    raise_on_miss(f"{PROGRAM} ({precision})", checks)
     return checks
 
 
-def _measured_share(planned: EarlyExitPlan, first: Made, path: Path) -> Quantity | None:
+def _measured_share(planned: EarlyExitPlan, first: Made) -> Quantity | None:
     """On the user's pictures; None where there are only synthesised ones, of which small networks know little."""
     if planned.plan.data is None:
         return None
     from edgekit.exporters.early_exit import file_stage, sure
 
-    p_NK = file_stage(path, FIRST)(first.calibration_NHWC).outputs
+    path = first.artifact.path
+    p_NK = file_stage(path, first.artifact.signature)(first.calibration_NHWC).outputs
     share = float(sure(p_NK, planned.threshold).mean())
     return Quantity(
         value=share,

@@ -33,7 +33,7 @@ def price(cost_model: CostModel, precision: Precision, operators: Sequence[Opera
 
 def figures_of(planned: BuildPlan, made: Made, cost_model: CostModel) -> tuple[Figure, ...]:
     path, precision, runtime = made.artifact.path, planned.target.precision, planned.target.runtime
-    graph, file = exporter_of(path).read_graph(path), path.name
+    graph, file = exporter_of(path).read_graph(path, signature=made.artifact.signature), path.name
     size_bytes = file_size_bytes(made.model.operators, precision, runtime)
     quantities = {
         "accuracy": made.accuracy,

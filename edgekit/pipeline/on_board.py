@@ -16,6 +16,7 @@ from edgekit.devices.boards.facts import BoardFacts, check_board
 from edgekit.devices.boards.session import BoardSession, open_board
 from edgekit.devices.device import Protocol, load_device
 from edgekit.devices.target import Target
+from edgekit.exporters.exporter import MODEL_FILES
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.report.card import with_figures
 
@@ -95,9 +96,11 @@ def _counted(session: BoardSession, path: Path, predicted: Quantity | None) -> t
     )
 
 
-def holds_variants(folder: Path) -> bool:
-    """Whether it is a build of several networks in one file."""
-    return (folder / REPORT).is_file() and "variants" in read_json(folder / REPORT, schema_version=REPORT_SCHEMA)
+def holds_variants(path: Path) -> bool:
+    """Whether it is the file of a build of several networks that has them all."""
+    report = path.parent / REPORT
+    is_whole = path.name in MODEL_FILES and report.is_file()
+    return is_whole and "variants" in read_json(report, schema_version=REPORT_SCHEMA)
 
 
 def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> tuple[str, ...]:

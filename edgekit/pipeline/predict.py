@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.core.errors import BadInputError
+from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.images import read_image, to_float
 from edgekit.exporters.early_exit import PROGRAM, EarlyExitProgram, answer
+from edgekit.exporters.exporter import MODEL_FILES, exporter_of
 
 if TYPE_CHECKING:
     from edgekit.exporters.metadata import Metadata
@@ -44,16 +45,14 @@ def predict(
     unless a `variant` is named. Raises BadInputError for a folder without a model, a damaged file, and unreadable pictures,
     UsageError for a variant that the file does not have.
     """
-    from edgekit.exporters.exporter import exporter_of
-
     if variant is None and (Path(folder) / PROGRAM).is_file():
         return _predict_by_program(Path(folder), images, threads)
-    path = model_file(Path(folder))
+    path, signature = network_of(Path(folder), variant)
     exporter = exporter_of(path)
-    metadata = exporter.read_metadata(path, signature=variant)
+    metadata = exporter.read_metadata(path, signature=signature)
     if not images:
         return ()
-    run = exporter.run(path, _pictures(path, metadata, images), threads=threads, signature=variant)
+    run = exporter.run(path, _pictures(path, metadata, images), threads=threads, signature=signature)
     p_NK = run.outputs if metadata.probabilities else _softmax(run.outputs)
     return tuple(
         Prediction(
@@ -64,10 +63,8 @@ def predict(
 
 
 def _predict_by_program(folder: Path, images: Sequence[Path], threads: int) -> tuple[Prediction, ...]:
-    from edgekit.exporters.exporter import exporter_of
-
     program = EarlyExitProgram.read(folder)
-    paths = [model_file(folder / stage.file) for stage in program.stages]
+    paths = [_existing(folder / stage.file) for stage in program.stages]
     metadata = [
         exporter_of(path).read_metadata(path, signature=stage.signature)
         for path, stage in zip(paths, program.stages, strict=True)
@@ -103,12 +100,22 @@ def _softmax(y_NK: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(e_NK / e_NK.sum(1, keepdims=True), np.float32)
 
 
-def model_file(path: Path) -> Path:
-    """The model of a build folder, or the file itself. Raises BadInputError where there is none."""
-    from edgekit.exporters.exporter import MODEL_FILES
-
+def network_of(path: Path, variant: str | None = None) -> tuple[Path, str | None]:
+    """The file of a build folder, or the file itself, and the signature of the network in it; the slowest and best where no
+    `variant` is named. Raises BadInputError where there is no such file, UsageError where an early exit has no such network."""
+    if (path / PROGRAM).is_file():
+        stages = {stage.name: stage for stage in EarlyExitProgram.read(path).stages}
+        *_, last = stages
+        if variant is not None and variant not in stages:
+            raise UsageError(f'{path} has no network "{variant}"', hint=f"it has {', '.join(stages)}")
+        stage = stages[variant or last]
+        return _existing(path / stage.file), stage.signature
     places = [path / name for name in MODEL_FILES] if path.is_dir() else [path]
-    for place in places:
-        if place.is_file():
-            return place
-    raise BadInputError(f"{places[0]} does not exist", hint="name a model file, or a folder that edgekit build wrote")
+    there = [place for place in places if place.is_file()]
+    return _existing((there or places)[0]), variant
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise BadInputError(f"{path} does not exist", hint="name a model file, or a folder that edgekit build wrote")
+    return path

@@ -17,11 +17,11 @@ from edgekit.devices.device import load_device
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target
-from edgekit.exporters.exporter import exporter_of
+from edgekit.exporters.exporter import MODEL_FILES, exporter_of
 from edgekit.exporters.foreign import read_foreign_graph
 from edgekit.pipeline.figures import counted, modelled
 from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, holds_variants, record_in_build
-from edgekit.pipeline.predict import model_file
+from edgekit.pipeline.predict import network_of
 from edgekit.pipeline.result import Figure
 
 PROFILE_SCHEMA = 1
@@ -94,10 +94,10 @@ def profile(
     runtime cannot run, UsageError for an unknown target or board, a runtime or precision that is not the file's, and a variant that
     the file does not have, MissingExtraError for an ONNX file without the onnx library.
     """
-    path = model_file(Path(model))
+    path, signature = network_of(Path(model), variant)
     attached = None if board is None else load_board(board)
-    target = _target_text(target, attached, path, variant)
-    graph = read_foreign_graph(path, signature=variant)
+    target = _target_text(target, attached, path, signature)
+    graph = read_foreign_graph(path, signature=signature)
     custom = sorted(name.removeprefix(_CUSTOM) for name in graph.census if name.startswith(_CUSTOM))
     if custom:
         raise BadInputError(
@@ -110,7 +110,7 @@ def profile(
     costs = () if cost_model is None else tuple(_costs(graph.operators, cost_model))
     if attached is not None:
         latency = figures_on_board(attached, path, predicted, threads=resolved.threads)
-        if path.parent == Path(model) and (path.parent / REPORT).is_file():
+        if path.parent == Path(model) and path.name in MODEL_FILES and (path.parent / REPORT).is_file():
             notes += record_in_build(path.parent, latency, resolved)
     else:
         latency = () if predicted is None else (Figure(name=LATENCY, quantity=predicted),)
@@ -125,13 +125,13 @@ def profile(
     )
 
 
-def _target_text(target: str | None, board: Board | None, path: Path, variant: str | None) -> str:
+def _target_text(target: str | None, board: Board | None, path: Path, signature: str | None) -> str:
     """What is asked for, or the board's device. Raises UsageError where they do not fit."""
     if board is None:
         if target is None:
             raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
         return target
-    if variant is not None or holds_variants(path.parent):
+    if signature is not None or holds_variants(path):
         raise UsageError(f"{path}: boards run files of one network", hint="leave --board out to predict its latency")
     if target is None:
         return board.device

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from edgekit.core.budget import Budget
 from edgekit.core.errors import InfeasibleError, UsageError
 from edgekit.core.quantity import Evidence, Quantity
-from edgekit.core.records import sha256_of, whole_folder, write_bytes, write_json
+from edgekit.core.records import sha256_of, whole_folder, write_json
 from edgekit.devices.cost_model import CostModel, load_cost_model
+from edgekit.exporters.exporter import exporter_of
 from edgekit.pipeline.build import MIN_INT8_AGREEMENT
 from edgekit.pipeline.build_folder import kept_outputs, write_records
 from edgekit.pipeline.calibration_pictures import calibration_pictures
@@ -153,12 +154,15 @@ def build_variants(
     with whole_folder(place, overwrite=overwrite, marker="report.json") as folder:
         made = _make_all(planned, cost_model, folder, stages)
         with stages.stage("merge"):
-            path = merge_networks(made, folder)
+            gathered = gather(made, folder)
         with stages.stage("verify"):
-            verifications = {name: verify_network(one, path, name) for name, one in made.items()}
+            verifications = {name: verify_network(one) for name, one in gathered.items()}
         with stages.stage("profile"):
-            found = tuple(variant_of(name, planned.of(name), one, cost_model) for name, one in made.items())
-            figures = size_figures(path, made)
+            found = tuple(
+                variant_of(name, planned.of(name), one, cost_model, alone_bytes=made[name].artifact.size_bytes)
+                for name, one in gathered.items()
+            )
+            figures = size_figures(gathered, apart_bytes=sum(one.artifact.size_bytes for one in made.values()))
         with stages.stage("report"):
             result = VariantsResult(
                 folder=place,
@@ -169,9 +173,9 @@ def build_variants(
                 stages_s=stages.seconds,
             )
             kept: dict[str, NDArray[np.float32]] = {}
-            for name, one in made.items():
-                kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one, path, name)
-                shutil.rmtree(one.artifact.path.parent)
+            for name, one in gathered.items():
+                kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one)
+                shutil.rmtree(folder / name)
             write_json(folder / "plan.json", planned.to_json())
             write_records(folder, planned.plan, result.labels, kept, stages)
             record = result.to_json()
@@ -199,30 +203,26 @@ def _make_all(planned: VariantsPlan, cost_model: CostModel, folder: Path, stages
     return made
 
 
-def merge_networks(made: Mapping[str, Made], folder: Path) -> Path:
-    """The slowest and best first: it answers programs that ask for no variant."""
-    from edgekit.exporters.merge import merge
-    from edgekit.exporters.metadata import with_labels
-
-    parts = {name: made[name].artifact.path.read_bytes() for name in reversed(list(made))}
-    labels = next(iter(made.values())).model.labels
-    path = folder / "model.tflite"
-    write_bytes(path, with_labels(merge(parts), labels))
-    return path
+def gather(made: Mapping[str, Made], folder: Path) -> dict[str, Made]:
+    """Each in its place in the build folder; programs that ask for none get the last, the slowest and best."""
+    artifacts = {name: one.artifact for name, one in made.items()}
+    exporter = exporter_of(next(iter(artifacts.values())).path)
+    return {
+        name: replace(made[name], artifact=artifact) for name, artifact in exporter.gather(artifacts, folder).items()
+    }
 
 
-def verify_network(made: Made, path: Path, name: str) -> dict[str, Any]:
-    """The record of what a signature of the merged file passed. Raises VerificationError."""
+def verify_network(made: Made) -> dict[str, Any]:
+    """The record of what it passed. Raises VerificationError."""
     from edgekit.exporters.verify import verify
 
-    merged = replace(made.artifact, path=path, sha256=sha256_of(path), size_bytes=path.stat().st_size)
-    passed = verify(made.model, merged, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT, signature=name)
+    passed = verify(made.model, made.artifact, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
     return {**passed.to_json(), "slice_difference": made.slice_difference}
 
 
-def variant_of(name: str, planned: BuildPlan, made: Made, cost_model: CostModel) -> Variant:
+def variant_of(name: str, planned: BuildPlan, made: Made, cost_model: CostModel, *, alone_bytes: int) -> Variant:
     figures = [figure for figure in figures_of(planned, made, cost_model) if not figure.name.startswith("size")]
-    alone = counted(made.artifact.size_bytes, "bytes", "a file of this variant alone")
+    alone = counted(alone_bytes, "bytes", "a file of this variant alone")
     return Variant(
         name=name,
         genotype=str(made.assembly.genotype),
@@ -232,14 +232,19 @@ def variant_of(name: str, planned: BuildPlan, made: Made, cost_model: CostModel)
     )
 
 
-def size_figures(path: Path, made: Mapping[str, Made]) -> tuple[Figure, ...]:
-    together = path.stat().st_size
-    apart = sum(one.artifact.size_bytes for one in made.values())
-    quantities = {
-        "size": counted(together, "bytes", path.name),
-        "size apart": counted(apart, "bytes", "a file for each variant"),
-        "size saved": Quantity(
-            value=1 - together / apart, unit="fraction", evidence=Evidence.MEASURED, source="1 - size / size apart"
-        ),
-    }
+def size_figures(gathered: Mapping[str, Made], *, apart_bytes: int) -> tuple[Figure, ...]:
+    """Of all networks together, and of what one file for all saves against `apart_bytes`, a file for each."""
+    sizes = {one.artifact.path.name: one.artifact.size_bytes for one in gathered.values()}
+    together = sum(sizes.values())
+    quantities = {"size": counted(together, "bytes", " and ".join(sizes))}
+    if len(sizes) < len(gathered):
+        quantities |= {
+            "size apart": counted(apart_bytes, "bytes", "a file for each variant"),
+            "size saved": Quantity(
+                value=1 - together / apart_bytes,
+                unit="fraction",
+                evidence=Evidence.MEASURED,
+                source="1 - size / size apart",
+            ),
+        }
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())

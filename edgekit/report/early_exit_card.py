@@ -12,29 +12,54 @@ from edgekit.report.card import check_text, figure_row, number
 
 _HOST_PROGRAM = """\
 ```python
-import numpy as np
+{opening}
+for network, image in zip(networks, images, strict=True):
+    probabilities = {call}
+    if probabilities.max() >= {least}:
+        break
+label = labels[int(probabilities.argmax())]
+```
+
+{meaning}"""
+
+_OPENING = {
+    "tflite": """\
 from ai_edge_litert.interpreter import Interpreter
 
 interpreter = Interpreter(model_path="model.tflite")
-networks = [interpreter.get_signature_runner(name) for name in ("first", "last")]
-for run in networks:
-    probabilities = run(image=image)["probabilities"]
-    if probabilities.max() >= {least}:
-        break
-label = labels[int(np.argmax(probabilities))]
-```
+networks = [interpreter.get_signature_runner(name) for name in ("first", "last")]""",
+    "onnx": """\
+import onnxruntime
 
-{meaning} `image` has the size and type that `run.get_input_details()` tells."""
+networks = [onnxruntime.InferenceSession(f"{name}.onnx") for name in ("first", "last")]""",
+    "tvm": """\
+import tvm
+
+libraries = [tvm.runtime.load_module(f"{name}.so") for name in ("first", "last")]
+networks = [tvm.relax.VirtualMachine(library, tvm.cpu()) for library in libraries]""",
+}
+_CALL = {
+    "tflite": 'network(image=image)["probabilities"]',
+    "onnx": 'network.run(None, {"input": image})[0]',
+    "tvm": 'network["main"](tvm.runtime.tensor(image)).numpy()',
+}
+_IMAGE = {
+    "tflite": "as its `get_input_details()` tells",
+    "onnx": "float32 from 0 to 1, of shape [1, 3, height, width]",
+    "tvm": "float32 from 0 to 1, of shape [1, height, width, 3]",
+}
 
 
-def write_early_exit_card(path: Path, report: Mapping[str, Any], *, model_card: Mapping[str, Any]) -> None:
-    """From the record of `report.json` and the supernet's card."""
+def write_early_exit_card(
+    path: Path, report: Mapping[str, Any], *, runtime: str, model_card: Mapping[str, Any]
+) -> None:
+    """From the record of `report.json` and the supernet's card. Raises KeyError for a runtime without a program."""
     plan, exits, variants = report["plan"], report["early_exit"], report["variants"]
     budget = ", ".join(f"{name} {limit}" for name, limit in plan["budget"].items()) or "none"
     lines = [
         f"# {plan['task']['text']}",
         "",
-        f"Two networks for `{plan['target']}` ({plan['threads']} threads) in one file, assembled from the supernet "
+        f"Two networks for `{plan['target']}` ({plan['threads']} threads), assembled from the supernet "
         f"`{plan['model']}`. The answer of the first stands where its likeliest output has a probability of at least "
         f"{exits['threshold']:g}; else the last one answers.",
         "",
@@ -54,7 +79,7 @@ def write_early_exit_card(path: Path, report: Mapping[str, Any], *, model_card: 
         *(_variant_row(variant) for variant in variants),
         "",
         "## Host program",
-        _host_program(exits["threshold"], is_int8=variants[0]["verification"]["precision"] == "int8"),
+        _host_program(exits["threshold"], runtime, is_int8=variants[0]["verification"]["precision"] == "int8"),
         "",
         "## Checks passed",
         *(
@@ -78,13 +103,13 @@ def write_early_exit_card(path: Path, report: Mapping[str, Any], *, model_card: 
     write_bytes(path, "\n".join(lines).encode())
 
 
-def _host_program(threshold: float, *, is_int8: bool) -> str:
-    """An int8 file gives probabilities in steps of 1/256, from -128."""
-    if not is_int8:
-        return _HOST_PROGRAM.format(least=f"{threshold:g}", meaning="")
-    least = math.ceil(256 * threshold) - 128
-    meaning = f"An int8 file gives probabilities as `256 * p - 128`: {least} is {threshold:g}, rounded up."
-    return _HOST_PROGRAM.format(least=least, meaning=meaning)
+def _host_program(threshold: float, runtime: str, *, is_int8: bool) -> str:
+    """An int8 .tflite file gives probabilities in steps of 1/256, from -128; all others give them in float32."""
+    least, meaning = f"{threshold:g}", f"`images` are the picture in the size of each network, {_IMAGE[runtime]}."
+    if runtime == "tflite" and is_int8:
+        least = str(math.ceil(256 * threshold) - 128)
+        meaning += f" An int8 file gives probabilities as `256 * p - 128`: {least} is {threshold:g}, rounded up."
+    return _HOST_PROGRAM.format(opening=_OPENING[runtime], call=_CALL[runtime], least=least, meaning=meaning)
 
 
 def _calibration(exits: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from edgekit.devices.boards.facts import BoardFacts
 from edgekit.devices.boards.measurement import BoardRun
 from edgekit.devices.boards.session import BoardSession
 from edgekit.devices.device import Device
-from edgekit.pipeline.predict import model_file
+from edgekit.pipeline.predict import network_of
 from edgekit.pipeline.result import BuildResult
 
 Subject = BuildResult | Path | str
@@ -125,4 +125,5 @@ def assert_size(subject: Subject, *, at_most_bytes: int) -> None:
 
 
 def _file(subject: Subject) -> Path:
-    return model_file(subject.folder if isinstance(subject, BuildResult) else Path(subject))
+    path, _ = network_of(subject.folder if isinstance(subject, BuildResult) else Path(subject))
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -138,6 +139,32 @@ def test_the_artifact_tells_name_size_and_sum_of_its_file(exported: Exported) ->
     assert exported.artifact.size_bytes == len(content)
     assert exported.artifact.sha256 == sha256(content).hexdigest()
     assert exporter_of(exported.artifact.path) is exported.exporter
+
+
+def test_gathered_networks_answer_as_they_did_apart(exported: Exported, tmp_path: Path) -> None:
+    artifacts = {}
+    for name in ("first", "last"):
+        (tmp_path / name).mkdir()
+        path = Path(shutil.copy(exported.artifact.path, tmp_path / name))
+        artifacts[name] = replace(exported.artifact, path=path)
+    gathered = exported.exporter.gather(artifacts, tmp_path)
+    answers_NK = exported.exporter.run(exported.artifact.path, exported.x_NHWC[:8]).outputs
+    assert list(gathered) == ["first", "last"]
+    for one in gathered.values():
+        run = exported.exporter.run(one.path, exported.x_NHWC[:8], signature=one.signature)
+        assert np.array_equal(run.outputs, answers_NK)
+        metadata = exported.exporter.read_metadata(one.path, signature=one.signature)
+        assert metadata == exported.exporter.read_metadata(exported.artifact.path)
+        assert (one.sha256, one.size_bytes) == (sha256(one.path.read_bytes()).hexdigest(), one.path.stat().st_size)
+    assert {path for path in tmp_path.iterdir() if path.is_file()} == {one.path for one in gathered.values()}
+    assert len({(one.path, one.signature) for one in gathered.values()}) == 2
+
+
+def test_a_quantised_file_gives_floats_at_its_ends_where_its_exporter_says_so(exported: Exported) -> None:
+    steps_NK = 256 * exported.exporter.run(exported.artifact.path, exported.x_NHWC).outputs
+    has_steps = bool(np.all(steps_NK == steps_NK.round()))
+    is_int8 = exported.artifact.precision is Precision.INT8
+    assert has_steps == (is_int8 and not exported.exporter.float_ends)
 
 
 def test_a_sound_file_is_verified_and_a_size_limit_kept(exported: Exported, model: Model) -> None:

@@ -122,13 +122,13 @@ def test_verification_holds_each_signature_against_its_own_module(
     parts: Mapping[str, Artifact], networks: Mapping[str, Network], merged: Path
 ) -> None:
     for name, artifact in parts.items():
-        together = replace(artifact, path=merged)
+        together = replace(artifact, path=merged, signature=name)
         network = networks[name]
-        passed = verify(network.model, together, network.x_NHWC, min_agreement=0.9, signature=name)
+        passed = verify(network.model, together, network.x_NHWC, min_agreement=0.9)
         assert {check.name for check in passed.checks} >= {"MACs", "fp32 cosine"}
     wrong = networks["middle"]
     with pytest.raises(VerificationError, match=r"model\.tflite \(wide, "):
-        verify(wrong.model, replace(parts["middle"], path=merged), wrong.x_NHWC, min_agreement=0.9, signature="wide")
+        verify(wrong.model, replace(parts["middle"], path=merged, signature="wide"), wrong.x_NHWC, min_agreement=0.9)
 
 
 @pytest.mark.parametrize("signature", ["Wide", "", "wide/narrow", "serving_default"])

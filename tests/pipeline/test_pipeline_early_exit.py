@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +18,14 @@ from PIL import Image
 from tiny_supernet import SIZE, draw_all
 
 from edgekit.core.budget import Budget, Share
-from edgekit.core.errors import BadInputError, UsageError
+from edgekit.core.errors import BadInputError, MissingExtraError, UsageError, VerificationError
 from edgekit.core.quantity import Evidence
 from edgekit.exporters.early_exit import EarlyExitProgram, answer
+from edgekit.exporters.tvm_exporter import twin_of
 from edgekit.pipeline.check import verify
 from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit, plan_early_exit
 from edgekit.pipeline.predict import predict
+from edgekit.pipeline.profile import profile
 from edgekit.supernet.early_exit import EarlyExitNetwork, sharpened
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.storage import CARD, WEIGHTS, open_supernet
@@ -28,6 +34,10 @@ from edgekit.tasks.grammar import parse_task
 
 TASK = "red rows, blue columns, green rows, red columns"
 SHARPNESS, THRESHOLD = 0.7, 0.9
+
+FILES = {"tflite": ("model.tflite",), "onnx": ("first.onnx", "last.onnx"), "tvm": ("first.so", "last.so")}
+RECORDS = {"card.md", "early_exit.json", "env.json", "labels.txt", "log.txt", "outputs.safetensors"}
+RECORDS |= {"plan.json", "recipe.json", "report.json"}
 
 
 @pytest.fixture(scope="session")
@@ -57,16 +67,25 @@ def own_pictures(faded: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-@pytest.fixture(scope="session")
-def exits(unsure_supernet: Path, own_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> EarlyExitResult:
-    return build_early_exit(
-        early_exit=THRESHOLD,
-        task=TASK,
-        model=unsure_supernet,
-        target="rpi4:tflite-fp32",
-        data=own_pictures,
-        output=tmp_path_factory.mktemp("exits") / "out",
-    )
+@pytest.fixture(scope="session", params=FILES)
+def exits(
+    request: pytest.FixtureRequest,
+    unsure_supernet: Path,
+    own_pictures: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> EarlyExitResult:
+    """For a Raspberry Pi 4 in fp32, for each runtime whose libraries are installed."""
+    try:
+        return build_early_exit(
+            early_exit=THRESHOLD,
+            task=TASK,
+            model=unsure_supernet,
+            target=f"rpi4:{request.param}-fp32",
+            data=own_pictures,
+            output=tmp_path_factory.mktemp(request.param) / "out",
+        )
+    except MissingExtraError as error:
+        pytest.skip(f"{error.message}: {error.hint}")
 
 
 def in_torch(exits: EarlyExitResult, threshold: float) -> EarlyExitNetwork:
@@ -92,6 +111,15 @@ def test_every_path_equals_eager_torch(exits: EarlyExitResult, faded: NDArray[np
         assert {0, 1} == set(answers.stage_N.tolist())
 
 
+def test_the_folder_holds_both_networks_and_nothing_that_they_were_made_from(exits: EarlyExitResult) -> None:
+    files = FILES[exits.plan.plan.target.runtime]
+    twins = {twin_of(Path(file)).name for file in files if file.endswith(".so") and platform.machine() != "aarch64"}
+    assert {path.name for path in exits.folder.iterdir()} == {*RECORDS, *files, *twins}
+    sizes = [(exits.folder / file).stat().st_size for file in files]
+    assert exits.figure("size").value == sum(sizes)
+    assert ("size saved" in {figure.name for figure in exits.figures}) == (len(files) == 1)
+
+
 def test_predict_says_which_network_answered(
     exits: EarlyExitResult, faded: NDArray[np.uint8], own_pictures: Path
 ) -> None:
@@ -103,6 +131,11 @@ def test_predict_says_which_network_answered(
     assert [one.probability for one in given] == pytest.approx(p_NK.amax(1).tolist(), abs=1e-5)
     alone = predict(exits.folder, sorted(own_pictures.iterdir()), variant="first")
     assert [one.answered_by for one in alone] == [None] * len(alone)
+    assert [one.probability for one, stage in zip(alone, stage_N, strict=True) if stage == 0] == pytest.approx(
+        [one.probability for one in given if one.answered_by == "first"]
+    )
+    with pytest.raises(UsageError, match="8ms"):
+        predict(exits.folder, sorted(own_pictures.iterdir()), variant="8ms")
 
 
 def test_the_share_is_that_of_the_users_pictures(exits: EarlyExitResult, faded: NDArray[np.uint8]) -> None:
@@ -136,11 +169,50 @@ def test_the_card_tells_what_a_program_needs(exits: EarlyExitResult) -> None:
         assert variant.genotype in card
 
 
+def test_the_program_of_the_card_answers_as_predict_does(exits: EarlyExitResult, own_pictures: Path) -> None:
+    """In a process of its own, which knows nothing of edgekit; of the board's libraries their twins for this machine run."""
+    runtime, paths = exits.plan.plan.target.runtime, sorted(own_pictures.iterdir())
+    (program,) = re.findall(r"```python\n(.*?)```", (exits.folder / "card.md").read_text(), re.DOTALL)
+    if platform.machine() != "aarch64":
+        program = program.replace(".so", f".{platform.machine()}.so")
+    layout = ".transpose(0, 3, 1, 2).copy()" if runtime == "onnx" else ""
+    lines = [
+        "import sys, numpy as np",
+        "from PIL import Image",
+        f"labels = {exits.labels!r}",
+        "for path in sys.argv[1:]:",
+        "    image = np.asarray(Image.open(path), np.float32)[None] / np.float32(255)",
+        f"    images = [image{layout}] * 2",
+        *(f"    {line}" for line in program.splitlines()),
+        "    print(label)",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), *map(str, paths)],
+        cwd=exits.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [one.label for one in predict(exits.folder, paths)]
+
+
+def test_each_network_is_profiled_by_its_name_and_the_last_without(exits: EarlyExitResult) -> None:
+    first, last = (variant.figure("MACs").value for variant in exits.variants)
+    for variant, macs in (("first", first), ("last", last), (None, last)):
+        figures = {figure.name: figure.quantity for figure in profile(exits.folder, "rpi4", variant=variant).figures}
+        assert figures["MACs"].value == macs
+    with pytest.raises(UsageError, match="8ms"):
+        profile(exits.folder, "rpi4", variant="8ms")
+
+
 def test_a_missing_file_of_the_program_is_named(exits: EarlyExitResult, own_pictures: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exits.folder, tmp_path / "out"))
-    (folder / "model.tflite").unlink()
-    with pytest.raises(BadInputError, match=r"model\.tflite"):
+    file = FILES[exits.plan.plan.target.runtime][-1]
+    (folder / file).unlink()
+    with pytest.raises(BadInputError, match=re.escape(file)):
         predict(folder, sorted(own_pictures.iterdir())[:1])
+    with pytest.raises(VerificationError, match=re.escape(file)):
+        verify(folder)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +236,7 @@ def test_what_no_early_exit_can_be_made_of_is_a_usage_error(
     assert caught.value.hint
 
 
-def test_an_fp32_file_knows_probabilities_near_one(tiny_supernet: Path) -> None:
-    planned = plan_early_exit(early_exit=0.999, task=TASK, model=tiny_supernet, target="rpi4:tflite-fp32")
+@pytest.mark.parametrize("target", ["rpi4:tflite-fp32", "rpi4:onnx-int8", "rpi4:tvm-int8"])
+def test_a_file_that_gives_floats_knows_probabilities_near_one(tiny_supernet: Path, target: str) -> None:
+    planned = plan_early_exit(early_exit=0.999, task=TASK, model=tiny_supernet, target=target)
     assert planned.to_json()["early_exit"] == 0.999
