@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Own classes in place of --task: DIR/CLASS/*.jpg, 5 to 50 pictures each.",
 )
-@click.option("--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="The board.")
+@click.option(
+    "--target",
+    default="rpi4",
+    show_default=True,
+    metavar="DEVICE[:RUNTIME[-PRECISION]]",
+    help="What to build for; also DEVICE:PRECISION.",
+)
+@click.option("--runtime", metavar="NAME", help="tflite, onnx or tvm; with auto the one that evidence speaks for.")
+@click.option(
+    "--board", metavar="BOARD", help="Run the file on it too, one of `edgekit devices boards`, and tell its cost."
+)
 @click.option("--presence", is_flag=True, help="Ask whether any of the labels is in the picture: yes or no.")
 @click.option("--grouped", is_flag=True, help="One output for each term between commas, whatever it selects.")
 @click.option("--other", is_flag=True, help='Add a class "other" for all labels that the task leaves out.')
@@ -49,6 +59,8 @@ def build(
     console: Console,
     variants: str | None,
     early_exit: float | None,
+    runtime: str | None,
+    board: str | None,
     output: Path | None,
     overwrite: bool,
     dry_run: bool,
@@ -57,10 +69,17 @@ def build(
     """Build the network of a task for a board, into a folder.
 
     A LIMIT is a number, or a share of what the full supernet costs, such as 25%. With --variants the other limits hold for
-    each network; with --early-exit, for a picture that both networks see.
+    each network; with --early-exit, for a picture that both networks see. With --runtime auto a file is made for every runtime of
+    the device in int8 and fp32, and the fastest is kept, as far as evidence tells.
     """
     if variants is not None and early_exit is not None:
         raise click.UsageError("--variants and --early-exit exclude each other.")
+    if runtime is not None or board is not None:
+        if variants is not None or early_exit is not None:
+            raise click.UsageError(
+                "--runtime and --board are for builds of one network: leave out --variants or --early-exit."
+            )
+        inputs |= {"runtime": runtime, "board": board}
     if variants is not None:
         inputs["variants"] = variants
     if early_exit is not None:
@@ -89,6 +108,8 @@ def _plan(console: Console, inputs: dict[str, Any]) -> None:
             "kind": task["kind"],
             "outputs": ", ".join(task["outputs"]),
             "target": f"{planned['target']}, {planned['threads']} threads",
+            **({"runtimes": ", ".join(planned["candidates"])} if "candidates" in planned else {}),
+            **({"board": planned["board"]} if "board" in planned else {}),
             "budget": ", ".join(f"{name} {limit}" for name, limit in budget.items()) or "none",
             **({"genotype": planned["genotype"]} if "genotype" in planned else {}),
             "model": planned["model"],
@@ -123,7 +144,13 @@ def _build(console: Console, inputs: dict[str, Any]) -> None:
     if console.as_json:
         console.json(result.to_json())
         return
+    if result.candidates:
+        _candidates_table(console, result.to_json()["candidates"])
+        console.line(result.reason)
+        console.line()
     console.figures(result.figures)
+    for note in result.notes:
+        console.line(f"note: {note}")
     console.line()
     console.facts(
         {
@@ -188,3 +215,22 @@ def _variants_table(console: Console, variants: Sequence[Variant]) -> None:
         counted = [number(figures[name].value) for name in ("MACs", "size alone")]
         rows.append((variant.name, *judged, *counted, str(variant.image_size), variant.genotype))
     console.table(("variant", "latency, ms", "accuracy", "MACs", "bytes alone", "pixels", "genotype"), rows)
+
+
+def _candidates_table(console: Console, candidates: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for one in candidates:
+        size = "" if one["size_bytes"] is None else number(one["size_bytes"])
+        verified = "yes" if one["verified"] else "no"
+        told = [_quantity(one[name]) for name in ("latency", "instructions")]
+        status = one["obstacle"] or ("chosen" if one["chosen"] else "")
+        rows.append((one["runtime"], one["precision"], size, *told, verified, status))
+    console.table(("runtime", "precision", "bytes", "latency", "instructions", "verified", ""), rows)
+
+
+def _quantity(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return ""
+    interval = f" ({' to '.join(map(number, record['interval']))})" if record["interval"] else ""
+    unit = f" {record['unit']}" if record["unit"] != "instructions" else ""
+    return f"{number(record['value'])}{unit}{interval} {record['evidence']}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 )
 @output_options
 def profile(*, console: Console, model: Path, target: str | None, board: str | None, variant: str | None) -> None:
-    """Tell what MODEL, a .tflite or .onnx file or a build folder, costs on a board, operator by operator.
+    """Tell what MODEL, a .tflite, .onnx or .so file or a build folder, costs on a board, operator by operator.
 
     \b
     edgekit profile model.tflite --target rpi4

@@ -1,4 +1,4 @@
-"""What a model is built for: device, runtime, precision and threads, written as `rpi4` or `rpi4:tflite-int8`."""
+"""What a model is built for: device, runtime, precision and threads, written as `rpi4`, `rpi4:fp32` or `rpi4:tflite-int8`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgekit.core.names import did_you_mean
 from edgekit.devices.device import Device, load_device
 from edgekit.devices.precision import Precision
 
-__all__ = ["Precision", "Target", "parse_target"]
+__all__ = ["Precision", "Target", "TargetName", "parse_target", "split_target"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,20 +24,44 @@ class Target:
         return f"{self.device.name}:{self.runtime}-{self.precision}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetName:
+    """The parts of a target's name as they were written; None for one that was left out."""
+
+    device: str
+    runtime: str | None
+    precision: str | None
+
+    def __str__(self) -> str:
+        rest = "-".join(part for part in (self.runtime, self.precision) if part is not None)
+        return f"{self.device}:{rest}" if rest else self.device
+
+
+def split_target(text: str) -> TargetName:
+    """`DEVICE`, `DEVICE:RUNTIME`, `DEVICE:PRECISION` or `DEVICE:RUNTIME-PRECISION`; no runtime is called as a precision."""
+    device, has_rest, rest = text.partition(":")
+    first, has_second, second = rest.strip().lower().partition("-")
+    if not has_rest:
+        return TargetName(device=device, runtime=None, precision=None)
+    if not has_second and first in set(Precision):
+        return TargetName(device=device, runtime=None, precision=first)
+    return TargetName(device=device, runtime=first, precision=second if has_second else None)
+
+
 def parse_target(text: str, *, folder: Path | None = None) -> Target:
-    """`DEVICE[:RUNTIME[-PRECISION]]`; what is left out is the device's default. Raises UsageError.
+    """As `split_target` reads it; what is left out is the device's default. Raises UsageError.
 
     For targets with the device's default threads, `parse_target(str(target)) == target`.
     """
-    device_name, has_runtime, rest = text.partition(":")
-    device = load_device(device_name, folder=folder)
-    runtime_name, has_precision, precision_name = rest.strip().lower().partition("-")
-    runtime = device.runtime(runtime_name if has_runtime else device.default_runtime)
+    name = split_target(text)
+    device = load_device(name.device, folder=folder)
+    runtime = device.runtime(device.default_runtime if name.runtime is None else name.runtime)
     try:
-        precision = Precision(precision_name) if has_precision else device.default_precision
+        precision = device.default_precision if name.precision is None else Precision(name.precision)
     except ValueError as error:
         raise UsageError(
-            f'"{precision_name}" in "{text}" is not a precision', hint=did_you_mean(precision_name, runtime.precisions)
+            f'"{name.precision}" in "{text}" is not a precision',
+            hint=did_you_mean(name.precision or "", runtime.precisions),
         ) from error
     if precision not in runtime.precisions:
         raise UsageError(

@@ -78,7 +78,7 @@ class TvmExporter:
         if not (runs_here or twin_of(path).is_file()):
             raise BadInputError(
                 f"{path} is compiled for {architecture}, and {twin_of(path).name} for this machine does not lie beside it",
-                hint="run it on a board, with --board",
+                hint="keep the two files together; `edgekit profile --board` measures it without its twin",
             )
         return run_in_subprocess(path if runs_here else twin_of(path), x_N, threads=threads, timeout_s=timeout_s)
 

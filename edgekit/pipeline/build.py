@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from edgekit.core.budget import Budget
 from edgekit.core.records import whole_folder
-from edgekit.devices.cost_model import load_cost_model
+from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.exporters.exporter import exporter_for
-from edgekit.exporters.verify import verify
 from edgekit.pipeline.build_folder import write_build
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.figures import figures_of
 from edgekit.pipeline.make import make
+from edgekit.pipeline.on_board import in_place_of_latency
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import BuildResult
+from edgekit.pipeline.runtime_candidates import Settled, best_candidate, only_candidate
 from edgekit.pipeline.stages import Stages
 
-MIN_INT8_AGREEMENT: Final = 0.9
+if TYPE_CHECKING:
+    from edgekit.assembler.assembler import Assembler
 
 
 def build(
@@ -41,15 +46,19 @@ def build(
     data: Path | str | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    runtime: str | None = None,
+    board: str | None = None,
     progress: Callable[[str], None] = lambda _stage: None,
 ) -> BuildResult:
     """Builds the network of a task, or of own classes, for a target into the folder `output`, whole or not at all.
 
     `examples` is a folder of pictures for each class, in place of `task`. With `genotype` that network is built, whatever it
     costs. Without `output` the folder lies in the user's cache, named by the hash of the inputs. `data` is a folder of pictures
-    to calibrate int8 with, in place of the examples or the supernet's synthesised ones. `progress` is called with the name of
-    each stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, MissingExtraError, and
-    BadInputError, each with its exit code.
+    to calibrate int8 with, in place of the examples or the supernet's synthesised ones. `runtime` names that of the target apart;
+    "auto" takes the one that evidence speaks for (docs/runtimes.md). On the `board`, one of the target's device, the file is run:
+    its outputs are compared, its latency is measured, or its instructions are counted. `progress` is called with the name of each
+    stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, BoardError, UnstableError,
+    MissingExtraError, and BadInputError, each with its exit code.
     """
     stages = Stages(progress)
     with stages.stage("plan"):
@@ -65,6 +74,8 @@ def build(
             other=other,
             data=data,
             seed=seed,
+            runtime=runtime,
+            board=board,
         )
         cost_model = load_cost_model(planned.target)
         exporter_for(planned.target.runtime).check_installed(planned.target)
@@ -75,23 +86,45 @@ def build(
 
             assembler = Assembler.load(planned.model)
             calibration_NHWC = calibration_pictures(planned)
-        made = make(planned, assembler, cost_model, calibration_NHWC, folder, stages)
-        with stages.stage("verify"):
-            verification = verify(made.model, made.artifact, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
+        settled = _settled(planned, assembler, cost_model, calibration_NHWC, folder, stages)
+        made = settled.made
         with stages.stage("profile"):
-            figures = figures_of(planned, made, cost_model)
+            predicted = figures_of(settled.planned, made, settled.cost_model)
+            figures = in_place_of_latency(predicted, settled.board_figures) if settled.board_figures else predicted
         with stages.stage("report"):
             result = BuildResult(
                 folder=place,
-                plan=planned,
+                plan=settled.planned,
                 genotype=str(made.assembly.genotype),
                 labels=made.model.labels,
                 figures=figures,
                 learnt=made.learnt,
                 stages_s=stages.seconds,
+                candidates=settled.candidates,
+                reason=settled.reason,
+                notes=settled.notes,
             )
-            write_build(folder, result, made, verification, stages)
+            write_build(folder, result, made, settled.verification, stages)
     return result
+
+
+def _settled(
+    planned: BuildPlan,
+    assembler: Assembler,
+    cost_model: CostModel,
+    calibration_NHWC: NDArray[np.float32],
+    folder: Path,
+    stages: Stages,
+) -> Settled:
+    """The verified file in `folder`, alone."""
+    if not planned.candidates:
+        made = make(planned, assembler, cost_model, calibration_NHWC, folder, stages)
+        return only_candidate(planned, made, cost_model, stages)
+    with tempfile.TemporaryDirectory(prefix="edgekit-runtimes-") as name:
+        first = Path(name) / "first"
+        first.mkdir()
+        made = make(planned, assembler, cost_model, calibration_NHWC, first, stages)
+        return best_candidate(planned, made, folder, Path(name), stages)
 
 
 def _cache_place(planned: BuildPlan) -> Path:

@@ -42,9 +42,10 @@ SIZE_ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """An exported network on its way into the build folder."""
+    """An exported network on its way into the build folder. `budget` has its limits absolute."""
 
     assembly: Assembly
+    budget: Budget
     model: Model
     artifact: Artifact
     accuracy: Quantity
@@ -104,6 +105,7 @@ def make(
         if not isinstance(limit, (int, float)) or artifact.size_bytes <= limit:
             return Made(
                 assembly=assembly,
+                budget=budget,
                 model=model,
                 artifact=artifact,
                 accuracy=accuracy,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ LATENCY, _PREDICTED, _RATIO, _PROCESS, _EXECUTED = (
     "process RAM",
     "instructions, ",
 )
+INSTRUCTIONS = f"{_EXECUTED}total"
 REPORT, _CARD = "report.json", "card.md"
 _SECONDS = 20.0
 
@@ -48,12 +50,31 @@ def figures_on_board(board: Board, path: Path, predicted: Quantity | None, *, th
     Raises BoardError where the board does not answer, is in use, or is not what it is said to be, UnstableError for times that
     cannot be trusted.
     """
-    device = load_device(board.device)
+    with checked_board(board) as session:
+        return figures_in_session(session, path, predicted, threads=threads)
+
+
+@contextmanager
+def checked_board(board: Board) -> Iterator[BoardSession]:
+    """Raises BoardError where it does not answer, is in use, or is not what it is said to be."""
     with open_board(board) as session:
-        check_board(board, session.facts(), device)
-        if board.emulated:
-            return _counted(session, path, predicted)
-        return _timed(session, path, predicted, replace(device.protocol, threads=threads))
+        check_board(board, session.facts(), load_device(board.device))
+        yield session
+
+
+def figures_in_session(
+    session: BoardSession, path: Path, predicted: Quantity | None, *, threads: int
+) -> tuple[Figure, ...]:
+    """As `figures_on_board`."""
+    if session.board.emulated:
+        return _counted(session, path, predicted)
+    protocol = load_device(session.board.device).protocol
+    return _timed(session, path, predicted, replace(protocol, threads=threads))
+
+
+def in_place_of_latency(figures: Sequence[Figure], of_board: Sequence[Figure]) -> tuple[Figure, ...]:
+    """What a board says in the place of what was predicted."""
+    return tuple(new for old in figures for new in (of_board if old.name == LATENCY else (old,)))
 
 
 def _timed(session: BoardSession, path: Path, predicted: Quantity | None, protocol: Protocol) -> tuple[Figure, ...]:

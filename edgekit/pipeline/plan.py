@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
 from edgekit.core.records import sha256_of
-from edgekit.devices.target import Target, parse_target
+from edgekit.devices.boards.board import Board, load_board
+from edgekit.devices.device import load_device
+from edgekit.devices.target import Target, parse_target, split_target
+from edgekit.exporters.exporter import EXPORTERS
 from edgekit.pipeline.examples import Examples, read_examples
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.storage import CARD, SupernetFolder, open_supernet
@@ -17,11 +20,15 @@ from edgekit.tasks.grammar import canonical_text, parse_task
 from edgekit.tasks.task import Task
 
 PLAN_SCHEMA = 1
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildPlan:
-    """Inputs of a build, resolved: names turned into a task or own classes, a target, and a supernet's folder."""
+    """Inputs of a build, resolved: names turned into a task or own classes, a target, and a supernet's folder.
+
+    With `candidates` the runtime is chosen among these; the network is assembled for `target`. The file is run on the `board`.
+    """
 
     model: SupernetFolder
     task: Task | Examples
@@ -30,6 +37,8 @@ class BuildPlan:
     genotype: Genotype | None
     data: Path | None
     seed: int
+    candidates: tuple[Target, ...] = ()
+    board: Board | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -39,6 +48,8 @@ class BuildPlan:
             "task": self.task.to_json() if isinstance(self.task, Examples) else self._vocabulary_task(self.task),
             "target": str(self.target),
             "threads": self.target.threads,
+            **({"candidates": [str(target) for target in self.candidates]} if self.candidates else {}),
+            **({"board": self.board.name} if self.board else {}),
             "budget": {
                 name: str(limit) if isinstance(limit, Share) else limit
                 for name, limit in ((name, getattr(self.budget, name)) for name in asdict(self.budget))
@@ -77,8 +88,11 @@ def plan(
     other: bool = False,
     data: Path | str | None = None,
     seed: int = 0,
+    runtime: str | None = None,
+    board: str | None = None,
 ) -> BuildPlan:
     """Raises UsageError for unknown names and contradictions, BadInputError for unreadable files."""
+    resolved, candidates = with_runtime(target, runtime)
     folder = open_supernet(model)
     budget = budget or Budget()
     asked: Task | Examples
@@ -95,12 +109,51 @@ def plan(
     return BuildPlan(
         model=folder,
         task=asked,
-        target=parse_target(target),
+        target=resolved,
         budget=budget,
         genotype=None if genotype is None else _genotype(genotype, budget, folder),
         data=None if data is None else Path(data),
         seed=seed,
+        candidates=candidates,
+        board=None if board is None else board_of(board, resolved),
     )
+
+
+def board_of(name: str, target: Target) -> Board:
+    """Raises UsageError for an unknown board and for one of another device than the target's."""
+    board = load_board(name)
+    if load_device(board.device).name != target.device.name:
+        raise UsageError(
+            f"{name} is a {board.device}, not a {target.device.name}",
+            hint=f"build for --target {board.device}, or name another board",
+        )
+    return board
+
+
+def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target, ...]]:
+    """The target with a runtime that is named apart; with `auto` that of the device, and all among which one is to be chosen:
+    runtimes that it has and edgekit exports to, in every precision or the one that is named.
+
+    Raises UsageError for names that are unknown or contradict each other.
+    """
+    name, resolved = split_target(target), parse_target(target)
+    if runtime is None:
+        return resolved, ()
+    if name.runtime is not None and name.runtime != runtime:
+        raise UsageError(
+            f"--target {target} names the runtime {name.runtime}, and --runtime {runtime}",
+            hint=f"leave it out of the target: --target {replace(name, runtime=None)}",
+        )
+    if runtime != AUTO:
+        return parse_target(str(replace(name, runtime=runtime))), ()
+    known = {exporter.runtime for exporter in EXPORTERS}
+    candidates = tuple(
+        replace(resolved, runtime=one.name, precision=precision)
+        for one in resolved.device.runtimes
+        for precision in one.precisions
+        if one.name in known and (name.precision is None or precision is resolved.precision)
+    )
+    return resolved, candidates
 
 
 def _genotype(text: str, budget: Budget, folder: SupernetFolder) -> Genotype:

@@ -16,7 +16,7 @@ from edgekit.devices.cost_model import CostModel, load_cost_model, work_of
 from edgekit.devices.device import load_device
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
-from edgekit.devices.target import Target, parse_target
+from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import MODEL_FILES, exporter_of
 from edgekit.exporters.foreign import read_foreign_graph
 from edgekit.pipeline.figures import counted, modelled
@@ -84,7 +84,7 @@ class Profile:
 def profile(
     model: Path | str, target: str | None = None, *, board: str | None = None, variant: str | None = None
 ) -> Profile:
-    """`model` is any .tflite or .onnx file or a build folder; runtime and precision are the file's own.
+    """`model` is a .tflite or .onnx file, a .so of edgekit's, or a build folder; runtime and precision are the file's own.
 
     With a `board` the file is run there: the latency is the measured one, with the prediction and the ratio beside it, or
     on an emulated board the instructions that it executes stand beside the prediction. A build folder's report and card then
@@ -147,9 +147,9 @@ def precision_of(graph: Graph) -> Precision:
 
 def _target_of(graph: Graph, text: str, path: Path) -> Target:
     """The target with the file's runtime and precision."""
-    named = parse_target(text)
+    named, said = parse_target(text), split_target(text)
     runtime = exporter_of(path).runtime
-    if ":" not in text:
+    if said.runtime is None:
         named = replace(named, runtime=named.device.runtime(runtime).name)
     elif named.runtime != runtime:
         raise UsageError(
@@ -158,8 +158,7 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
         )
     precision = precision_of(graph)
     resolved = replace(named, precision=precision)
-    says_precision = "-" in text.partition(":")[2]
-    if says_precision and named.precision is not precision:
+    if said.precision is not None and named.precision is not precision:
         raise UsageError(
             f"{path} computes in {precision}, not in {named.precision}",
             hint=f"ask for {resolved}, or for {named.device.name}",

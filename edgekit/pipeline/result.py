@@ -10,6 +10,7 @@ from typing import Any
 from edgekit.core.quantity import Quantity
 from edgekit.pipeline.examples import LearntHead
 from edgekit.pipeline.plan import BuildPlan
+from edgekit.pipeline.runtime_choice import Candidate
 
 REPORT_SCHEMA = 1
 
@@ -24,7 +25,11 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildResult:
-    """A finished build; `learnt` is the head of own classes. `stages_s` are wall seconds by stage, in order."""
+    """A finished build; `learnt` is the head of own classes. `stages_s` are wall seconds by stage, in order.
+
+    `candidates` are the runtimes that were compared, and `reason` says why that of the plan's target was taken; `notes` are what
+    else there is to know.
+    """
 
     folder: Path
     plan: BuildPlan
@@ -33,6 +38,9 @@ class BuildResult:
     figures: tuple[Figure, ...]
     learnt: LearntHead | None
     stages_s: Mapping[str, float]
+    candidates: tuple[Candidate, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
 
     def figure(self, name: str) -> Quantity:
         """Raises KeyError for a figure that the report does not have."""
@@ -47,5 +55,12 @@ class BuildResult:
             "labels": list(self.labels),
             "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
             **({"own_classes": self.learnt.to_json()} if self.learnt else {}),
+            **({"candidates": self._candidates(), "reason": self.reason} if self.candidates else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "stages_s": {name: round(seconds, 3) for name, seconds in self.stages_s.items()},
         }
+
+    def _candidates(self) -> list[dict[str, Any]]:
+        target = self.plan.target
+        chosen = (target.runtime, target.precision)
+        return [{**one.to_json(), "chosen": (one.runtime, one.precision) == chosen} for one in self.candidates]

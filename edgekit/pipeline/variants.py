@@ -17,7 +17,6 @@ from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import sha256_of, whole_folder, write_json
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.exporters.exporter import exporter_of
-from edgekit.pipeline.build import MIN_INT8_AGREEMENT
 from edgekit.pipeline.build_folder import kept_outputs, write_records
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.examples import LearntHead
@@ -25,6 +24,7 @@ from edgekit.pipeline.figures import counted, figures_of
 from edgekit.pipeline.make import Made, make
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
+from edgekit.pipeline.runtime_candidates import MIN_INT8_AGREEMENT
 from edgekit.pipeline.stages import Stages
 from edgekit.report.variants_card import write_variants_card
 

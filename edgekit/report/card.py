@@ -27,6 +27,8 @@ def write_card(path: Path, report: Mapping[str, Any], *, model_card: Mapping[str
         "|---|---|---|---|---|",
         *_rows(report["figures"]),
         "",
+        *_runtimes(report.get("candidates"), report.get("reason")),
+        *([*(f"- {note}" for note in report["notes"]), ""] if "notes" in report else []),
         *_own_classes(report.get("own_classes")),
         "## Checks passed",
         *(f"- {check_text(check)}" for check in report["verification"]["checks"]),
@@ -49,6 +51,36 @@ def with_figures(card: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapp
 
 def _rows(figures: Sequence[Mapping[str, Any]]) -> list[str]:
     return [figure_row(figure) for figure in figures]
+
+
+def _runtimes(candidates: Sequence[Mapping[str, Any]] | None, reason: str | None) -> list[str]:
+    if candidates is None:
+        return []
+    return [
+        "## Runtimes compared",
+        "",
+        "| runtime | precision | bytes | latency | instructions | verified | |",
+        "|---|---|---|---|---|---|---|",
+        *(_candidate_row(one) for one in candidates),
+        "",
+        f"{reason}",
+        "",
+    ]
+
+
+def _candidate_row(one: Mapping[str, Any]) -> str:
+    size = "" if one["size_bytes"] is None else f"{one['size_bytes']:,}"
+    told = [_short(one[name]) for name in ("latency", "instructions")]
+    verified = "yes" if one["verified"] else "no"
+    status = one["obstacle"].replace("|", "/") or ("**chosen**" if one["chosen"] else "")
+    return f"| {' | '.join((one['runtime'], one['precision'], size, *told, verified, status))} |"
+
+
+def _short(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return ""
+    interval = f" ({number(figure['interval'][0])} to {number(figure['interval'][1])})" if figure["interval"] else ""
+    return f"{number(figure['value'])} {figure['unit']}{interval}, {figure['evidence']}"
 
 
 def _own_classes(learnt: Mapping[str, Any] | None) -> list[str]:

@@ -145,6 +145,11 @@ class BoardSession:
             self._transport = None
 
     @property
+    def runs_python(self) -> bool:
+        """Where it does not, latencies alone can be had."""
+        return self._phone is None
+
+    @property
     def _phone(self) -> Path | None:
         """The program that stands in for Python."""
         native = self.board.benchmark_model if isinstance(self.board, AdbBoard) else ""

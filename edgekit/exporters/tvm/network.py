@@ -198,7 +198,7 @@ def _clipped(each: _Call) -> Any:
         return relax.op.minimum(y, _float(upper.value.value))
     function, arguments = each.call.args
     make = next((make for name, make in _limits().items() if function.name_hint.startswith(name)), None)
-    if make is None or len(arguments) != 2:  # noqa: PLR2004
+    if make is None or len(arguments) != 2:
         return None
     x, limit = arguments
     chosen = each.of(limit)  # against limits that are no numbers: where(isnan(limit), infinity, limit)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
-from edgekit.devices.target import Target, parse_target
+from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS, exporter_for
 from edgekit.pipeline.compression.recipe import Recipe, parse_recipe, read_recipe
 
@@ -123,7 +123,7 @@ def _target(text: str, recipe: Recipe | None) -> Target:
         makers = [exporter.runtime for exporter in EXPORTERS if one.id in exporter.quantizers]
         if not makers or one.id in quantizers:
             continue
-        if ":" not in text:
+        if split_target(text).runtime is None:
             return parse_target(f"{target.device.name}:{makers[0]}-{target.precision}")
         raise UsageError(
             f"{one.id} quantises for {' and '.join(makers)}, not for {target.runtime}",
