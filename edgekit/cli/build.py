@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 @click.option(
     "--board", metavar="BOARD", help="Run the file on it too, one of `edgekit devices boards`, and tell its cost."
 )
+@click.option(
+    "--tuning-minutes",
+    type=float,
+    metavar="MINUTES",
+    help="TVM alone: try kernels on the board for so long; what is found serves later builds too.",
+)
 @click.option("--presence", is_flag=True, help="Ask whether any of the labels is in the picture: yes or no.")
 @click.option("--grouped", is_flag=True, help="One output for each term between commas, whatever it selects.")
 @click.option("--other", is_flag=True, help='Add a class "other" for all labels that the task leaves out.')
@@ -61,6 +67,7 @@ def build(
     early_exit: float | None,
     runtime: str | None,
     board: str | None,
+    tuning_minutes: float | None,
     output: Path | None,
     overwrite: bool,
     dry_run: bool,
@@ -74,12 +81,13 @@ def build(
     """
     if variants is not None and early_exit is not None:
         raise click.UsageError("--variants and --early-exit exclude each other.")
-    if runtime is not None or board is not None:
+    of_one_network = {"runtime": runtime, "board": board, "tuning_minutes": tuning_minutes}
+    if any(value is not None for value in of_one_network.values()):
         if variants is not None or early_exit is not None:
             raise click.UsageError(
-                "--runtime and --board are for builds of one network: leave out --variants or --early-exit."
+                "--runtime, --board and --tuning-minutes are for builds of one network: leave out --variants or --early-exit."
             )
-        inputs |= {"runtime": runtime, "board": board}
+        inputs |= of_one_network
     if variants is not None:
         inputs["variants"] = variants
     if early_exit is not None:

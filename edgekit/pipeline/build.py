@@ -48,6 +48,7 @@ def build(
     seed: int = 0,
     runtime: str | None = None,
     board: str | None = None,
+    tuning_minutes: float | None = None,
     progress: Callable[[str], None] = lambda _stage: None,
 ) -> BuildResult:
     """Builds the network of a task, or of own classes, for a target into the folder `output`, whole or not at all.
@@ -56,7 +57,8 @@ def build(
     costs. Without `output` the folder lies in the user's cache, named by the hash of the inputs. `data` is a folder of pictures
     to calibrate int8 with, in place of the examples or the supernet's synthesised ones. `runtime` names that of the target apart;
     "auto" takes the one that evidence speaks for (docs/runtimes.md). On the `board`, one of the target's device, the file is run:
-    its outputs are compared, its latency is measured, or its instructions are counted. `progress` is called with the name of each
+    its outputs are compared, its latency is measured, or its instructions are counted. For a target of TVM, `tuning_minutes` are
+    spent there on finding faster kernels, which later builds for the device use too. `progress` is called with the name of each
     stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, BoardError, UnstableError,
     MissingExtraError, and BadInputError, each with its exit code.
     """
@@ -76,6 +78,7 @@ def build(
             seed=seed,
             runtime=runtime,
             board=board,
+            tuning_minutes=tuning_minutes,
         )
         cost_model = load_cost_model(planned.target)
         exporter_for(planned.target.runtime).check_installed(planned.target)

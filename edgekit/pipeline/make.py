@@ -25,6 +25,7 @@ from edgekit.pipeline.figures import predicted_accuracy, price
 from edgekit.pipeline.plan import BuildPlan
 from edgekit.pipeline.shrinking import START_ROOM, Shrunk, shrink
 from edgekit.pipeline.stages import Stages
+from edgekit.pipeline.tuning import tune_library
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.storage import SupernetFolder
 from edgekit.tasks.task import Task
@@ -101,7 +102,13 @@ def make(
                 pruned = _pruned(planned, model, budget, x_NHWC, cost_model, stages)
                 model, accuracy = pruned.model, pruned.accuracy(accuracy)
         with stages.stage("export"):
-            artifact = exporter.export(model, target=planned.target, calibration_N=x_NHWC, folder=folder)
+            export = partial(exporter.export, model, target=planned.target, calibration_N=x_NHWC, folder=folder)
+            artifact = export()
+        if planned.tuning is not None:
+            with stages.stage("tune"):
+                tune_library(artifact.path, planned.target, planned.tuning, progress=stages.note)
+            with stages.stage("export"):
+                artifact = export()
         if not isinstance(limit, (int, float)) or artifact.size_bytes <= limit:
             return Made(
                 assembly=assembly,

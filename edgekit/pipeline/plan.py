@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
@@ -21,6 +22,19 @@ from edgekit.tasks.task import Task
 
 PLAN_SCHEMA = 1
 AUTO = "auto"
+TUNABLE: Final = "tvm"
+HOST: Final = "host"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuning:
+    """Kernels are tried on the board for so many minutes."""
+
+    minutes: float
+    board: Board
+
+    def to_json(self) -> dict[str, Any]:
+        return {"minutes": self.minutes, "board": self.board.name}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +53,7 @@ class BuildPlan:
     seed: int
     candidates: tuple[Target, ...] = ()
     board: Board | None = None
+    tuning: Tuning | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,6 +65,7 @@ class BuildPlan:
             "threads": self.target.threads,
             **({"candidates": [str(target) for target in self.candidates]} if self.candidates else {}),
             **({"board": self.board.name} if self.board else {}),
+            **({"tuning": self.tuning.to_json()} if self.tuning else {}),
             "budget": {
                 name: str(limit) if isinstance(limit, Share) else limit
                 for name, limit in ((name, getattr(self.budget, name)) for name in asdict(self.budget))
@@ -90,6 +106,7 @@ def plan(
     seed: int = 0,
     runtime: str | None = None,
     board: str | None = None,
+    tuning_minutes: float | None = None,
 ) -> BuildPlan:
     """Raises UsageError for unknown names and contradictions, BadInputError for unreadable files."""
     resolved, candidates = with_runtime(target, runtime)
@@ -116,6 +133,7 @@ def plan(
         seed=seed,
         candidates=candidates,
         board=None if board is None else board_of(board, resolved),
+        tuning=None if tuning_minutes is None else _tuning(tuning_minutes, board, resolved, chosen=bool(candidates)),
     )
 
 
@@ -128,6 +146,24 @@ def board_of(name: str, target: Target) -> Board:
             hint=f"build for --target {board.device}, or name another board",
         )
     return board
+
+
+def _tuning(minutes: float, board: str | None, target: Target, *, chosen: bool) -> Tuning:
+    """Raises UsageError where the target has no kernels to tune, or there is no board to time them on."""
+    device = target.device.name
+    if chosen or target.runtime != TUNABLE:
+        raise UsageError(
+            f"{'several runtimes' if chosen else target.runtime} cannot be tuned: kernels are compiled for {TUNABLE} alone",
+            hint=f"build for --target {device}:{TUNABLE}",
+        )
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise UsageError(f"{minutes:g} minutes are no time to tune in", hint="give a positive number")
+    if board is None and device != HOST:
+        raise UsageError(
+            f"nothing times kernels of {device} without a board",
+            hint="add --board BOARD: a real one, or an emulated one whose instructions are counted",
+        )
+    return Tuning(minutes=minutes, board=load_board("local") if board is None else board_of(board, target))
 
 
 def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target, ...]]:

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.core.errors import UsageError
 from edgekit.core.quantity import Evidence
-from edgekit.devices.boards.board import Board, load_board
 from edgekit.devices.boards.facts import check_board
 from edgekit.devices.boards.session import open_board
-from edgekit.devices.device import load_device
 from edgekit.devices.target import Target
 from edgekit.exporters.conversion import converting
+from edgekit.pipeline.plan import Tuning
 
 if TYPE_CHECKING:
     from edgekit.exporters.tvm.tile_database import TileDatabase
-
-_HOST = "host"
-
-
-def check_tuning(target: Target, minutes: float, board: str | None) -> Board:
-    """The board to tune on. Raises UsageError where the target has no kernels to tune, or there is no board for it."""
-    if target.runtime != "tvm":
-        raise UsageError(
-            f"{target} has no kernels to tune: {target.runtime} brings its own",
-            hint=f"ask for {target.device.name}:tvm",
-        )
-    if not (math.isfinite(minutes) and minutes > 0):
-        raise UsageError(f"{minutes:g} minutes are no time to tune in", hint="give a positive number")
-    if board is None and target.device.name != _HOST:
-        raise UsageError(
-            f"nothing times kernels of {target.device.name} without a board",
-            hint="add --board BOARD, a real one, or an emulated one whose instructions are counted",
-        )
-    found = load_board(board or "local")
-    if load_device(found.device).name != target.device.name:
-        raise UsageError(
-            f"{found.name} is a {found.device}, not a {target.device.name}", hint="name a board of that device"
-        )
-    return found
 
 
 def tune_library(
     library: Path,
     target: Target,
-    board: Board,
+    tuning: Tuning,
     *,
-    minutes: float,
     progress: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> TileDatabase:
@@ -63,8 +35,8 @@ def tune_library(
     from edgekit.exporters.tvm.tuning import Bench, tune
     from edgekit.exporters.tvm_exporter import kernels_of
 
-    place, ends = user_database(target.device), clock() + 60 * minutes
-    workloads = [kernel.workload for kernel in kernels_of(library)]
+    place, ends = user_database(target.device), clock() + 60 * tuning.minutes
+    board, workloads = tuning.board, [kernel.workload for kernel in kernels_of(library)]
     with open_board(board) as session:
         check_board(board, session.facts(), target.device)
         bench = Bench(
@@ -76,7 +48,7 @@ def tune_library(
         with converting("a kernel", to="TVM"):
             return tune(
                 workloads,
-                TileDatabase.of(target.device),
+                TileDatabase.read(place),
                 bench,
                 late=lambda: clock() >= ends,
                 keep=lambda database: database.write(place),
