@@ -65,7 +65,7 @@ class _Sum:
     def run(self) -> None:
         schedule = self.schedule
         outer, at, first, unrolled, lanes = self._tile()
-        schedule.reverse_compute_at(self.last, at)
+        schedule.reverse_compute_at(self.last, at, preserve_unit_loops=True)
         schedule.set_scope(self.block, 0, "local")
         self._finish_producers(outer)
         self._finish_output(at)
@@ -133,7 +133,7 @@ class _Sum:
         schedule = self.schedule
         rows = outer[-1] if self.tile.channels_first or self.kind == "dense" else outer[0]
         for producer in self.producers:
-            schedule.compute_at(producer, rows)
+            schedule.compute_at(producer, rows, preserve_unit_loops=True)
             _vectorize(schedule, schedule.get_loops(producer)[-1], _lanes(schedule, producer, self.cpu))
 
     def _outermost(self, outer: list[Any]) -> Any:
