@@ -64,14 +64,20 @@ def with_kernels(module: Any, cpu: Cpu, choose: ChooseTile) -> Any:
 
 def workloads_of(module: Any) -> list[Workload]:
     """Those that `with_kernels` asks a tile for, each once."""
-    found: dict[Workload, None] = {}
+    return list(dict.fromkeys(workload for _, workload in products_of(module) if workload is not None))
+
+
+def products_of(module: Any) -> list[tuple[str, Workload | None]]:
+    """Operators that sum products of two tensors, by TVM's names, and what of each `with_kernels` makes one of our kernels."""
+    found = []
 
     def note(each: _Call) -> None:
-        if (product := _product_of(each)) is not None:
-            found.setdefault(product.workload)
+        product = _product_of(each)
+        if product is not None or each.name == _MATMUL or each.name.startswith("relax.nn.conv"):
+            found.append((each.name.removeprefix("relax."), None if product is None else product.workload))
 
     _rewritten(module, note)
-    return list(found)
+    return found
 
 
 def _with_channels_last_ends(onnx: bytes) -> Any:

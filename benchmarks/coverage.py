@@ -1,0 +1,169 @@
+"""Which bricks, passes and layers each runtime takes, and which of them natively, by exporting, running and looking into the files.
+
+A cell is `native` where outputs are right and every operator runs on the runtime's own kernel in the file's precision; `runs`
+where outputs are right and some operator does not, which is named; else the reason of the refusal. Bricks and layers stand
+between parts whose own operators are not counted. Writes the table between the markers of docs/coverage.md too.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from coverage_kernels import OTHERWISE
+from coverage_networks import Group, groups
+from harness import REPO_ROOT, Table, options_of, publish
+
+from edgekit.core.errors import EdgekitError, VerificationError
+from edgekit.core.model import Model, Scheme
+from edgekit.devices.precision import Precision
+from edgekit.devices.target import Target, parse_target
+from edgekit.exporters.exporter import exporter_for
+from edgekit.exporters.layout import to_file
+from edgekit.exporters.verify import verify
+
+MANUAL: Final = REPO_ROOT / "docs" / "coverage.md"
+BEGIN, END = "<!-- benchmarks/coverage.py writes from here -->\n", "<!-- to here -->\n"
+RUNTIMES: Final = {"tflite": "TFLite", "onnx": "ONNX Runtime", "tvm": "TVM"}
+COLUMNS: Final = tuple((runtime, precision) for runtime in RUNTIMES for precision in (Precision.FP32, Precision.INT8))
+_INPUTS = 64
+_AGREEMENT = 0.9
+
+Verdict = Literal["native", "runs", "refused", "wrong", "none"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """`why` names the operators that do not run natively, or says why there is no file; `none`: there is no such combination."""
+
+    verdict: Verdict
+    why: str = ""
+
+
+def main() -> int:
+    parser = options_of(__doc__)
+    parser.add_argument("--only", default="", help="rows whose name matches this regular expression; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="bricks alone; writes nothing")
+    options = parser.parse_args()
+    pattern = "^(fused|inverted|ghost|repghost)" if options.quick else options.only
+    found = {group.name: dict(_rows(group, pattern, options.seed)) for group in groups()}
+    figures = {"groups": {name: {row: _to_json(cells) for row, cells in rows.items()} for name, rows in found.items()}}
+    columns = ("", *(f"{RUNTIMES[runtime]} {precision}" for runtime, precision in COLUMNS))
+    tables = [
+        Table(name, columns, [(row, *(_text(cell) for cell in cells.values())) for row, cells in rows.items()])
+        for name, rows in found.items()
+        if rows
+    ]
+    publish("coverage", tables, figures, options.output, write=not pattern)
+    if not pattern:
+        MANUAL.write_text(with_tables(MANUAL.read_text(encoding="utf-8"), figures), encoding="utf-8")
+    return 0
+
+
+def with_tables(manual: str, figures: Mapping[str, Any]) -> str:
+    """The page with what a record's figures say between its markers."""
+    before, _, rest = manual.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{_markdown(figures)}\n{END}{after}"
+
+
+def _rows(group: Group, pattern: str, seed: int) -> Iterator[tuple[str, dict[str, Cell]]]:
+    names = [name for name in group.rows if re.search(pattern, name)]
+    if not names:
+        return
+    baseline = {column: _otherwise(group.baseline, *column, seed)[1] for column in COLUMNS}
+    for name in names:
+        print(name, file=sys.stderr)
+        yield name, {f"{run}-{prec}": _cell(group.rows[name], run, prec, seed, baseline[run, prec]) for run, prec in COLUMNS}
+
+
+def _cell(
+    make: Callable[[Target], Model], runtime: str, precision: Precision, seed: int, baseline: Counter[str]
+) -> Cell:
+    try:
+        exists, otherwise = _otherwise(make, runtime, precision, seed)
+    except VerificationError as error:
+        return Cell(verdict="wrong", why=_shortened(error))
+    except EdgekitError as error:
+        return Cell(verdict="refused", why=_shortened(error))
+    if not exists:
+        return Cell(verdict="none")
+    names = sorted(otherwise - baseline)
+    return Cell(verdict="runs" if names else "native", why=", ".join(names))
+
+
+def _otherwise(
+    make: Callable[[Target], Model], runtime: str, precision: Precision, seed: int
+) -> tuple[bool, Counter[str]]:
+    """Of a network: exported, verified, and looked into. False where its quantization is that of another column."""
+    target = parse_target(f"host:{runtime}-{precision}")
+    model = make(target)
+    if model.quantization and (model.quantization.scheme is Scheme.INT8) != (precision is Precision.INT8):
+        return False, Counter()
+    inputs, exporter = _inputs(model, seed), exporter_for(runtime)
+    with tempfile.TemporaryDirectory(prefix="edgekit-coverage-") as name:
+        folder = Path(name)
+        artifact = exporter.export(model, target=target, calibration_N=inputs, folder=folder)
+        verify(model, artifact, inputs, min_agreement=_AGREEMENT)
+        looked_at = artifact.path
+        if runtime == "tvm":
+            onnx = parse_target(f"host:onnx-{precision}")
+            looked_at = exporter_for("onnx").export(model, target=onnx, calibration_N=inputs, folder=folder).path
+        return True, OTHERWISE[runtime](looked_at, precision)
+
+
+def _inputs(model: Model, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Pixels in [0, 1] for an assembled network, normal numbers for others."""
+    rng = np.random.default_rng(seed)
+    shape = (_INPUTS, *model.input_shape)
+    x_NCHW = rng.normal(size=shape) if model.preprocessing is None else rng.random(shape)
+    return to_file(x_NCHW.astype(np.float32))
+
+
+def _shortened(error: EdgekitError) -> str:
+    return " ".join(error.message.split())[:160]
+
+
+def _to_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, str]]:
+    return {column: asdict(cell) for column, cell in cells.items()}
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell.verdict}: {cell.why}" if cell.why else cell.verdict
+
+
+def _markdown(figures: Mapping[str, Any]) -> str:
+    """Tables, and reasons numbered below them."""
+    reasons: dict[str, int] = {}
+    lines: list[str] = []
+    heads = [f"{RUNTIMES[runtime]} {precision}" for runtime, precision in COLUMNS]
+    for group, rows in figures["groups"].items():
+        lines += [f"### {group}", "", f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+        for row, cells in rows.items():
+            lines.append(f"| {row} | {' | '.join(_marked(cell, reasons) for cell in cells.values())} |")
+        lines.append("")
+    lines += [f"{number}. {reason}" for reason, number in reasons.items()]
+    return "\n".join([*lines, ""] if reasons else lines)
+
+
+def _marked(cell: Mapping[str, str], reasons: dict[str, int]) -> str:
+    match cell["verdict"]:
+        case "native":
+            return "native"
+        case "none":
+            return ""
+        case "runs":
+            return f"runs: {cell['why']}"
+    number = reasons.setdefault(cell["why"], len(reasons) + 1)
+    return f"{cell['verdict']} ({number})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
