@@ -11,8 +11,8 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -32,10 +32,12 @@ from edgekit.exporters.verify import verify
 MANUAL: Final = REPO_ROOT / "docs" / "coverage.md"
 BEGIN, END = "<!-- benchmarks/coverage.py writes from here -->\n", "<!-- to here -->\n"
 RUNTIMES: Final = {"tflite": "TFLite", "onnx": "ONNX Runtime", "tvm": "TVM"}
-COLUMNS: Final = tuple((runtime, precision) for runtime in RUNTIMES for precision in (Precision.FP32, Precision.INT8))
+PRECISIONS: Final = (Precision.FP32, Precision.INT8)
+COLUMNS: Final = tuple((runtime, precision) for runtime in RUNTIMES for precision in PRECISIONS)
 _INPUTS = 64
 _AGREEMENT = 0.9
 
+Column = tuple[str, Precision]
 Verdict = Literal["native", "runs", "refused", "wrong", "none"]
 
 
@@ -78,45 +80,61 @@ def _rows(group: Group, pattern: str, seed: int) -> Iterator[tuple[str, dict[str
     names = [name for name in group.rows if re.search(pattern, name)]
     if not names:
         return
-    baseline = {column: _otherwise(group.baseline, *column, seed)[1] for column in COLUMNS}
+    baseline = {column: found.otherwise for column, found in _found(group.baseline, seed)}
     for name in names:
         print(name, file=sys.stderr)
-        yield name, {f"{run}-{prec}": _cell(group.rows[name], run, prec, seed, baseline[run, prec]) for run, prec in COLUMNS}
+        yield (
+            name,
+            {"-".join(column): _cell(found, baseline[column]) for column, found in _found(group.rows[name], seed)},
+        )
 
 
-def _cell(
-    make: Callable[[Target], Model], runtime: str, precision: Precision, seed: int, baseline: Counter[str]
-) -> Cell:
-    try:
-        exists, otherwise = _otherwise(make, runtime, precision, seed)
-    except VerificationError as error:
-        return Cell(verdict="wrong", why=_shortened(error))
-    except EdgekitError as error:
-        return Cell(verdict="refused", why=_shortened(error))
-    if not exists:
-        return Cell(verdict="none")
-    names = sorted(otherwise - baseline)
-    return Cell(verdict="runs" if names else "native", why=", ".join(names))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """Of one network for one runtime in one precision: what runs otherwise than natively, or why there is no file."""
+
+    otherwise: Counter[str] = field(default_factory=Counter)
+    error: EdgekitError | None = None
+    exists: bool = True
 
 
-def _otherwise(
-    make: Callable[[Target], Model], runtime: str, precision: Precision, seed: int
-) -> tuple[bool, Counter[str]]:
-    """Of a network: exported, verified, and looked into. False where its quantization is that of another column."""
-    target = parse_target(f"host:{runtime}-{precision}")
-    model = make(target)
-    if model.quantization and (model.quantization.scheme is Scheme.INT8) != (precision is Precision.INT8):
-        return False, Counter()
-    inputs, exporter = _inputs(model, seed), exporter_for(runtime)
+def _found(make: Callable[[Target], Model], seed: int) -> Iterator[tuple[Column, _Found]]:
     with tempfile.TemporaryDirectory(prefix="edgekit-coverage-") as name:
-        folder = Path(name)
-        artifact = exporter.export(model, target=target, calibration_N=inputs, folder=folder)
-        verify(model, artifact, inputs, min_agreement=_AGREEMENT)
-        looked_at = artifact.path
-        if runtime == "tvm":
-            onnx = parse_target(f"host:onnx-{precision}")
-            looked_at = exporter_for("onnx").export(model, target=onnx, calibration_N=inputs, folder=folder).path
-        return True, OTHERWISE[runtime](looked_at, precision)
+        for runtime in RUNTIMES:
+            try:
+                model = make(parse_target(f"host:{runtime}"))
+            except EdgekitError as error:
+                yield from (((runtime, precision), _Found(error=error)) for precision in PRECISIONS)
+                continue
+            for precision in PRECISIONS:
+                try:
+                    yield (runtime, precision), _in_file(model, runtime, precision, Path(name), seed)
+                except EdgekitError as error:
+                    yield (runtime, precision), _Found(error=error)
+
+
+def _in_file(model: Model, runtime: str, precision: Precision, folder: Path, seed: int) -> _Found:
+    """Exported, verified, and looked into, in folders by runtime and precision."""
+    if model.quantization and (model.quantization.scheme is Scheme.INT8) != (precision is Precision.INT8):
+        return _Found(exists=False)
+    target, inputs, exporter = parse_target(f"host:{runtime}-{precision}"), _inputs(model, seed), exporter_for(runtime)
+    place = folder / str(target)
+    place.mkdir()
+    artifact = exporter.export(model, target=target, calibration_N=inputs, folder=place)
+    verify(model, artifact, inputs, min_agreement=_AGREEMENT)
+    # A compiled library shows nothing; the .onnx file that it is compiled from was made before.
+    path = folder / f"host:onnx-{precision}" / "model.onnx" if runtime == "tvm" else artifact.path
+    return _Found(otherwise=OTHERWISE[runtime](path, precision))
+
+
+def _cell(found: _Found, baseline: Counter[str]) -> Cell:
+    if found.error is not None:
+        wrong = isinstance(found.error, VerificationError)
+        return Cell(verdict="wrong" if wrong else "refused", why=" ".join(found.error.message.split())[:160])
+    if not found.exists:
+        return Cell(verdict="none")
+    names = sorted(found.otherwise - baseline)
+    return Cell(verdict="runs" if names else "native", why=", ".join(names))
 
 
 def _inputs(model: Model, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -125,10 +143,6 @@ def _inputs(model: Model, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     shape = (_INPUTS, *model.input_shape)
     x_NCHW = rng.normal(size=shape) if model.preprocessing is None else rng.random(shape)
     return to_file(x_NCHW.astype(np.float32))
-
-
-def _shortened(error: EdgekitError) -> str:
-    return " ".join(error.message.split())[:160]
 
 
 def _to_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, str]]:

@@ -93,8 +93,7 @@ class _Block(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         y_NCHW = F.relu(self.norm(self.one(x_NCHW)) + self.beside(x_NCHW))
-        y_NCHW = F.relu(x_NCHW + self.norm_two(self.two(y_NCHW)))
-        return y_NCHW
+        return F.relu(x_NCHW + self.norm_two(self.two(y_NCHW)))
 
 
 class _Residual(nn.Module):
