@@ -7,11 +7,12 @@ between parts whose own operators are not counted. Writes the table between the 
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -38,6 +39,8 @@ _INPUTS = 64
 _AGREEMENT = 0.9
 
 Column = tuple[str, Precision]
+Cells = Mapping[str, Mapping[str, str]]
+"""Of a row, by runtime and precision."""
 Verdict = Literal["native", "runs", "refused", "wrong", "none"]
 
 
@@ -51,20 +54,31 @@ class Cell:
 
 def main() -> int:
     parser = options_of(__doc__)
-    parser.add_argument("--only", default="", help="rows whose name matches this regular expression; writes nothing")
-    parser.add_argument("--quick", action="store_true", help="bricks alone; writes nothing")
+    parser.add_argument(
+        "--only", default="", help="runs rows whose name matches this regular expression, keeps the others"
+    )
+    parser.add_argument("--quick", action="store_true", help="bricks alone")
     options = parser.parse_args()
-    pattern = "^(fused|inverted|ghost|repghost)" if options.quick else options.only
-    found = {group.name: dict(_rows(group, pattern, options.seed)) for group in groups()}
-    figures = {"groups": {name: {row: _to_json(cells) for row, cells in rows.items()} for name, rows in found.items()}}
+    path = options.output or REPO_ROOT / "benchmarks" / "results" / "coverage.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["figures"]["groups"] if path.exists() else {}
+    found = {}
+    for group in groups():
+        names = [name for name in group.rows if re.search(options.only, name)]
+        fresh = (
+            dict(_rows(group, names, options.seed)) if names and (group.name == "Bricks" or not options.quick) else {}
+        )
+        kept = before.get(group.name, {})
+        found[group.name] = {
+            name: fresh.get(name) or kept[name] for name in group.rows if name in fresh or name in kept
+        }
+    figures = {"groups": found}
     columns = ("", *(f"{RUNTIMES[runtime]} {precision}" for runtime, precision in COLUMNS))
     tables = [
         Table(name, columns, [(row, *(_text(cell) for cell in cells.values())) for row, cells in rows.items()])
         for name, rows in found.items()
-        if rows
     ]
-    publish("coverage", tables, figures, options.output, write=not pattern)
-    if not pattern:
+    publish("coverage", tables, figures, path)
+    if options.output is None:
         MANUAL.write_text(with_tables(MANUAL.read_text(encoding="utf-8"), figures), encoding="utf-8")
     return 0
 
@@ -76,17 +90,12 @@ def with_tables(manual: str, figures: Mapping[str, Any]) -> str:
     return f"{before}{BEGIN}\n{_markdown(figures)}\n{END}{after}"
 
 
-def _rows(group: Group, pattern: str, seed: int) -> Iterator[tuple[str, dict[str, Cell]]]:
-    names = [name for name in group.rows if re.search(pattern, name)]
-    if not names:
-        return
+def _rows(group: Group, names: Sequence[str], seed: int) -> Iterator[tuple[str, Cells]]:
     baseline = {column: found.otherwise for column, found in _found(group.baseline, seed)}
     for name in names:
         print(name, file=sys.stderr)
-        yield (
-            name,
-            {"-".join(column): _cell(found, baseline[column]) for column, found in _found(group.rows[name], seed)},
-        )
+        cells = {column: _cell(found, baseline[column]) for column, found in _found(group.rows[name], seed)}
+        yield name, {"-".join(column): asdict(cell) for column, cell in cells.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,12 +154,8 @@ def _inputs(model: Model, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return to_file(x_NCHW.astype(np.float32))
 
 
-def _to_json(cells: Mapping[str, Cell]) -> dict[str, dict[str, str]]:
-    return {column: asdict(cell) for column, cell in cells.items()}
-
-
-def _text(cell: Cell) -> str:
-    return f"{cell.verdict}: {cell.why}" if cell.why else cell.verdict
+def _text(cell: Mapping[str, str]) -> str:
+    return f"{cell['verdict']}: {cell['why']}" if cell["why"] else cell["verdict"]
 
 
 def _markdown(figures: Mapping[str, Any]) -> str:

@@ -385,7 +385,15 @@ def _integers(each: _Call | None) -> tuple[Array, Array] | None:
 
 
 def _quantised(each: _Call | None) -> tuple[Any, Array, int] | None:
-    """(integers, scales, zero point) of activations that `_spelt_out` has dequantised."""
+    """(integers, scales, zero point) of activations that `_spelt_out` has dequantised, and whose layout may have changed since."""
+    from tvm import relax
+
+    if each is not None and each.name == _PERMUTE:
+        before = _quantised(each.argument(0))
+        if before is None or before[1].size > 1:
+            return None
+        x, scale, zero_point = before
+        return each.emit(relax.op.permute_dims(x, _order(each))), scale, zero_point
     if each is None or each.name != _MULTIPLY:
         return None
     scale, zero_point, before = each.constant(each.call.args[1]), 0, each.argument(0)
