@@ -38,7 +38,7 @@ def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ())
         samples = nncf.Dataset([{INPUT: x[None]} for x in x_N])
         settings = _settings()
         quantised = nncf.quantize(proto, samples, subset_size=len(x_N), advanced_parameters=settings)
-        int8 = compact(_without_names(quantised, proto))
+        int8 = compact(_with_quantised_moves(_without_names(quantised, proto)))
         onnx.checker.check_model(int8, full_check=True)
     return in_float(int8, fp32, kept_float) if kept_float else int8
 
@@ -85,6 +85,38 @@ def in_float(int8: bytes, fp32: bytes, layers: Collection[str]) -> bytes:
         elif is_float and node.op_type not in _TRANSPARENT:
             node.input[:] = [graph.unquantised(name) for name in node.input]
     return compact(graph.in_order())
+
+
+def _with_quantised_moves(proto: Any) -> Any:
+    """With quantisers behind what joins tensors, and between a layer and what moves values before it.
+
+    NNCF has them before such operators alone. ONNX Runtime joins tensors in integers only where
+    there is one behind too, and compilers look for it right before a layer. Joined tensors get the greatest of their ranges.
+    """
+    import onnx
+    from onnx import helper
+
+    graph, nodes = _Graph(proto), []
+    readers: dict[str, list[Any]] = {}
+    for node in proto.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for node in proto.graph.node:
+        nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+        if node.op_type not in _MOVES or not graph.keeps_grid(node):
+            continue
+        for index, name in enumerate(node.output):
+            kinds = {reader.op_type for reader in readers.get(name, ())}
+            if not kinds or kinds == {"QuantizeLinear"} or not (node.op_type == "Concat" or kinds & LAYERS):
+                continue
+            moved, integers = f"{name} moved", f"{name} in integers"
+            scale = graph.scale_of(node)
+            nodes[-1].output[index] = moved
+            nodes.append(helper.make_node("QuantizeLinear", [moved, *scale], [integers]))
+            nodes.append(helper.make_node("DequantizeLinear", [integers, *scale], [name]))
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
 
 
 def layer_of(node: Any) -> str:
@@ -136,6 +168,42 @@ class _Graph:
             return False
         return maker.op_type == "DequantizeLinear" or (maker.op_type in _MOVES and self.is_quantised(maker.input[0]))
 
+    def keeps_grid(self, move: Any) -> bool:
+        """Whether an operator of `_MOVES` gives quantised values and nothing else."""
+        if move.op_type == "Pad" and len(move.input) > 2 and move.input[2]:
+            return self.is_quantised(move.input[0]) and not self.constant(move.input[2]).any()
+        return all(self.is_quantised(name) for name in _moved_by(move))
+
+    def scale_of(self, move: Any) -> tuple[str, str]:
+        """Names of the scale and of the zero point, which is 0, that hold all that a quantised operator of `_MOVES` moves."""
+        from onnx import numpy_helper
+
+        quantised = [maker for name in _moved_by(move) for maker in self._dequantisers(name)]
+        pairs = [(maker.input[1], maker.input[2]) for maker in quantised]
+        zeros = [self.constant(zero) for _, zero in pairs]
+        greatest = [
+            self.constant(scale) * np.iinfo(zero.dtype).max for (scale, _), zero in zip(pairs, zeros, strict=True)
+        ]
+        most = int(np.argmax(greatest))
+        signed = [zero.dtype == np.int8 for zero in zeros]
+        if signed[most] or not any(signed):
+            return pairs[most]
+        scale = (greatest[most] / np.iinfo(np.int8).max).astype(np.float32)
+        (name,) = self.store(move.output[0], [numpy_helper.from_array(scale)])
+        return name, pairs[signed.index(True)][1]
+
+    def constant(self, name: str) -> Any:
+        from onnx import numpy_helper
+
+        (found,) = (tensor for tensor in self.proto.graph.initializer if tensor.name == name)
+        return numpy_helper.to_array(found)
+
+    def _dequantisers(self, name: str) -> list[Any]:
+        maker = self._maker[name]
+        if maker.op_type == "DequantizeLinear":
+            return [maker]
+        return [found for given in _moved_by(maker) for found in self._dequantisers(given)]
+
     def unquantised(self, name: str) -> str:
         """The tensor before its quantiser; operators between the two are copied, for others still read them."""
         maker = self._maker.get(name)
@@ -143,7 +211,7 @@ class _Graph:
             return name
         if maker.op_type == "DequantizeLinear":
             quantiser = self._maker.get(maker.input[0])
-            return name if quantiser is None else str(quantiser.input[0])
+            return name if quantiser is None else self.unquantised(str(quantiser.input[0]))
         if name not in self._copies:
             copy = type(maker).FromString(maker.SerializeToString())
             copy.name += " in float"
@@ -162,6 +230,11 @@ class _Graph:
         del self.proto.graph.node[:]
         self.proto.graph.node.extend(copies)
         return self.proto
+
+
+def _moved_by(move: Any) -> list[str]:
+    """The tensors whose values it gives; others say where they go."""
+    return list(move.input if move.op_type == "Concat" else move.input[:1])
 
 
 def _without_names(quantised: Any, original: Any) -> Any:

@@ -65,14 +65,20 @@ def with_kernels(module: Any, cpu: Cpu, choose: ChooseTile) -> Any:
 
 def workloads_of(module: Any) -> list[Workload]:
     """Those that `with_kernels` asks a tile for, each once."""
-    found: dict[Workload, None] = {}
+    return list(dict.fromkeys(workload for _, workload in products_of(module) if workload is not None))
+
+
+def products_of(module: Any) -> list[tuple[str, Workload | None]]:
+    """Operators that sum products of two tensors, by TVM's names, and what of each `with_kernels` makes one of our kernels."""
+    found = []
 
     def note(each: _Call) -> None:
-        if (product := _product_of(each)) is not None:
-            found.setdefault(product.workload)
+        product = _product_of(each)
+        if product is not None or each.name == _MATMUL or each.name.startswith("relax.nn.conv"):
+            found.append((each.name.removeprefix("relax."), None if product is None else product.workload))
 
     _rewritten(module, note)
-    return list(found)
+    return found
 
 
 def _with_channels_last_ends(onnx: bytes) -> Any:
@@ -410,7 +416,15 @@ def _integers(each: _Call | None) -> tuple[Array, Array] | None:
 
 
 def _quantised(each: _Call | None) -> tuple[Any, Array, int] | None:
-    """(integers, scales, zero point) of activations that `_spelt_out` has dequantised."""
+    """(integers, scales, zero point) of activations that `_spelt_out` has dequantised, and whose layout may have changed since."""
+    from tvm import relax
+
+    if each is not None and each.name == _PERMUTE:
+        before = _quantised(each.argument(0))
+        if before is None or before[1].size > 1:
+            return None
+        x, scale, zero_point = before
+        return each.emit(relax.op.permute_dims(x, _order(each))), scale, zero_point
     if each is None or each.name != _MULTIPLY:
         return None
     scale, zero_point, before = each.constant(each.call.args[1]), 0, each.argument(0)
