@@ -22,7 +22,7 @@ from edgekit.cli.console import Console, output_options
 def predict(*, console: Console, folder: Path, images: tuple[Path, ...], threads: int, variant: str | None) -> None:
     """Run the model of a build FOLDER on pictures, on this machine.
 
-    Of a build with --variants the slowest answers, unless another is named. A build with --early-exit runs its second network only
+    Of a build with --variants the slowest answers unless another is named. A build with --early-exit runs its second network only
     where the first is not sure, and each row says which one answered.
     """
     from edgekit.pipeline.predict import predict as run
