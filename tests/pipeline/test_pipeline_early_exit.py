@@ -24,6 +24,7 @@ from edgekit.exporters.early_exit import EarlyExitProgram, answer
 from edgekit.exporters.tvm_exporter import twin_of
 from edgekit.pipeline.check import verify
 from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit, plan_early_exit
+from edgekit.pipeline.on_board import holds_variants
 from edgekit.pipeline.predict import predict
 from edgekit.pipeline.profile import profile
 from edgekit.supernet.early_exit import EarlyExitNetwork, sharpened
@@ -203,6 +204,15 @@ def test_each_network_is_profiled_by_its_name_and_the_last_without(exits: EarlyE
         assert figures["MACs"].value == macs
     with pytest.raises(UsageError, match="8ms"):
         profile(exits.folder, "rpi4", variant="8ms")
+
+
+def test_boards_are_given_files_of_one_network_only(exits: EarlyExitResult) -> None:
+    files = FILES[exits.plan.plan.target.runtime]
+    assert [holds_variants(exits.folder / file) for file in files] == [len(files) == 1] * len(files)
+    if len(files) == 1:
+        for variant in ("first", None):
+            with pytest.raises(UsageError, match="one network"):
+                profile(exits.folder, board="local", variant=variant)
 
 
 def test_a_missing_file_of_the_program_is_named(exits: EarlyExitResult, own_pictures: Path, tmp_path: Path) -> None:
