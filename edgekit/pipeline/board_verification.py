@@ -37,14 +37,14 @@ def board_check(
     y_there = _outputs(session, path, x_N)
     unit = 1.0 if are_probabilities else float(np.abs(y_here).max()) or 1.0
     steps = output_steps(path)
-    if artifact.quantization is None or artifact.precision is Precision.FP32:
-        size, limit, of_what = unit, MAX_FP32_DIFFERENCE, ""
-    else:
+    if artifact.precision is Precision.INT8:
         size, limit, of_what = (_FLOAT_STEP * unit if steps is None else steps.scale), 1.0, ", in steps"
+    else:
+        size, limit, of_what = unit, MAX_FP32_DIFFERENCE, ""
     difference = float(np.abs(y_here - y_there).max()) if y_here.shape == y_there.shape else math.inf
     check = Check(
-        # Integers that differ by one differ by a step and a rounding of float32.
         name=f"{artifact.precision} outputs on {session.board.name} against this machine's{of_what}",
+        # Integers that differ by one differ by a step and a rounding of float32.
         value=float(f"{difference / size:.4g}"),
         relation="<=",
         limit=limit,

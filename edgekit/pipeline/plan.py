@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
+from edgekit.core.names import did_you_mean
 from edgekit.core.records import sha256_of
 from edgekit.devices.boards.board import Board, load_board
 from edgekit.devices.device import load_device
@@ -179,6 +180,11 @@ def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target
         raise UsageError(
             f"--target {target} names the runtime {name.runtime}, and --runtime {runtime}",
             hint=f"leave it out of the target: --target {replace(name, runtime=None)}",
+        )
+    names = [one.name for one in resolved.device.runtimes]
+    if runtime not in (*names, AUTO):
+        raise UsageError(
+            f'no runtime "{runtime}" on {resolved.device.name}', hint=did_you_mean(runtime, (*names, AUTO))
         )
     if runtime != AUTO:
         return parse_target(str(replace(name, runtime=runtime))), ()

@@ -45,6 +45,7 @@ def test_boards_of_64_bits_have_onnx_and_tvm_in_both_precisions_and_phones_have_
 def test_a_device_alone_is_still_tflite_in_int8() -> None:
     assert str(parse_target("rpi4")) == "rpi4:tflite-int8"
     assert str(parse_target("rpi4:onnx")) == "rpi4:onnx-int8"
+    assert str(parse_target("rpi4:fp32")) == "rpi4:tflite-fp32"
     assert str(parse_target("Raspberry Pi 5:tvm-fp32")) == "rpi5:tvm-fp32"
 
 
