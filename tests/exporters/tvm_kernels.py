@@ -77,9 +77,7 @@ def by_torch(case: Case) -> Array:
     top, left, bottom, right = work.padding
     x_NCHW = functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom), value=float(case.zero_point))
     groups = work.channels if work.kind == "depthwise" else 1
-    y_NCHW = functional.conv2d(
-        x_NCHW, w.permute(0, 3, 1, 2), stride=work.stride, dilation=work.dilation, groups=groups
-    )
+    y_NCHW = functional.conv2d(x_NCHW, w.permute(0, 3, 1, 2), stride=work.stride, dilation=work.dilation, groups=groups)
     return np.asarray(y_NCHW.permute(0, 2, 3, 1).numpy())
 
 
@@ -97,7 +95,9 @@ def check(cases: Sequence[Case], target: Any, cpu: Cpu) -> None:
             )
 
 
-def case_of(workload: Workload, tile: Tile, cpu: Cpu, *, seed: int = 0, zero_point: int = 0, extreme: bool = False) -> Case:
+def case_of(
+    workload: Workload, tile: Tile, cpu: Cpu, *, seed: int = 0, zero_point: int = 0, extreme: bool = False
+) -> Case:
     """Random activations and weights; `extreme` ones are the least and the greatest integers alone."""
     rng = np.random.default_rng(seed)
     x_shape: tuple[int, ...] = (1, workload.height, workload.width, workload.channels)
