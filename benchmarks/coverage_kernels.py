@@ -61,8 +61,6 @@ def in_float(path: Path, precision: Precision) -> Counter[str]:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3  # it warns that such a file fits this machine alone
         options.optimized_model_filepath = str(optimised)
-        # As on the boards. On x86 it makes integers unsigned, all but those that two operators read, and computes these in float32.
-        options.add_session_config_entry("session.qdqisint8allowed", "1")
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(optimised).graph
     floats = {value.name for value in graph.input}

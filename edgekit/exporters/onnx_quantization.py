@@ -38,7 +38,7 @@ def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ())
         samples = nncf.Dataset([{INPUT: x[None]} for x in x_N])
         settings = _settings()
         quantised = nncf.quantize(proto, samples, subset_size=len(x_N), advanced_parameters=settings)
-        int8 = compact(_with_quantised_moves(_without_names(quantised, proto)))
+        int8 = compact(_with_unsigned_activations(_with_quantised_moves(_without_names(quantised, proto))))
         onnx.checker.check_model(int8, full_check=True)
     return in_float(int8, fp32, kept_float) if kept_float else int8
 
@@ -119,6 +119,26 @@ def _with_quantised_moves(proto: Any) -> Any:
     return proto
 
 
+def _with_unsigned_activations(proto: Any) -> Any:
+    """With uint8 in place of int8 for activations, and zero point 128: the same numbers.
+
+    NNCF takes uint8 for what is never negative alone, and ONNX Runtime has no kernel from one type to the other.
+    """
+    from onnx import numpy_helper
+
+    graph, shifted = _Graph(proto), {}
+    for node in proto.graph.node:
+        if node.op_type not in ("DequantizeLinear", "QuantizeLinear") or graph.is_stored(node.input[0]):
+            continue
+        zero = graph.constant(node.input[2])
+        if zero.dtype == np.int8:
+            name = f"{node.input[2]} unsigned"
+            shifted[name] = numpy_helper.from_array((zero.astype(np.int16) + 128).astype(np.uint8), name)
+            node.input[2] = name
+    proto.graph.initializer.extend(shifted.values())
+    return proto
+
+
 def layer_of(node: Any) -> str:
     """The module that a layer's node executes."""
     return str(node.name).partition(":")[0]
@@ -144,6 +164,9 @@ class _Graph:
         self._stored = {tensor.name for tensor in proto.graph.initializer}
         self._maker = {name: node for node in proto.graph.node for name in node.output}
         self._copies: dict[str, Any] = {}
+
+    def is_stored(self, name: str) -> bool:
+        return name in self._stored
 
     def has_weights(self, node: Any) -> bool:
         """Whether its second input is constant: a product of two activations has none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from digits_network import digits, digits_model, model_of
@@ -86,9 +88,28 @@ class Twice(nn.Module):
         return self.down(x_NCHW) + nn.functional.pad(x_NCHW[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
 
 
+class Joining(nn.Module):
+    """What is joined has other ranges, one of them without negative values; it is then padded, pooled and shuffled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.three.weight.data *= 3
+        self.relu, self.pool, self.shuffle = nn.ReLU(), nn.MaxPool2d(2), nn.ChannelShuffle(2)
+        self.last, self.head = nn.Conv2d(20, 16, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        x_NCHW = self.relu(self.one(x_NCHW))
+        y_NCHW = torch.cat([self.two(x_NCHW), self.three(x_NCHW)], 1)
+        y_NCHW = nn.functional.pad(y_NCHW, (0, 0, 0, 0, 2, 2))
+        logits_NKHW: Tensor = self.head(self.shuffle(self.last(self.pool(y_NCHW))))
+        return logits_NKHW
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "tokens": (Tokens, (5, 6)),
     "twice": (Twice, (4, 6, 6)),
+    "joining": (Joining, (3, 8, 8)),
 }
 
 
@@ -104,6 +125,28 @@ def test_any_network_answers_as_in_torch_and_keeps_the_names_of_its_layers(name:
     calls = [node.name for node in onnx.load(tmp_path / "model.fp32.onnx").graph.node]
     assert set(expected) <= set(calls)
     assert list(layers_by_precision(artifact.path.read_bytes())) == expected
+
+
+@pytest.mark.parametrize("signed", ["0", "1"], ids=["x86", "arm"])
+def test_onnx_runtime_joins_and_convolves_in_integers(signed: str, tmp_path: Path) -> None:
+    """As it does by itself on x86, where it prefers unsigned integers, and on ARM."""
+    torch.manual_seed(0)
+    model = replace(model_of(Joining(), (3, 8, 8)), quantization=INT8)
+    x_N = torch.randn(40, 3, 8, 8).numpy()
+    artifact = export_onnx(model, precision=Precision.FP32, calibration_N=x_N, folder=tmp_path)
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.qdqisint8allowed", signed)
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(artifact.path), options, providers=["CPUExecutionProvider"])
+    executed = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    # The last layer's output is that of the file, in float32.
+    assert (executed["QLinearConv"], executed["Conv"]) == (4, 1)
+    assert (executed["QLinearConcat"], executed["Concat"]) == (1, 0)
+    fp32 = (tmp_path / "model.fp32.onnx").read_bytes()
+    layers = [name for name, one in model.module.named_modules() if isinstance(one, nn.Conv2d)]
+    kept = in_float(artifact.path.read_bytes(), fp32, layers)
+    np.testing.assert_array_equal(outputs_of(kept, x_N), outputs_of(fp32, x_N))
 
 
 def test_an_int8_file_holds_int8_weights_and_is_verified(exported: Exported) -> None:
