@@ -32,7 +32,7 @@ class Moved(nn.Module):
 MOVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "joined": lambda x_NCHW, y_NCHW: torch.cat([x_NCHW, y_NCHW], 1),
     "pooled": lambda _, y_NCHW: nn.functional.max_pool2d(y_NCHW, 2),
-    "reshaped": lambda _, y_NCHW: y_NCHW.reshape(len(y_NCHW), 4, 16, 8),
+    "reshaped": lambda _, y_NCHW: y_NCHW.reshape(-1, 4, 16, 8),
 }
 
 

@@ -389,11 +389,10 @@ def _quantised(each: _Call | None) -> tuple[Any, Array, int] | None:
     from tvm import relax
 
     if each is not None and each.name == _PERMUTE:
-        before = _quantised(each.argument(0))
-        if before is None or before[1].size > 1:
+        moved = _quantised(each.argument(0))
+        if moved is None or moved[1].size > 1:
             return None
-        x, scale, zero_point = before
-        return each.emit(relax.op.permute_dims(x, _order(each))), scale, zero_point
+        return each.emit(relax.op.permute_dims(moved[0], _order(each))), *moved[1:]
     if each is None or each.name != _MULTIPLY:
         return None
     scale, zero_point, before = each.constant(each.call.args[1]), 0, each.argument(0)
