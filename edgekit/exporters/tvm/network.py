@@ -420,10 +420,10 @@ def _quantised(each: _Call | None) -> tuple[Any, Array, int] | None:
     from tvm import relax
 
     if each is not None and each.name == _PERMUTE:
-        found = _quantised(each.argument(0))
-        if found is None or found[1].size > 1:
+        moved = _quantised(each.argument(0))
+        if moved is None or moved[1].size > 1:
             return None
-        return each.emit(relax.op.permute_dims(found[0], _order(each))), *found[1:]
+        return each.emit(relax.op.permute_dims(moved[0], _order(each))), *moved[1:]
     if each is None or each.name != _MULTIPLY:
         return None
     scale, zero_point, before = each.constant(each.call.args[1]), 0, each.argument(0)
