@@ -10,8 +10,7 @@ from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.core.records import sha256_of
-from edgekit.devices.boards.board import Board, load_board
-from edgekit.devices.device import load_device
+from edgekit.devices.boards.board import Board, load_board_of
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS
 from edgekit.pipeline.examples import Examples, read_examples
@@ -116,19 +115,8 @@ def plan(
         data=None if data is None else Path(data),
         seed=seed,
         candidates=candidates,
-        board=None if board is None else board_of(board, resolved),
+        board=None if board is None else load_board_of(board, resolved.device),
     )
-
-
-def board_of(name: str, target: Target) -> Board:
-    """Raises UsageError for an unknown board and for one of another device than the target's."""
-    board = load_board(name)
-    if load_device(board.device).name != target.device.name:
-        raise UsageError(
-            f"{name} is a {board.device}, not a {target.device.name}",
-            hint=f"build for --target {board.device}, or name another board",
-        )
-    return board
 
 
 def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target, ...]]:

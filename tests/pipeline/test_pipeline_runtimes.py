@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from network_files import inputs, write_network
 
 from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import UnstableError, UsageError, VerificationError
@@ -26,6 +27,7 @@ from edgekit.pipeline import runtime_candidates
 from edgekit.pipeline.board_verification import board_check
 from edgekit.pipeline.build import build
 from edgekit.pipeline.check import verify
+from edgekit.pipeline.compress import compress
 from edgekit.pipeline.plan import plan, with_runtime
 from edgekit.pipeline.predict import predict
 from edgekit.pipeline.result import BuildResult
@@ -140,6 +142,32 @@ def test_int8_that_answers_otherwise_is_not_chosen(
     assert rows["tflite-fp32"]["chosen"]
     assert not rows["tflite-int8"]["verified"]
     assert "int8 top-1 agreement" in rows["tflite-int8"]["obstacle"]
+
+
+@pytest.mark.usefixtures("pc")
+def test_a_compressed_network_is_run_on_the_board_too(tmp_path: Path) -> None:
+    write_network(tmp_path / "net.onnx")
+    x_NHWC = np.round(255 * inputs(".tflite", 40)).astype(np.uint8)
+    np.savez(tmp_path / "inputs.npz", x=x_NHWC, y=np.arange(40) % 4)
+    try:
+        result = compress(
+            str(tmp_path / "net.onnx"),
+            data=tmp_path / "inputs.npz",
+            passes=["fold::batch_norm"],
+            target="pc:fp32",
+            board="local",
+            output=tmp_path / "out",
+        )
+    except UnstableError as error:
+        pytest.skip(f"this machine is too busy to be measured: {error.message}")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    assert figures["latency"]["evidence"] == "measured"
+    assert figures["latency predicted"]["evidence"] == "predicted"
+    (check,) = (one for one in report["verification"]["checks"] if "outputs on local" in one["name"])
+    assert check["value"] <= check["limit"] == 1e-5
+    assert result.plan.to_json()["board"] == "local"
+    assert verify(tmp_path / "out").checks
 
 
 @pytest.fixture
