@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 from network_files import inputs, write_network
 
 from edgekit.core.data_folders import data_folder
@@ -47,7 +48,8 @@ RECORDS = {
 
 @pytest.fixture
 def pc(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine as a real board `local` of a device `pc`, for which another board's cost model stands in."""
+    """This machine as a real board `local` of a device `pc`, for which another board's cost model stands in. There it lacks ONNX
+    Runtime."""
     home = tmp_path_factory.mktemp("pc")
     rpi4, own = data_folder("devices") / "rpi4", home / "config/edgekit/devices/pc"
     shutil.copytree(rpi4, own)
@@ -62,9 +64,16 @@ def pc(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
         assert old in facts
         facts = facts.replace(old, new)
     (own / "device.toml").write_text(facts)
-    board = {"transport": "local", "device": "pc", "workspace": str(home / "board"), "python": [sys.executable]}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in board.items()]
-    (home / "config/edgekit/boards.toml").write_text("\n".join(["[boards.local]", *lines, ""]))
+    (home / "without").mkdir()
+    (home / "without" / "onnxruntime.py").write_text("raise ModuleNotFoundError(\"No module named 'onnxruntime'\")\n")
+    board = {
+        "transport": "local",
+        "device": "pc",
+        "workspace": str(home / "board"),
+        "python": [sys.executable],
+        "env": {"PYTHONPATH": str(home / "without")},
+    }
+    (home / "config/edgekit/boards.toml").write_text(tomli_w.dumps({"boards": {"local": board}}))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
 
@@ -91,8 +100,9 @@ def test_the_fastest_on_the_board_is_kept_alone(tiny_supernet: Path, stripes: di
     assert set(rows) == {"tflite-fp32", "onnx-fp32", "tvm-fp32"}
     (chosen,) = (name for name, row in rows.items() if row["chosen"])
     assert str(result.plan.target) == f"pc:{chosen}"
+    assert rows["onnx-fp32"]["verified"], "here"
+    assert "No module named 'onnxruntime'" in rows["onnx-fp32"]["obstacle"]
     for name, row in rows.items():
-        assert row["verified"] or row["obstacle"]
         if not row["obstacle"]:
             assert row["latency"]["evidence"] == "measured"
             assert rows[chosen]["latency"]["value"] <= row["latency"]["value"], name
