@@ -42,6 +42,9 @@ def _numbers(kind: type) -> Any:
 @click.option("--std", callback=_numbers(float), metavar="R,G,B", help="The same of the spread.")
 @click.option("--mirror", is_flag=True, help="Training may mirror pictures: what they show looks alike in a mirror.")
 @click.option("--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="The board.")
+@click.option(
+    "--board", metavar="BOARD", help="Run the file on it too, one of `edgekit devices boards`, and tell its cost."
+)
 @click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="Passes and options, TOML.")
 @click.option(
     "--pass", "passes", multiple=True, metavar="ID[,OPTION=VALUE...]", help="One pass; may be repeated, in order."

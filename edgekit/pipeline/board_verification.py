@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.errors import VerificationError
+from edgekit.core.quantity import Quantity
 from edgekit.devices.boards.session import BoardSession
 from edgekit.devices.precision import Precision
 from edgekit.exporters.artifact import Artifact
@@ -18,10 +19,29 @@ from edgekit.exporters.check import Check
 from edgekit.exporters.exporter import exporter_of
 from edgekit.exporters.layout import to_file, to_torch
 from edgekit.exporters.output_steps import output_steps
+from edgekit.pipeline.on_board import figures_in_session
+from edgekit.pipeline.result import Figure
 
 MAX_FP32_DIFFERENCE: Final = 1e-5
 # Of what is quantised and ends in float32: outputs are as coarse as int8 makes them, whatever type they are told in.
 _FLOAT_STEP: Final = 1 / 256
+
+
+def run_on_board(
+    session: BoardSession,
+    artifact: Artifact,
+    x_N: NDArray[np.float32],
+    predicted: Quantity | None,
+    *,
+    are_probabilities: bool,
+    threads: int,
+) -> tuple[tuple[Check, ...], tuple[Figure, ...]]:
+    """What is checked there, which is nothing where the board runs no Python, and what the file costs there.
+
+    Raises as `board_check` does, and UnstableError for times that cannot be trusted.
+    """
+    checks = (board_check(session, artifact, x_N, are_probabilities=are_probabilities),) if session.runs_python else ()
+    return checks, figures_in_session(session, artifact.path, predicted, threads=threads)
 
 
 def board_check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ from edgekit.pipeline.compression.data import Data, read_data
 from edgekit.pipeline.compression.plan import CompressionPlan, plan_compression
 from edgekit.pipeline.compression.recipe import Recipe
 from edgekit.pipeline.figures import counted, modelled
+from edgekit.pipeline.on_board import LATENCY, checked_board, in_place_of_latency
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.stages import Stages
 from edgekit.report.compression_card import write_compression_card
 
 if TYPE_CHECKING:
+    from edgekit.devices.boards.board import Board
     from edgekit.networks.loading import Network
     from edgekit.passes.judgement import Judgement
     from edgekit.pipeline.compression.finish import Finished
@@ -86,7 +88,8 @@ def compress(
     `source` is a .pt2 or .onnx file, or a factory "package.module:function" whose `weights` are a file of safetensors or a state
     dict; a factory needs `input_shape`, without the batch. `data` are inputs to learn from and `evaluation` inputs to be judged on
     (docs/compress.md). With `recipe` (a file) or `passes` ("ID,OPTION=VALUE") these run; else a recipe is searched for `minutes`
-    that loses at most `max_accuracy_drop` points on `target` and keeps `budget`; the minutes are those of `clock` (seconds). Raises
+    that loses at most `max_accuracy_drop` points on `target` and keeps `budget`; the minutes are those of `clock` (seconds). On the
+    `board`, one of the target's device, the file's outputs are compared and its cost is told. Raises BoardError, UnstableError,
     UsageError, InfeasibleError, ConversionError, VerificationError and BadInputError, each with its exit code.
     """
     stages = Stages(progress)
@@ -115,6 +118,10 @@ def compress(
         whole_folder(place, overwrite=overwrite, marker="report.json") as folder,
     ):
         made = Compression(planned, original, data, accountant, stages, kept, clock).make(folder)
+        figures, finished = _figures(made, accountant), made.finished
+        if planned.board is not None:
+            with stages.stage("board"):
+                figures, finished = _on_board(planned, planned.board, figures, finished)
         with stages.stage("report"):
             result = CompressionResult(
                 folder=place,
@@ -124,12 +131,12 @@ def compress(
                 rows=made.rows,
                 trials=made.trials,
                 refusals=made.refusals,
-                judgement=made.finished.judgement,
-                figures=_figures(made, accountant),
-                notes=(*network.notes, *data.notes, *made.notes, *made.finished.notes),
+                judgement=finished.judgement,
+                figures=figures,
+                notes=(*network.notes, *data.notes, *made.notes, *finished.notes),
                 stages_s=stages.seconds,
             )
-            _write(folder, result, made.finished, stages)
+            _write(folder, result, finished, stages)
     return result
 
 
@@ -200,6 +207,26 @@ def _figures(made: Made, accountant: Accountant) -> tuple[Figure, ...]:
         "parameters": counted(graph.parameters, "weights", file),
     }
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
+
+
+def _on_board(
+    planned: CompressionPlan, board: Board, figures: tuple[Figure, ...], finished: Finished
+) -> tuple[tuple[Figure, ...], Finished]:
+    """With what the board says in the place of the prediction, and a check more."""
+    from edgekit.pipeline.board_verification import run_on_board
+
+    predicted = {figure.name: figure.quantity for figure in figures}[LATENCY]
+    with checked_board(board) as session:
+        checks, of_board = run_on_board(
+            session,
+            finished.artifact,
+            finished.kept["x_NHWC"],
+            predicted,
+            are_probabilities=finished.model.output_range == (0, 1),
+            threads=planned.target.threads,
+        )
+    verification = replace(finished.verification, checks=(*finished.verification.checks, *checks))
+    return in_place_of_latency(figures, of_board), replace(finished, verification=verification)
 
 
 def _write(folder: Path, result: CompressionResult, finished: Finished, stages: Stages) -> None:

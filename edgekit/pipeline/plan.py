@@ -11,8 +11,7 @@ from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.core.records import sha256_of
-from edgekit.devices.boards.board import Board, load_board
-from edgekit.devices.device import load_device
+from edgekit.devices.boards.board import Board, load_board_of
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS
 from edgekit.pipeline.examples import Examples, read_examples
@@ -133,20 +132,9 @@ def plan(
         data=None if data is None else Path(data),
         seed=seed,
         candidates=candidates,
-        board=None if board is None else board_of(board, resolved),
+        board=None if board is None else load_board_of(board, resolved.device),
         tuning=None if tuning_minutes is None else _tuning(tuning_minutes, board, resolved, chosen=bool(candidates)),
     )
-
-
-def board_of(name: str, target: Target) -> Board:
-    """Raises UsageError for an unknown board and for one of another device than the target's."""
-    board = load_board(name)
-    if load_device(board.device).name != target.device.name:
-        raise UsageError(
-            f"{name} is a {board.device}, not a {target.device.name}",
-            hint=f"build for --target {board.device}, or name another board",
-        )
-    return board
 
 
 def _tuning(minutes: float, board: str | None, target: Target, *, chosen: bool) -> Tuning:
@@ -164,7 +152,7 @@ def _tuning(minutes: float, board: str | None, target: Target, *, chosen: bool) 
             f"nothing times kernels of {device} without a board",
             hint="add --board BOARD: a real one, or an emulated one whose instructions are counted",
         )
-    return Tuning(minutes=minutes, board=load_board("local") if board is None else board_of(board, target))
+    return Tuning(minutes=minutes, board=load_board("local") if board is None else load_board_of(board, target.device))
 
 
 def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target, ...]]:

@@ -27,10 +27,10 @@ from edgekit.devices.precision import Precision
 from edgekit.exporters.check import Verification
 from edgekit.exporters.exporter import exporter_for, exporter_of
 from edgekit.exporters.verify import verify
-from edgekit.pipeline.board_verification import board_check
+from edgekit.pipeline.board_verification import run_on_board
 from edgekit.pipeline.build_folder import KEPT_OUTPUTS, recipe_of
 from edgekit.pipeline.make import Made
-from edgekit.pipeline.on_board import INSTRUCTIONS, LATENCY, checked_board, figures_in_session
+from edgekit.pipeline.on_board import INSTRUCTIONS, LATENCY, checked_board
 from edgekit.pipeline.plan import BuildPlan
 from edgekit.pipeline.result import Figure
 from edgekit.pipeline.runtime_choice import Candidate, choose, int8_notes
@@ -180,14 +180,18 @@ def _verified(one: Contender) -> Contender:
 
 
 def _on_board(one: Contender, session: BoardSession) -> Contender:
-    """With what the board says, and where it runs Python with one check more."""
-    made, planned, verification = _made(one), one.planned, one.verification
-    if verification is not None and session.runs_python:
-        some_N = made.calibration_NHWC[:KEPT_OUTPUTS]
-        are_probabilities = made.model.output_range == (0, 1)
-        check = board_check(session, made.artifact, some_N, are_probabilities=are_probabilities)
-        verification = replace(verification, checks=(*verification.checks, check))
-    figures = figures_in_session(session, made.artifact.path, one.predicted, threads=planned.target.threads)
+    """With what the board says."""
+    made, verification = _made(one), one.verification
+    checks, figures = run_on_board(
+        session,
+        made.artifact,
+        made.calibration_NHWC[:KEPT_OUTPUTS],
+        one.predicted,
+        are_probabilities=made.model.output_range == (0, 1),
+        threads=one.planned.target.threads,
+    )
+    if verification is not None:
+        verification = replace(verification, checks=(*verification.checks, *checks))
     return replace(one, verification=verification, board_figures=figures)
 
 

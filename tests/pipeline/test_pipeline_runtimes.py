@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
+from network_files import inputs, write_network
 
 from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import UnstableError, UsageError, VerificationError
@@ -26,6 +28,7 @@ from edgekit.pipeline import runtime_candidates
 from edgekit.pipeline.board_verification import board_check
 from edgekit.pipeline.build import build
 from edgekit.pipeline.check import verify
+from edgekit.pipeline.compress import compress
 from edgekit.pipeline.plan import plan, with_runtime
 from edgekit.pipeline.predict import predict
 from edgekit.pipeline.result import BuildResult
@@ -45,7 +48,8 @@ RECORDS = {
 
 @pytest.fixture
 def pc(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine as a real board `local` of a device `pc`, for which another board's cost model stands in."""
+    """This machine as a real board `local` of a device `pc`, for which another board's cost model stands in. There it lacks ONNX
+    Runtime."""
     home = tmp_path_factory.mktemp("pc")
     rpi4, own = data_folder("devices") / "rpi4", home / "config/edgekit/devices/pc"
     shutil.copytree(rpi4, own)
@@ -60,9 +64,16 @@ def pc(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
         assert old in facts
         facts = facts.replace(old, new)
     (own / "device.toml").write_text(facts)
-    board = {"transport": "local", "device": "pc", "workspace": str(home / "board"), "python": [sys.executable]}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in board.items()]
-    (home / "config/edgekit/boards.toml").write_text("\n".join(["[boards.local]", *lines, ""]))
+    (home / "without").mkdir()
+    (home / "without" / "onnxruntime.py").write_text("raise ModuleNotFoundError(\"No module named 'onnxruntime'\")\n")
+    board = {
+        "transport": "local",
+        "device": "pc",
+        "workspace": str(home / "board"),
+        "python": [sys.executable],
+        "env": {"PYTHONPATH": str(home / "without")},
+    }
+    (home / "config/edgekit/boards.toml").write_text(tomli_w.dumps({"boards": {"local": board}}))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
 
@@ -89,8 +100,9 @@ def test_the_fastest_on_the_board_is_kept_alone(tiny_supernet: Path, stripes: di
     assert set(rows) == {"tflite-fp32", "onnx-fp32", "tvm-fp32"}
     (chosen,) = (name for name, row in rows.items() if row["chosen"])
     assert str(result.plan.target) == f"pc:{chosen}"
+    assert rows["onnx-fp32"]["verified"], "here"
+    assert "No module named 'onnxruntime'" in rows["onnx-fp32"]["obstacle"]
     for name, row in rows.items():
-        assert row["verified"] or row["obstacle"]
         if not row["obstacle"]:
             assert row["latency"]["evidence"] == "measured"
             assert rows[chosen]["latency"]["value"] <= row["latency"]["value"], name
@@ -140,6 +152,32 @@ def test_int8_that_answers_otherwise_is_not_chosen(
     assert rows["tflite-fp32"]["chosen"]
     assert not rows["tflite-int8"]["verified"]
     assert "int8 top-1 agreement" in rows["tflite-int8"]["obstacle"]
+
+
+@pytest.mark.usefixtures("pc")
+def test_a_compressed_network_is_run_on_the_board_too(tmp_path: Path) -> None:
+    write_network(tmp_path / "net.onnx")
+    x_NHWC = np.round(255 * inputs(".tflite", 40)).astype(np.uint8)
+    np.savez(tmp_path / "inputs.npz", x=x_NHWC, y=np.arange(40) % 4)
+    try:
+        result = compress(
+            str(tmp_path / "net.onnx"),
+            data=tmp_path / "inputs.npz",
+            passes=["fold::batch_norm"],
+            target="pc:fp32",
+            board="local",
+            output=tmp_path / "out",
+        )
+    except UnstableError as error:
+        pytest.skip(f"this machine is too busy to be measured: {error.message}")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    assert figures["latency"]["evidence"] == "measured"
+    assert figures["latency predicted"]["evidence"] == "predicted"
+    (check,) = (one for one in report["verification"]["checks"] if "outputs on local" in one["name"])
+    assert check["value"] <= check["limit"] == 1e-5
+    assert result.plan.to_json()["board"] == "local"
+    assert verify(tmp_path / "out").checks
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from edgekit.core.data_folders import user_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
+from edgekit.devices.device import Device, load_device
 
 THIS_MACHINE = "local"
 _PYTHON = ("python3",)
@@ -108,6 +109,17 @@ def load_board(name: str) -> Board:
         hint = did_you_mean(name, boards)
         raise UsageError(f'no board is called "{name}"', hint=f"{hint}; boards are described in {boards_file()}")
     return boards[name]
+
+
+def load_board_of(name: str, device: Device) -> Board:
+    """Raises UsageError for an unknown name and for a board of another device, BadInputError as `load_board` does."""
+    board = load_board(name)
+    if load_device(board.device).name != device.name:
+        raise UsageError(
+            f"{name} is a {board.device}, not a {device.name}",
+            hint=f"build for --target {board.device}, or name another board",
+        )
+    return board
 
 
 def list_boards() -> tuple[Board, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
+from edgekit.devices.boards.board import Board, load_board_of
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS, exporter_for
 from edgekit.pipeline.compression.recipe import Recipe, parse_recipe, read_recipe
@@ -37,6 +38,7 @@ class CompressionPlan:
     budget: Budget
     minutes: float
     seed: int
+    board: Board | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -51,6 +53,7 @@ class CompressionPlan:
             "mirror": self.mirror,
             "target": str(self.target),
             "threads": self.target.threads,
+            **({"board": self.board.name} if self.board else {}),
             "recipe": None if self.recipe is None else self.recipe.to_json()["passes"],
             "max_accuracy_drop": self.max_drop,
             "budget": {name: limit for name in _LIMITS if (limit := getattr(self.budget, name)) is not None},
@@ -76,6 +79,7 @@ def plan_compression(
     budget: Budget | None = None,
     minutes: float = DEFAULT_MINUTES,
     seed: int = 0,
+    board: str | None = None,
 ) -> CompressionPlan:
     """Raises UsageError for what contradicts itself or is out of range, BadInputError for a recipe that cannot be read."""
     if recipe is not None and passes:
@@ -97,6 +101,7 @@ def plan_compression(
             raise UsageError(f"compress takes no limit {limit.name}", hint=f"it takes {', '.join(_LIMITS)}")
         if isinstance(value, Share) and chosen is not None:
             raise UsageError("a budget needs a recipe that may be chosen", hint="leave out --recipe and --pass")
+    resolved = _target(target, chosen)
     return CompressionPlan(
         source=source,
         weights=None if weights is None else Path(weights),
@@ -106,12 +111,13 @@ def plan_compression(
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
         mirror=mirror,
-        target=_target(target, chosen),
+        target=resolved,
         recipe=chosen,
         max_drop=SEARCHED_DROP if max_accuracy_drop is None and chosen is None else max_accuracy_drop,
         budget=limits,
         minutes=minutes,
         seed=seed,
+        board=None if board is None else load_board_of(board, resolved.device),
     )
 
 
