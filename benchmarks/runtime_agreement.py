@@ -30,7 +30,6 @@ from edgekit.core.fidelity import agreement, cosine
 from edgekit.core.records import read_json, write_json
 from edgekit.devices.boards.board import load_board
 from edgekit.devices.boards.session import BoardSession, open_board
-from edgekit.devices.precision import Precision
 from edgekit.supernet.storage import SupernetFolder
 
 NETWORKS, PICTURES, LAB_PICTURES, FEW_PICTURES = 20, 2000, 16, 500
@@ -95,7 +94,7 @@ def build_seconds(folder: SupernetFolder, precision: str) -> float:
         own = {name: str(place / name) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
         env = os.environ | own | {"PYTHONPATH": str(REPO_ROOT)}
         started = time.perf_counter()
-        subprocess.run(argv, check=True, env=env, stdout=subprocess.DEVNULL)  # noqa: S603
+        subprocess.run(argv, check=True, env=env, stdout=subprocess.DEVNULL)
         return time.perf_counter() - started
 
 

@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("tvm", reason="TVM is not installed: pip install 'edgekit[tvm]'")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from tvm_kernels import case_of, check, module_of  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tvm_kernels import case_of, check, module_of
 
-from edgekit.exporters.tvm.cpu import Cpu, cpu_of, host_target  # noqa: E402
-from edgekit.exporters.tvm.tile import Kind, Workload, default_tile, tiles  # noqa: E402
+from edgekit.exporters.tvm.cpu import Cpu, cpu_of, host_target
+from edgekit.exporters.tvm.tile import Kind, Workload, default_tile, tiles
 
 PLAIN = "x86-64-v2"  # without instructions that multiply bytes
 FEW = settings(max_examples=6, deadline=None, derandomize=True, database=None)

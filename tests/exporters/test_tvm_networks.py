@@ -15,28 +15,28 @@ from torch.nn import functional
 
 pytest.importorskip("tvm", reason="TVM is not installed: pip install 'edgekit[tvm]'")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from tiny_supernet import SIZE as STRIPES_SIZE  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_supernet import SIZE as STRIPES_SIZE
 
-from edgekit.core.errors import MissingExtraError  # noqa: E402
-from edgekit.core.model import Model, Preprocessing  # noqa: E402
-from edgekit.devices.precision import Precision  # noqa: E402
-from edgekit.devices.target import parse_target  # noqa: E402
-from edgekit.exporters.exporter import exporter_for  # noqa: E402
-from edgekit.exporters.layout import to_torch  # noqa: E402
-from edgekit.exporters.onnx_file import convert_onnx, outputs_of  # noqa: E402
-from edgekit.exporters.onnx_quantization import quantize_onnx  # noqa: E402
-from edgekit.exporters.tvm.compiler import lowered  # noqa: E402
-from edgekit.exporters.tvm.cpu import cpu_of, host_target  # noqa: E402
-from edgekit.exporters.tvm.library import compile_library, read_record  # noqa: E402
-from edgekit.exporters.tvm.network import channels_last, workloads_of  # noqa: E402
-from edgekit.exporters.tvm.tile import default_tile  # noqa: E402
-from edgekit.exporters.tvm.toolchain import linker_for  # noqa: E402
-from edgekit.supernet.genotype import Genotype  # noqa: E402
-from edgekit.supernet.storage import WEIGHTS, open_supernet  # noqa: E402
-from edgekit.supernet.subnet import slice_subnet  # noqa: E402
-from edgekit.tasks.grammar import parse_task  # noqa: E402
+from edgekit.core.errors import MissingExtraError
+from edgekit.core.model import Model, Preprocessing
+from edgekit.devices.precision import Precision
+from edgekit.devices.target import parse_target
+from edgekit.exporters.exporter import exporter_for
+from edgekit.exporters.layout import to_torch
+from edgekit.exporters.onnx_file import convert_onnx, outputs_of
+from edgekit.exporters.onnx_quantization import quantize_onnx
+from edgekit.exporters.tvm.compiler import lowered
+from edgekit.exporters.tvm.cpu import cpu_of, host_target
+from edgekit.exporters.tvm.library import compile_library, read_record
+from edgekit.exporters.tvm.network import channels_last, workloads_of
+from edgekit.exporters.tvm.tile import default_tile
+from edgekit.exporters.tvm.toolchain import linker_for
+from edgekit.supernet.genotype import Genotype
+from edgekit.supernet.storage import WEIGHTS, open_supernet
+from edgekit.supernet.subnet import slice_subnet
+from edgekit.tasks.grammar import parse_task
 
 SIZE = 12
 
