@@ -35,8 +35,8 @@ def export_onnx(model: Model, *, precision: Precision, calibration_N: Floats, fo
     """Writes `model.onnx` into `folder`, with labels and preprocessing inside; where it is quantised also `model.fp32.onnx`.
 
     What is quantised the model says; one that says nothing is made int8 where `precision` is, all but the convolutions that read
-    its pictures. `calibration_N` (N, *input_shape) are preprocessed inputs, which fp32 does not look at. Raises ConversionError, BadInputError, and MissingExtraError without the
-    libraries.
+    its pictures. `calibration_N` (N, *input_shape) are preprocessed inputs, which fp32 does not look at. Raises ConversionError,
+    BadInputError, and MissingExtraError without the libraries.
     """
     from edgekit.exporters.onnx_quantization import picture_layers, quantize_onnx
 
