@@ -96,7 +96,8 @@ def in_float(int8: bytes, fp32: bytes, layers: Collection[str]) -> bytes:
 def picture_layers(fp32: bytes) -> frozenset[str]:
     """The convolutions that read the input of a file of `convert_onnx` themselves.
 
-    What they round stays in everything after them, and they have too few channels for int8 to be faster.
+    Their rounding errors go through everything after them, NNCF gives the first layer but 7 bits for the sake of old x86
+    processors, and they have too few channels for int8 to be faster.
     """
     import onnx
 
