@@ -31,7 +31,7 @@ from edgekit.exporters.exporter import exporter_for
 from edgekit.exporters.layout import to_torch
 from edgekit.exporters.onnx_file import INPUT, convert_onnx, outputs_of
 from edgekit.exporters.onnx_libraries import import_nncf, import_onnxruntime
-from edgekit.exporters.onnx_quantization import quantize_onnx
+from edgekit.exporters.onnx_quantization import picture_layers, quantize_onnx
 from edgekit.exporters.quiet import quiet
 from edgekit.pipeline.probes import random_genotypes
 from edgekit.supernet.description import describe
@@ -56,7 +56,7 @@ def by_nncf(**settings: Any) -> Callable[[bytes, Floats], bytes]:
 
 
 def ways() -> Mapping[str, Callable[[bytes, Floats], bytes]]:
-    nncf = import_nncf()
+    import_nncf()
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -69,8 +69,11 @@ def ways() -> Mapping[str, Callable[[bytes, Floats], bytes]]:
         "and the slower bias correction": by_nncf(
             advanced_parameters=AdvancedQuantizationParameters(**tensor), fast_bias_correction=False
         ),
-        "and extremes, no bias correction: edgekit's": quantize_onnx,
-        "edgekit's, asymmetric": by_nncf(preset=nncf.QuantizationPreset.MIXED, advanced_parameters=as_ours),
+        "and extremes, no bias correction": by_nncf(advanced_parameters=as_ours),
+        "and zero points": quantize_onnx,
+        "and the layer of the pictures in float32: edgekit's": lambda fp32, x_NCHW: quantize_onnx(
+            fp32, x_NCHW, kept_float=picture_layers(fp32)
+        ),
     }
 
 

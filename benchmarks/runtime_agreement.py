@@ -56,7 +56,6 @@ def host_row(network: Network, file: NetworkFile, x_NHWC: Floats, y_NK: Floats, 
         "precision": str(file.precision),
         "pictures": len(x_NHWC),
         "size_bytes": file.path.stat().st_size,
-        "export_s": file.seconds,
         "relative_difference": float(np.abs(answers_NK - y_NK).max() / np.abs(y_NK).max()),
         "cosine": cosine(answers_NK, y_NK),
         "agreement": agreement(answers_NK, y_NK),
@@ -83,8 +82,11 @@ def lab_row(there: BoardSession, here: BoardSession, file: NetworkFile, x_NHWC: 
     }
 
 
-def build_seconds(folder: SupernetFolder, precision: str) -> float:
-    """Of `edgekit build` for the full network and all labels, from start to end, nothing cached."""
+def build_seconds(folder: SupernetFolder, precision: str) -> dict[str, float]:
+    """Of `edgekit build` for the full network and all labels, nothing cached: from start to end, and of processors.
+
+    The first counts what else the machine does in that time; the second is what it takes where one core is free.
+    """
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         (place / "labels.txt").write_text("".join(f'"{each.name}"\n' for each in folder.vocabulary.labels))
@@ -98,7 +100,7 @@ def build_seconds(folder: SupernetFolder, precision: str) -> float:
         return time.perf_counter() - started
 
 
-def tables_of(rows: Sequence[Row], builds_s: Mapping[str, float]) -> tuple[list[Table], dict[str, Any]]:
+def tables_of(rows: Sequence[Row], builds: Mapping[str, Mapping[str, float]]) -> tuple[list[Table], dict[str, Any]]:
     kinds: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         kinds.setdefault((row["runtime"], row["precision"]), []).append(row)
@@ -112,11 +114,10 @@ def tables_of(rows: Sequence[Row], builds_s: Mapping[str, float]) -> tuple[list[
             sum(row["agreement"] >= AGREEMENT_BAR for row in found),
             f"{np.mean([row['accuracy'] for row in found]):.2%}",
             f"{np.mean([row['accuracy_torch'] for row in found]):.2%}",
-            f"{np.median([row['export_s'] for row in found]):.1f}",
         )
         for kind, found in kinds.items()
     ]
-    columns = ("", "files", "difference", "same label", "worst", "above bar", "right", "in torch", "export s")
+    columns = ("", "files", "difference", "same label", "worst", "above bar", "right", "in torch")
     tables = [Table(f"Against torch, {rows[0]['pictures']} test pictures", columns, lines)]
     fp32 = [row for row in rows if row["precision"] == "fp32"]
     int8 = [row for row in rows if row["precision"] == "int8"]
@@ -125,8 +126,13 @@ def tables_of(rows: Sequence[Row], builds_s: Mapping[str, float]) -> tuple[list[
         ("fp32, largest difference", f"{relative:.1e}", f"at most {RELATIVE_BAR:.0e}", relative <= RELATIVE_BAR),
         ("int8, same label, worst file", f"{worst:.2%}", f"at least {AGREEMENT_BAR:.0%}", worst >= AGREEMENT_BAR),
         *(
-            (f"build {DEVICE}:tvm{kind}, full network", f"{took:.0f} s", f"at most {BUILD_BAR_S:.0f} s", took <= 60)
-            for kind, took in builds_s.items()
+            (
+                f"build {DEVICE}:tvm{kind}, full network, processor time",
+                f"{took['processor_s']:.0f} s ({took['wall_s']:.0f} s by the clock)",
+                f"at most {BUILD_BAR_S:.0f} s",
+                took["processor_s"] <= BUILD_BAR_S,
+            )
+            for kind, took in builds.items()
         ),
     ]
     if in_lab := [row for row in rows if "lab" in row]:
@@ -138,7 +144,7 @@ def tables_of(rows: Sequence[Row], builds_s: Mapping[str, float]) -> tuple[list[
             ("lab: fp32, largest difference", f"{apart:.1e}", f"at most {LAB_BAR:.0e}", apart <= LAB_BAR),
             ("lab: int8 TFLite, outputs that differ", str(integers), "none", integers == 0),
         ]
-    figures = {"rows": list(rows), "build_s": dict(builds_s)}
+    figures = {"rows": list(rows), "build": dict(builds)}
     return [*tables, bars(*judged)], figures
 
 
@@ -196,8 +202,8 @@ def main() -> int:
                     )
             rows.append(row)
             print(f"{network.genotype} {kind[0]}-{kind[1]} {row['agreement']:.2%}", file=sys.stderr, flush=True)
-    builds_s = {} if options.quick else {kind: build_seconds(folder, kind) for kind in ("", "-fp32")}
-    tables, figures = tables_of(rows, builds_s)
+    builds = {} if options.quick else {kind: build_seconds(folder, kind) for kind in ("", "-fp32")}
+    tables, figures = tables_of(rows, builds)
     publish("runtime_agreement", tables, figures, options.output, model=folder, write=not options.quick)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.images import to_float
 from edgekit.core.model import Model, Preprocessing
-from edgekit.core.records import read_json, write_json
+from edgekit.core.records import sha256_of, write_json
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target
 from edgekit.exporters.exporter import EXPORTERS, Exporter, exporter_for
@@ -71,7 +70,6 @@ class NetworkFile:
     runtime: str
     precision: Precision
     path: Path
-    seconds: float
 
     @property
     def exporter(self) -> Exporter:
@@ -117,14 +115,9 @@ def file_of(network: Network, runtime: str, precision: Precision, files: Path = 
     folder = files / f"{network.genotype}-{runtime}-{precision}"
     exporter, record = exporter_for(runtime), folder / _RECORD
     path = folder / f"model{exporter.suffix}"
-    if record.is_file():
-        seconds = float(read_json(record, schema_version=_SCHEMA)["seconds"])
-    else:
+    if not record.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        started = time.perf_counter()
-        exporter.export(
-            network.model, target=target_of(runtime, precision), calibration_N=network.calibration_N, folder=folder
-        )
-        seconds = time.perf_counter() - started
-        write_json(record, {"schema_version": _SCHEMA, "seconds": seconds})
-    return NetworkFile(runtime=runtime, precision=precision, path=path, seconds=seconds)
+        target = target_of(runtime, precision)
+        exporter.export(network.model, target=target, calibration_N=network.calibration_N, folder=folder)
+        write_json(record, {"schema_version": _SCHEMA, "sha256": sha256_of(path)})
+    return NetworkFile(runtime=runtime, precision=precision, path=path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -33,11 +34,11 @@ Floats = npt.NDArray[np.float32]
 def export_onnx(model: Model, *, precision: Precision, calibration_N: Floats, folder: Path) -> Artifact:
     """Writes `model.onnx` into `folder`, with labels and preprocessing inside; where it is quantised also `model.fp32.onnx`.
 
-    What is quantised the model says; one that says nothing is made int8 where `precision` is. `calibration_N` (N, *input_shape) are
-    preprocessed inputs, which fp32 does not look at. Raises ConversionError, BadInputError, and MissingExtraError without the
-    libraries.
+    What is quantised the model says; one that says nothing is made int8 where `precision` is, all but the convolutions that read
+    its pictures. `calibration_N` (N, *input_shape) are preprocessed inputs, which fp32 does not look at. Raises ConversionError,
+    BadInputError, and MissingExtraError without the libraries.
     """
-    from edgekit.exporters.onnx_quantization import quantize_onnx
+    from edgekit.exporters.onnx_quantization import picture_layers, quantize_onnx
 
     quantization = quantization_for(model, precision)
     if quantization is not None and quantization.scheme is not Scheme.INT8:
@@ -49,6 +50,8 @@ def export_onnx(model: Model, *, precision: Precision, calibration_N: Floats, fo
     path = folder / "model.onnx"
     if quantization is None:
         return write_artifact(_with_metadata(fp32, model), path)
+    if model.quantization is None:
+        quantization = replace(quantization, kept_float=picture_layers(fp32))
     int8 = quantize_onnx(fp32, calibration_N, kept_float=quantization.kept_float)
     reference = write_artifact(_with_metadata(fp32, model), folder / "model.fp32.onnx")
     return write_artifact(_with_metadata(int8, model), path, quantization, reference)

@@ -11,7 +11,7 @@ from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.core.records import sha256_of
-from edgekit.devices.boards.board import Board, load_board_of
+from edgekit.devices.boards.board import Board, load_board, load_board_of
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS
 from edgekit.pipeline.examples import Examples, read_examples

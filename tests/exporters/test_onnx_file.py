@@ -202,6 +202,14 @@ def test_the_same_model_gives_the_same_bytes_without_a_word(
     assert not recwarn.list
 
 
+def test_a_model_that_says_nothing_has_the_layer_of_its_pictures_in_float(exported: Exported, tmp_path: Path) -> None:
+    model = replace(exported.model, quantization=None)
+    artifact = export_onnx(model, precision=Precision.INT8, calibration_N=exported.calibration_N, folder=tmp_path)
+    assert artifact.quantization == Quantization(scheme=Scheme.INT8, kept_float=frozenset({"stem"}))
+    assert layers_by_precision(artifact.path.read_bytes()) == {one: one != "stem" for one in LAYERS}
+    verify(model, artifact, to_file(exported.x_N), min_agreement=0.97)
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_kept_in_float_is_so_alone_and_brings_the_answers_nearer(exported: Exported, layer: str) -> None:
     kept = in_float(exported.int8, exported.fp32, [layer])
