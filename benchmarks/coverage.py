@@ -14,10 +14,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from coverage_kernels import OTHERWISE
 from coverage_networks import Group, groups
 from harness import REPO_ROOT, Table, options_of, publish
@@ -26,6 +28,7 @@ from edgekit.core.errors import EdgekitError, VerificationError
 from edgekit.core.model import Model, Scheme
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target
+from edgekit.exporters.artifact import Artifact
 from edgekit.exporters.exporter import exporter_for
 from edgekit.exporters.layout import to_file
 from edgekit.exporters.verify import verify
@@ -39,6 +42,7 @@ _INPUTS = 64
 _AGREEMENT = 0.9
 
 Column = tuple[str, Precision]
+Floats = npt.NDArray[np.float32]
 Cells = Mapping[str, Mapping[str, str]]
 """Of a row, by runtime and precision."""
 Verdict = Literal["native", "runs", "refused", "wrong", "none"]
@@ -91,10 +95,10 @@ def with_tables(manual: str, figures: Mapping[str, Any]) -> str:
 
 
 def _rows(group: Group, names: Sequence[str], seed: int) -> Iterator[tuple[str, Cells]]:
-    baseline = {column: found.otherwise for column, found in _found(group.baseline, seed)}
+    baseline = {column: found.otherwise for column, found in _found(group.baseline, seed).items()}
     for name in names:
         print(name, file=sys.stderr)
-        cells = {column: _cell(found, baseline[column]) for column, found in _found(group.rows[name], seed)}
+        cells = {column: _cell(found, baseline[column]) for column, found in _found(group.rows[name], seed).items()}
         yield name, {"-".join(column): asdict(cell) for column, cell in cells.items()}
 
 
@@ -107,33 +111,46 @@ class _Found:
     exists: bool = True
 
 
-def _found(make: Callable[[Target], Model], seed: int) -> Iterator[tuple[Column, _Found]]:
+def _found(make: Callable[[Target], Model], seed: int) -> dict[Column, _Found]:
+    model_for = cache(lambda runtime: make(parse_target(f"host:{runtime}")))
+    found: dict[Column, _Found] = {}
+    onnx: dict[Precision, Path] = {}
     with tempfile.TemporaryDirectory(prefix="edgekit-coverage-") as name:
         for runtime in RUNTIMES:
-            try:
-                model = make(parse_target(f"host:{runtime}"))
-            except EdgekitError as error:
-                yield from (((runtime, precision), _Found(error=error)) for precision in PRECISIONS)
-                continue
-            for precision in PRECISIONS:
+            made: dict[Precision, Artifact] = {}
+            for precision in (Precision.INT8, Precision.FP32):
+                column = (runtime, precision)
                 try:
-                    yield (runtime, precision), _in_file(model, runtime, precision, Path(name), seed)
+                    model = model_for(runtime)
+                    scheme = model.quantization.scheme if model.quantization else None
+                    if scheme is not None and (scheme is Scheme.INT8) != (precision is Precision.INT8):
+                        found[column] = _Found(exists=False)
+                        continue
+                    inputs = _inputs(model, seed)
+                    made[precision] = _file(model, column, made, inputs, Path(name))
+                    if runtime == "onnx":
+                        onnx[precision] = made[precision].path
+                    verify(model, made[precision], inputs, min_agreement=_AGREEMENT)
                 except EdgekitError as error:
-                    yield (runtime, precision), _Found(error=error)
+                    found[column] = _Found(error=error)
+                    continue
+                # A compiled library shows nothing; the .onnx file that it is compiled from was made before.
+                looked_at = onnx[precision] if runtime == "tvm" else made[precision].path
+                found[column] = _Found(otherwise=OTHERWISE[runtime](looked_at, precision))
+    return {column: found[column] for column in COLUMNS}
 
 
-def _in_file(model: Model, runtime: str, precision: Precision, folder: Path, seed: int) -> _Found:
-    """Exported, verified, and looked into, in folders by runtime and precision."""
-    if model.quantization and (model.quantization.scheme is Scheme.INT8) != (precision is Precision.INT8):
-        return _Found(exists=False)
-    target, inputs, exporter = parse_target(f"host:{runtime}-{precision}"), _inputs(model, seed), exporter_for(runtime)
-    place = folder / str(target)
+def _file(model: Model, column: Column, made: Mapping[Precision, Artifact], inputs: Floats, folder: Path) -> Artifact:
+    """Exported, or the float32 file that the int8 one before it was made from."""
+    runtime, precision = column
+    exporter = exporter_for(runtime)
+    reference = made[Precision.INT8].reference if Precision.INT8 in made else None
+    if precision is Precision.FP32 and reference is not None and reference.path.suffix == exporter.suffix:
+        return reference
+    target = parse_target(f"host:{runtime}-{precision}")
+    place = folder / f"{runtime}-{precision}"
     place.mkdir()
-    artifact = exporter.export(model, target=target, calibration_N=inputs, folder=place)
-    verify(model, artifact, inputs, min_agreement=_AGREEMENT)
-    # A compiled library shows nothing; the .onnx file that it is compiled from was made before.
-    path = folder / f"host:onnx-{precision}" / "model.onnx" if runtime == "tvm" else artifact.path
-    return _Found(otherwise=OTHERWISE[runtime](path, precision))
+    return exporter.export(model, target=target, calibration_N=inputs, folder=place)
 
 
 def _cell(found: _Found, baseline: Counter[str]) -> Cell:
@@ -146,7 +163,7 @@ def _cell(found: _Found, baseline: Counter[str]) -> Cell:
     return Cell(verdict="runs" if names else "native", why=", ".join(names))
 
 
-def _inputs(model: Model, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _inputs(model: Model, seed: int) -> Floats:
     """Pixels in [0, 1] for an assembled network, normal numbers for others."""
     rng = np.random.default_rng(seed)
     shape = (_INPUTS, *model.input_shape)

@@ -10,8 +10,8 @@ from typing import Any
 
 from edgekit.devices.precision import Precision
 
-# They move no data, in whatever type.
-_VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+# They compute nothing, in whatever type.
+_VIEWS = frozenset({"Flatten", "Identity", "ReorderInput", "ReorderOutput", "Reshape", "Squeeze", "Unsqueeze"})
 _GIVE_FLOATS = frozenset({"DequantizeLinear", "MatMulIntegerToFloat"})
 _TAKE_FLOATS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
 

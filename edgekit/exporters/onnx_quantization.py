@@ -97,7 +97,7 @@ def _with_quantised_moves(proto: Any) -> Any:
     """With quantisers behind what joins tensors, and between a layer and what moves values before it.
 
     NNCF has them before such operators alone. ONNX Runtime joins tensors in integers only where
-    there is one behind too, and compilers look for it right before a layer. Joined tensors get the greatest of their ranges.
+    there is one behind too, and compilers look for it right before a layer. Joined tensors get a range that holds all of theirs.
     """
     import onnx
     from onnx import helper
@@ -126,9 +126,9 @@ def _with_quantised_moves(proto: Any) -> Any:
 
 
 def _with_unsigned_activations(proto: Any) -> Any:
-    """With uint8 in place of int8 for activations, and zero point 128: the same numbers.
+    """With uint8 in place of int8 for activations, and zero points greater by 128: the same numbers.
 
-    NNCF takes uint8 for what is never negative alone, and ONNX Runtime has no kernel from one type to the other.
+    NNCF may take one type for one tensor and one for another, and ONNX Runtime has no kernel from one to the other.
     """
     from onnx import numpy_helper
 
@@ -216,22 +216,28 @@ class _Graph:
         return all(self.is_quantised(name) for name in _moved_by(move))
 
     def scale_of(self, move: Any) -> tuple[str, str]:
-        """Names of the scale and of the zero point, which is 0, that hold all that a quantised operator of `_MOVES` moves."""
+        """Names of a scale and a zero point that hold all that a quantised operator of `_MOVES` moves."""
         from onnx import numpy_helper
 
         quantised = [maker for name in _moved_by(move) for maker in self._dequantisers(name)]
-        pairs = [(maker.input[1], maker.input[2]) for maker in quantised]
-        zeros = [self.constant(zero) for _, zero in pairs]
-        greatest = [
-            self.constant(scale) * np.iinfo(zero.dtype).max for (scale, _), zero in zip(pairs, zeros, strict=True)
-        ]
-        most = int(np.argmax(greatest))
-        signed = [zero.dtype == np.int8 for zero in zeros]
-        if signed[most] or not any(signed):
-            return pairs[most]
-        scale = (greatest[most] / np.iinfo(np.int8).max).astype(np.float32)
-        (name,) = self.store(move.output[0], [numpy_helper.from_array(scale)])
-        return name, pairs[signed.index(True)][1]
+        pairs = list(dict.fromkeys((maker.input[1], maker.input[2]) for maker in quantised))
+        if len(pairs) == 1:
+            return pairs[0]
+        ranges = [self._range(scale, zero) for scale, zero in pairs]
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        if (low, high) in ranges:
+            return pairs[ranges.index((low, high))]
+        steps = np.iinfo(np.uint8).max
+        scale = np.float32((high - low) / steps)
+        stored = [np.array(scale), np.array(np.clip(np.rint(-low / scale), 0, steps), np.uint8)]
+        name, zero = self.store(move.output[0], map(numpy_helper.from_array, stored))
+        return name, zero
+
+    def _range(self, scale: str, zero: str) -> tuple[float, float]:
+        """The least and the greatest number of a quantised tensor."""
+        step, zero_point = float(self.constant(scale)), self.constant(zero)
+        limits = np.iinfo(zero_point.dtype)
+        return (limits.min - int(zero_point)) * step, (limits.max - int(zero_point)) * step
 
     def constant(self, name: str) -> Any:
         from onnx import numpy_helper
