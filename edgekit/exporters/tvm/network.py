@@ -200,8 +200,8 @@ def _clipped(each: _Call) -> Any:
 
     if each.name == _CLIP:
         x, lower, upper = each.call.args
-        y = each.emit(relax.op.maximum(x, _float(lower.value.value)))
-        return relax.op.minimum(y, _float(upper.value.value))
+        y = each.emit(relax.op.maximum(x, _float(lower.value)))
+        return relax.op.minimum(y, _float(upper.value))
     function, arguments = each.call.args
     make = next((make for name, make in _limits().items() if function.name_hint.startswith(name)), None)
     if make is None or len(arguments) != 2:
