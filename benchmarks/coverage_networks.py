@@ -171,7 +171,7 @@ class _Joined(nn.Module):
 
 def _split(x_NCHW: Tensor) -> Tensor:
     one_NCHW, other_NCHW = x_NCHW.chunk(2, 1)
-    return one_NCHW + other_NCHW.abs()
+    return torch.cat([other_NCHW, one_NCHW], 1)
 
 
 def _scores(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
