@@ -95,9 +95,11 @@ def build_seconds(folder: SupernetFolder, precision: str) -> dict[str, float]:
         argv += [str(folder.spec.full), "-o", str(place / "out"), "--quiet"]
         own = {name: str(place / name) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
         env = os.environ | own | {"PYTHONPATH": str(REPO_ROOT)}
-        started = time.perf_counter()
+        started, before = time.perf_counter(), os.times()
         subprocess.run(argv, check=True, env=env, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
+        wall_s, after = time.perf_counter() - started, os.times()
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        return {"wall_s": wall_s, "processor_s": used}
 
 
 def tables_of(rows: Sequence[Row], builds: Mapping[str, Mapping[str, float]]) -> tuple[list[Table], dict[str, Any]]:

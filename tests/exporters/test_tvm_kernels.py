@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -153,7 +154,7 @@ def test_every_tile_gives_the_same(workload: Workload, precision: Any) -> None:
     target = host_target()
     cpu = cpu_of(target)
     asked = replace(workload, precision=precision)
-    found = list(tiles(asked, cpu))
+    found = list(islice(tiles(asked, cpu), 24))
     assert len(found) > 1
     assert len(set(found)) == len(found)
     check([case_of(asked, tile, cpu, zero_point=3) for tile in found], target, cpu)

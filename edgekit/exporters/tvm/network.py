@@ -202,8 +202,8 @@ def _clipped(each: _Call) -> Any:
 
     if each.name == _CLIP:
         x, lower, upper = each.call.args
-        y = each.emit(relax.op.maximum(x, _float(_number(lower))))
-        return relax.op.minimum(y, _float(_number(upper)))
+        y = each.emit(relax.op.maximum(x, _float(lower.value)))
+        return relax.op.minimum(y, _float(upper.value))
     function, arguments = each.call.args
     make = next((make for name, make in _limits().items() if function.name_hint.startswith(name)), None)
     if make is None or len(arguments) != 2:
@@ -212,13 +212,6 @@ def _clipped(each: _Call) -> Any:
     chosen = each.of(limit)  # against limits that are no numbers: where(isnan(limit), infinity, limit)
     stored = each.constant(limit if chosen is None or chosen.name != _WHERE else chosen.call.args[2])
     return None if stored is None or stored.size > 1 else make(x, _float(stored))
-
-
-def _number(limit: Any) -> float:
-    """What relax.clip is given: a number of TVM's, or a value that holds one."""
-    while hasattr(limit, "value"):
-        limit = limit.value
-    return float(limit)
 
 
 def _limits() -> dict[str, Callable[[Any, Any], Any]]:
