@@ -171,7 +171,7 @@ class _Joined(nn.Module):
 
 def _split(x_NCHW: Tensor) -> Tensor:
     one_NCHW, other_NCHW = x_NCHW.chunk(2, 1)
-    return one_NCHW + other_NCHW.abs()
+    return torch.cat([other_NCHW, one_NCHW], 1)
 
 
 def _scores(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ _LAYERS: Mapping[str, Callable[[], nn.Module]] = {
     "max pool": lambda: nn.MaxPool2d(2),
     "max pool 3 x 3, padded": lambda: nn.MaxPool2d(3, 2, 1),
     "global average pool": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-    "mean": lambda: _Call(lambda x_NCHW: x_NCHW.mean((2, 3), keepdim=True) * torch.ones(1, 1, SIZE, SIZE)),
+    "mean": lambda: _Call(lambda x_NCHW: x_NCHW.mean((2, 3), keepdim=True)),
     "softmax": lambda: nn.Softmax(1),
     "pad": lambda: _Call(lambda x_NCHW: F.pad(x_NCHW, (0, 0, 0, 0, 4, 4))),
     "reflection pad": lambda: nn.ReflectionPad2d(1),

@@ -38,7 +38,7 @@ def export_onnx(model: Model, *, precision: Precision, calibration_N: Floats, fo
     its pictures. `calibration_N` (N, *input_shape) are preprocessed inputs, which fp32 does not look at. Raises ConversionError,
     BadInputError, and MissingExtraError without the libraries.
     """
-    from edgekit.exporters.onnx_quantization import picture_layers, quantize_onnx
+    from edgekit.exporters.onnx_quantization import layers_by_precision, picture_layers, quantize_onnx
 
     quantization = quantization_for(model, precision)
     if quantization is not None and quantization.scheme is not Scheme.INT8:
@@ -53,6 +53,9 @@ def export_onnx(model: Model, *, precision: Precision, calibration_N: Floats, fo
     if model.quantization is None:
         quantization = replace(quantization, kept_float=picture_layers(fp32))
     int8 = quantize_onnx(fp32, calibration_N, kept_float=quantization.kept_float)
+    # NNCF leaves the gates of squeeze and excitation as they are.
+    left = frozenset(layer for layer, quantised in layers_by_precision(int8).items() if not quantised)
+    quantization = replace(quantization, kept_float=quantization.kept_float | left)
     reference = write_artifact(_with_metadata(fp32, model), folder / "model.fp32.onnx")
     return write_artifact(_with_metadata(int8, model), path, quantization, reference)
 

@@ -148,7 +148,8 @@ class _Reader:
         match node.op_type:
             case "Conv" if filters:
                 channels = self._shape(read[0])[1]
-                depthwise = attributes.get("group", 1) == channels > 1
+                # One channel from one is what TFLite takes for depthwise too.
+                depthwise = attributes.get("group", 1) == channels and (channels > 1 or filters[0] == 1)
                 positions = math.prod(output[2:])
                 return OperatorKind.DEPTHWISE if depthwise else OperatorKind.CONV, weights, biases, positions * weights
             case "ConvTranspose" if filters:

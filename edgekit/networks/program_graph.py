@@ -137,7 +137,9 @@ class _Reader:
             if name == "conv_transpose2d":
                 return OperatorKind.OTHER, filters, biases, math.prod(_shape(read[0])[2:]) * math.prod(filters)
             groups = node.args[6] if len(node.args) > 6 else 1
-            depthwise = groups == _shape(read[0])[1] > 1
+            channels = _shape(read[0])[1]
+            # One channel from one is what TFLite takes for depthwise too.
+            depthwise = groups == channels and (channels > 1 or filters[0] == 1)
             kind = OperatorKind.DEPTHWISE if depthwise else OperatorKind.CONV
             return kind, filters, biases, math.prod(output[2:]) * math.prod(filters)
         if name == "matmul":

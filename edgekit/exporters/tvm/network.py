@@ -23,6 +23,7 @@ _SUBTRACT, _MULTIPLY, _CAST = "relax.subtract", "relax.multiply", "relax.astype"
 _ELEMENTWISE = frozenset(
     f"relax.{name}" for name in ("add", "astype", "maximum", "minimum", "multiply", "nn.relu", "round", "subtract")
 )
+_TRANSPOSED_CONVOLUTION = "relax.nn.conv2d_transpose"
 _CLIP, _CALL, _WHERE = "relax.clip", "relax.call_tir", "relax.where"
 _QUANTIZE, _DEQUANTIZE = "relax.quantize", "relax.dequantize"
 
@@ -41,6 +42,7 @@ def channels_last(onnx: bytes, activations: str) -> Any:
     module = transform.DecomposeOpsForInference()(module)
     module = _rewritten(module, lambda each: _spelt_out(each, activations))
     module = transform.ConvertLayout({_CONVOLUTION: ["NHWC", "OHWI"]})(module)
+    module = _rewritten(module, _channels_first_where_transposed)
     module = transform.Normalize()(module)
     module = _rewritten(module, _folded)
     return relax.transform.DeadCodeElimination()(module)
@@ -216,6 +218,28 @@ def _limits() -> dict[str, Callable[[Any, Any], Any]]:
     from tvm import relax
 
     return {"maximum": relax.op.maximum, "minimum": relax.op.minimum}
+
+
+def _channels_first_where_transposed(each: _Call) -> Any:
+    """Transposed convolutions as TVM has them; changing the layout of others has changed theirs."""
+    from tvm import relax
+
+    attrs = each.call.attrs
+    if each.name != _TRANSPOSED_CONVOLUTION or attrs.data_layout != "NHWC":
+        return None
+    x, w = each.call.args
+    y = relax.op.nn.conv2d_transpose(
+        each.emit(relax.op.permute_dims(x, [0, 3, 1, 2])),
+        w,
+        strides=list(attrs.strides),
+        padding=list(attrs.padding),
+        output_padding=list(attrs.output_padding),
+        dilation=list(attrs.dilation),
+        groups=int(attrs.groups),
+        data_layout="NCHW",
+        kernel_layout=attrs.kernel_layout,
+    )
+    return relax.op.permute_dims(each.emit(y), [0, 2, 3, 1])
 
 
 def _along_axis(each: _Call, x: Any, scale: Array) -> list[int]:
