@@ -158,11 +158,16 @@ def _file(model: Model, column: Column, made: Mapping[Precision, Artifact], inpu
 def _cell(found: _Found, baseline: Counter[str]) -> Cell:
     if found.error is not None:
         wrong = isinstance(found.error, VerificationError) and re.search(_OUTPUTS, found.error.message)
-        return Cell(verdict="wrong" if wrong else "refused", why=" ".join(found.error.message.split())[:160])
+        return Cell(verdict="wrong" if wrong else "refused", why=_shortened(found.error.message))
     if not found.exists:
         return Cell(verdict="none")
     names = sorted(found.otherwise - baseline)
     return Cell(verdict="runs" if names else "native", why=", ".join(names))
+
+
+def _shortened(message: str) -> str:
+    """One line of at most 160 letters, without the folder of a file."""
+    return re.sub(r"\S*/edgekit-coverage-[^/]+/[^/]+/", "", " ".join(message.split()))[:160]
 
 
 def _inputs(model: Model, seed: int) -> Floats:

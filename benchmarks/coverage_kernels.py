@@ -12,6 +12,7 @@ from edgekit.devices.precision import Precision
 
 # They compute nothing, in whatever type.
 _VIEWS = frozenset({"Flatten", "Identity", "ReorderInput", "ReorderOutput", "Reshape", "Squeeze", "Unsqueeze"})
+_LAYERS = frozenset({"Conv", "FusedConv", "FusedMatMul", "Gemm", "MatMul"})
 _GIVE_FLOATS = frozenset({"DequantizeLinear", "MatMulIntegerToFloat"})
 _TAKE_FLOATS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
 
@@ -49,7 +50,10 @@ def outside_xnnpack(path: Path, precision: Precision) -> Counter[str]:
 
 
 def in_float(path: Path, precision: Precision) -> Counter[str]:
-    """ONNX Runtime: operators on float32 in the graph that it makes of an int8 file; it has a kernel for every one in float32."""
+    """ONNX Runtime: operators on float32 in the graph that it makes of an int8 file; it has a kernel for every one in float32.
+
+    The last layer is not counted, whose output is that of the file.
+    """
     if precision is Precision.FP32:
         return Counter()
     import onnx
@@ -63,14 +67,15 @@ def in_float(path: Path, precision: Precision) -> Counter[str]:
         options.optimized_model_filepath = str(optimised)
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         graph = onnx.load(optimised).graph
+    last = [index for index, node in enumerate(graph.node) if node.op_type in _LAYERS][-1:]
     floats = {value.name for value in graph.input}
     found: Counter[str] = Counter()
-    for node in graph.node:
+    for index, node in enumerate(graph.node):
         reads_floats = bool(floats.intersection(node.input))
         gives_floats = node.op_type in _GIVE_FLOATS or (node.op_type == "QGemm" and len(node.input) < 9)
         if (reads_floats and node.op_type not in _TAKE_FLOATS) or gives_floats:
             floats.update(node.output)
-        if reads_floats and node.op_type not in _TAKE_FLOATS | _VIEWS:
+        if reads_floats and node.op_type not in _TAKE_FLOATS | _VIEWS and [index] != last:
             found[node.op_type] += 1
     return found
 

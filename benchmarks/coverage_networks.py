@@ -255,8 +255,8 @@ def _foreign(layer: nn.Module) -> Model:
     network = nn.Sequential(nn.Conv2d(3, CHANNELS, 3, padding=1), layer)
     with torch.no_grad():
         y_N = network.eval()(torch.zeros(2, *SHAPE))
-    last = nn.Conv2d(y_N.shape[1], 8, 1) if y_N.ndim == 4 else nn.Linear(y_N.shape[-1], 8)
-    return _lifted(nn.Sequential(*network, last).eval())
+    dense = [nn.Flatten(), nn.Linear(y_N[0].numel(), 8)]
+    return _lifted(nn.Sequential(*network, *([nn.Conv2d(y_N.shape[1], 8, 1)] if y_N.ndim == 4 else dense)).eval())
 
 
 def _lifted(network: nn.Module) -> Model:
