@@ -190,7 +190,8 @@ def kernels_of(folder: Path, database: TileDatabase) -> list[dict[str, Any]]:
     functions = {
         variable.name_hint: function for variable, function in module.functions_items() if variable.name_hint in calls
     }
-    library, spec = folder / "kernels.so.tmp", folder / "kernels.json"
+    library, spec = folder / "kernels" / "kernels.so", folder / "kernels" / "kernels.json"
+    library.parent.mkdir(exist_ok=True)
     link_functions(functions, target, linker_for("x86_64-linux-gnu"), library)
     spec.write_text(
         json.dumps(
