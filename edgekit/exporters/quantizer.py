@@ -16,6 +16,7 @@ from edgekit.exporters.conversion import converting
 from edgekit.exporters.flatbuffer import unpack
 from edgekit.exporters.layer_names import FileLayer, file_layers
 from edgekit.exporters.quiet import quiet
+from edgekit.exporters.zero_filters import with_biases_of_zero_filters
 
 Range = tuple[float, float]
 
@@ -70,7 +71,8 @@ class FileQuantizer:
                     algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
                 )
             ranges = self._ranges if int8 else {}
-            return bytes(work.quantize(ranges, enable_progress_report=False).quantized_model)
+            quantized = bytes(work.quantize(ranges, enable_progress_report=False).quantized_model)
+            return with_biases_of_zero_filters(quantized, self._model) if int8 else quantized
 
     def _tensors_of(self, names: Collection[str]) -> set[str]:
         """What the operators of these layers write, and the input where nobody else reads it."""
