@@ -1,7 +1,7 @@
 """Biases of filters without weights in an int8 .tflite file.
 
-A bias is stored in units of the scales of input and weights. Where pruning has left a filter nothing but zeros, the quantizer gives it
-a scale of almost 0, and its bias does not fit into 32 bits by far: the channel would be 0.
+A bias is stored in units of the scales of input and weights. Where pruning has left a filter nothing but zeros, the quantizer gives
+it a scale of almost 0, and its bias does not fit into 32 bits by far: the channel would be 0.
 """
 
 from __future__ import annotations

@@ -174,3 +174,24 @@ class Padded(nn.Module):
 
 def test_padding_is_what_torch_makes_of_it(tmp_path: Path) -> None:
     checked(lifted(Padded(), (3, 8, 8)), tmp_path, Precision.FP32)
+
+
+@pytest.mark.parametrize("layer", ["convolution", "depthwise", "dense"])
+def test_a_filter_that_pruning_left_without_weights_keeps_its_bias_in_int8(layer: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = {
+        "convolution": nn.Conv2d(4, 4, 3),
+        "depthwise": nn.Conv2d(4, 4, 3, groups=4),
+        "dense": nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 4)),
+    }
+    network = nn.Sequential(layers[layer])
+    *_, pruned = network.modules()
+    with torch.no_grad():
+        pruned.weight[1:3] = 0
+        pruned.bias[1:3] = torch.tensor([1.0, -0.7])
+    model = lifted(network, (4, 6, 6))
+    artifact = export(model, precision=Precision.INT8, calibration_N=inputs(model), folder=tmp_path)
+    y_N = to_torch(run_in_subprocess(artifact.path, inputs(model)).outputs)
+    step = np.abs(y_N).max() / 100
+    assert np.abs(y_N[:, 1] - 1).max() < step
+    assert np.abs(y_N[:, 2] + 0.7).max() < step
