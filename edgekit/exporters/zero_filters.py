@@ -28,8 +28,10 @@ def with_biases_of_zero_filters(int8: bytes, fp32: Any) -> bytes:
     for operator in graph.operators:
         if operator_name(model.operatorCodes[operator.opcodeIndex]) not in _LAYERS or len(operator.inputs) < 3:
             continue
-        x, w, b = (graph.tensors[index] if index >= 0 else None for index in operator.inputs)
-        if b is None or not _has_scales(x) or not _has_scales(w) or not _has_scales(b):
+        if min(operator.inputs) < 0:
+            continue
+        x, w, b = (graph.tensors[index] for index in operator.inputs)
+        if not _has_scales(x) or not _has_scales(w) or not _has_scales(b):
             continue
         zeros_O = _zero_filters(model, w)
         wanted_O, stored_O = biases_O.get(b.name), _values(model, b, np.int32)
