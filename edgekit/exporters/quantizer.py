@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgekit.core.errors import BadInputError, ConversionError
 from edgekit.core.model import Quantization, Scheme
 from edgekit.exporters.conversion import converting
-from edgekit.exporters.flatbuffer import unpack
+from edgekit.exporters.flatbuffer import operator_name, unpack
 from edgekit.exporters.layer_names import FileLayer, file_layers
 from edgekit.exporters.quiet import quiet
 from edgekit.exporters.zero_filters import with_biases_of_zero_filters
@@ -113,6 +113,8 @@ class FileQuantizer:
             if known is not None:
                 low, high = known
                 ranges[self._name(tensor)] = {"min": np.array([low]), "max": np.array([high])}
+        for padded in self._padded():
+            ranges.update(dict.fromkeys(padded[1:], ranges[padded[0]]))
         for joined in self._concatenated():
             shared = {
                 "min": np.min([ranges[name]["min"] for name in joined], axis=0),
@@ -120,6 +122,15 @@ class FileQuantizer:
             }
             ranges.update(dict.fromkeys(joined, shared))
         return ranges
+
+    def _padded(self) -> Iterator[list[str]]:
+        """Names of what is read, padded with and written where that is minus infinity, before a pool: any range's least number."""
+        for operator in self._graph.operators:
+            if operator_name(self._model.operatorCodes[operator.opcodeIndex]) == "PADV2":
+                x, _, value = operator.inputs
+                stored = self._model.buffers[self._graph.tensors[value].buffer].data
+                if stored is not None and np.asarray(stored, np.uint8).tobytes() == np.float32(-np.inf).tobytes():
+                    yield [self._name(index) for index in (x, value, operator.outputs[0])]
 
     def _concatenated(self) -> Iterator[list[str]]:
         """Names of the tensors of each concatenation: of one scale, else the quantizer puts an operator before it to convert."""

@@ -195,3 +195,9 @@ def test_a_filter_that_pruning_left_without_weights_keeps_its_bias_in_int8(layer
     step = np.abs(y_N).max() / 100
     assert np.abs(y_N[:, 1] - 1).max() < step
     assert np.abs(y_N[:, 2] + 0.7).max() < step
+
+
+def test_a_pool_padded_on_all_sides_is_int8(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    verification = checked(lifted(nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(3, 2, 1)), (3, 12, 12)), tmp_path)
+    assert verification.census["MAX_POOL_2D"] == 1
