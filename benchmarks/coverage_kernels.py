@@ -83,7 +83,8 @@ def in_float(path: Path, precision: Precision) -> Counter[str]:
 def without_our_kernel(onnx_path: Path, precision: Precision) -> Counter[str]:
     """TVM: products that none of our kernels computes, and those it computes on float32 in an int8 file."""
     from edgekit.exporters.tvm.cpu import cpu_of, host_target
-    from edgekit.exporters.tvm.network import channels_last, products_of
+    from edgekit.exporters.tvm.network import channels_last
+    from edgekit.exporters.tvm.products import products_of
 
     target = host_target()
     with target:

@@ -39,7 +39,8 @@ from edgekit.exporters.tflite import convert_fp32, quantizer_of
 from edgekit.exporters.tvm.compiler import lowered
 from edgekit.exporters.tvm.cpu import cpu_of, host_target
 from edgekit.exporters.tvm.library import compile_library, link_functions
-from edgekit.exporters.tvm.network import channels_last, workloads_of
+from edgekit.exporters.tvm.network import channels_last
+from edgekit.exporters.tvm.products import workloads_of
 from edgekit.exporters.tvm.tile_database import TileDatabase
 from edgekit.exporters.tvm.toolchain import linker_for
 from edgekit.exporters.tvm.tuning import Bench, tune

@@ -13,7 +13,8 @@ from edgekit.cli.console import Console, number, output_options
 from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.variants import Variant
+    from edgekit.pipeline.early_exit import EarlyExitResult
+    from edgekit.pipeline.variants import Variant, VariantsResult
 
 
 @click.command()
@@ -176,20 +177,7 @@ def _build_variants(console: Console, inputs: dict[str, Any]) -> None:
         from edgekit.pipeline.variants import build_variants as run
 
         result = run(**inputs, progress=progress)
-    if console.as_json:
-        console.json(result.to_json())
-        return
-    _variants_table(console, result.variants)
-    console.line()
-    console.figures(result.figures)
-    console.line()
-    console.facts(
-        {
-            "folder": result.folder,
-            "outputs": ", ".join(result.labels),
-            "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
-        }
-    )
+    _networks(console, result, {})
 
 
 def _build_early_exit(console: Console, inputs: dict[str, Any]) -> None:
@@ -198,6 +186,10 @@ def _build_early_exit(console: Console, inputs: dict[str, Any]) -> None:
         from edgekit.pipeline.early_exit import build_early_exit as run
 
         result = run(**inputs, progress=progress)
+    _networks(console, result, {"early exit": f"where the first network is at least {result.plan.threshold:g} sure"})
+
+
+def _networks(console: Console, result: VariantsResult | EarlyExitResult, facts: Mapping[str, str]) -> None:
     if console.as_json:
         console.json(result.to_json())
         return
@@ -209,7 +201,7 @@ def _build_early_exit(console: Console, inputs: dict[str, Any]) -> None:
         {
             "folder": result.folder,
             "outputs": ", ".join(result.labels),
-            "early exit": f"where the first network is at least {result.plan.threshold:g} sure",
+            **facts,
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
         }
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.records import sha256_of, write_bytes, write_json
 from edgekit.devices.precision import Precision
-from edgekit.exporters.exporter import exporter_of
+from edgekit.exporters.exporter import exporter_for, exporter_of
 from edgekit.pipeline.compression.recipe import Recipe
 from edgekit.pipeline.plan import BuildPlan
 from edgekit.pipeline.result import BuildResult
@@ -38,6 +39,7 @@ _LIBRARIES = (
     "onnxruntime",
     "nncf",
     "apache-tvm",
+    "apache-tvm-ffi",
     "safetensors",
     "pillow",
 )
@@ -60,8 +62,31 @@ def write_build(
     record["verification"] = verification.to_json()
     record["verification"]["slice_difference"] = made.slice_difference
     write_card(folder / "card.md", record, model_card=result.plan.model.card)
-    record["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "report.json", record)
+    write_report(folder, record)
+
+
+def write_report(folder: Path, record: dict[str, Any]) -> None:
+    """The last file of a folder, with the sums of all others."""
+    write_json(
+        folder / "report.json", {**record, "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())}}
+    )
+
+
+def write_networks(
+    folder: Path,
+    networks: Mapping[str, Made],
+    plan_record: Mapping[str, Any],
+    planned: BuildPlan,
+    labels: Sequence[str],
+    stages: Stages,
+) -> None:
+    """As `write_records`, of several networks, whose own folders leave it."""
+    kept: dict[str, NDArray[np.float32]] = {}
+    for name, one in networks.items():
+        kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one)
+        shutil.rmtree(folder / name)
+    write_json(folder / "plan.json", plan_record)
+    write_records(folder, planned, labels, kept, stages)
 
 
 def kept_outputs(made: Made) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -94,7 +119,7 @@ def recipe_of(planned: BuildPlan, pruned: Shrunk | None = None) -> dict[str, Any
     if pruned is not None:
         passes += Recipe(passes=pruned.passes).to_json()["passes"]
     if planned.target.precision is Precision.INT8:
-        passes.append({"id": "quant::static_wi8_ai8"})
+        passes.append({"id": exporter_for(planned.target.runtime).quantizers[0]})
     return {"schema_version": 1, "passes": passes}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -10,17 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekit.core.budget import Budget
 from edgekit.core.errors import InfeasibleError, UsageError
 from edgekit.core.proportion import wilson_interval
 from edgekit.core.quantity import Evidence, Quantity
-from edgekit.core.records import sha256_of, whole_folder, write_json
+from edgekit.core.records import whole_folder
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.devices.precision import Precision
 from edgekit.exporters.exporter import exporter_for
-from edgekit.pipeline.build_folder import kept_outputs, write_records
+from edgekit.pipeline.build_folder import write_networks, write_report
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.figures import price
 from edgekit.pipeline.make import Made, make
@@ -195,12 +193,7 @@ def build_early_exit(
                 figures=figures,
                 stages_s=stages.seconds,
             )
-            kept: dict[str, NDArray[np.float32]] = {}
-            for name, one in gathered.items():
-                kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one)
-                shutil.rmtree(folder / name)
-            write_json(folder / "plan.json", planned.to_json())
-            write_records(folder, planned.plan, result.labels, kept, stages)
+            write_networks(folder, gathered, planned.to_json(), planned.plan, result.labels, stages)
             record = result.to_json()
             for variant in record["variants"]:
                 variant["verification"] = verifications[variant["name"]]
@@ -208,8 +201,7 @@ def build_early_exit(
             write_early_exit_card(
                 folder / "card.md", record, runtime=planned.plan.target.runtime, model_card=planned.plan.model.card
             )
-            record["sha256"] = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
-            write_json(folder / "report.json", record)
+            write_report(folder, record)
     return result
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgekit.core.budget import Budget
 from edgekit.core.errors import InfeasibleError, UsageError
 from edgekit.core.quantity import Evidence, Quantity
-from edgekit.core.records import sha256_of, whole_folder, write_json
+from edgekit.core.records import whole_folder
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.exporters.exporter import exporter_of
-from edgekit.pipeline.build_folder import kept_outputs, write_records
+from edgekit.pipeline.build_folder import write_networks, write_report
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.examples import LearntHead
 from edgekit.pipeline.figures import counted, figures_of
@@ -172,18 +168,12 @@ def build_variants(
                 figures=figures,
                 stages_s=stages.seconds,
             )
-            kept: dict[str, NDArray[np.float32]] = {}
-            for name, one in gathered.items():
-                kept[f"{name}.x_NHWC"], kept[f"{name}.p_NK"] = kept_outputs(one)
-                shutil.rmtree(folder / name)
-            write_json(folder / "plan.json", planned.to_json())
-            write_records(folder, planned.plan, result.labels, kept, stages)
+            write_networks(folder, gathered, planned.to_json(), planned.plan, result.labels, stages)
             record = result.to_json()
             for variant in record["variants"]:
                 variant["verification"] = verifications[variant["name"]]
             write_variants_card(folder / "card.md", record, model_card=planned.plan.model.card)
-            record["sha256"] = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
-            write_json(folder / "report.json", record)
+            write_report(folder, record)
     return result
 
 

@@ -30,18 +30,36 @@ def write_card(path: Path, report: Mapping[str, Any], *, model_card: Mapping[str
         *_runtimes(report.get("candidates"), report.get("reason")),
         *([*(f"- {note}" for note in report["notes"]), ""] if "notes" in report else []),
         *_own_classes(report.get("own_classes")),
+        *proof({"": report["verification"]}, model_card),
+    ]
+    write_bytes(path, "\n".join(lines).encode())
+
+
+def proof(
+    verifications: Mapping[str, Mapping[str, Any]],
+    model_card: Mapping[str, Any],
+    *,
+    together: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
+    """The end of every card: what each network has passed, by its name where there are several, what they have passed `together`,
+    and the data behind them."""
+    names = {name: f"{name}, " if name else "" for name in verifications}
+    return [
         "## Checks passed",
-        *(f"- {check_text(check)}" for check in report["verification"]["checks"]),
-        f"- the sliced network differs from the gated supernet by at most "
-        f"{report['verification']['slice_difference']:.2g}",
+        *(f"- {names[name]}{check_text(check)}" for name, one in verifications.items() for check in one["checks"]),
+        *(f"- both, {check_text(check)}" for check in together),
+        *(
+            f"- {names[name]}the sliced network differs from the gated supernet by at most {one['slice_difference']:.2g}"
+            for name, one in verifications.items()
+        ),
         "",
+        *(f"{names[name]}{note}\n" for name, one in verifications.items() for note in one["notes"]),
         "Repeat them with `edgekit verify` on this folder.",
         "",
         "## Data behind the supernet",
         f"{model_card['data']}. {model_card['licence']}",
         "",
     ]
-    write_bytes(path, "\n".join(lines).encode())
 
 
 def with_figures(card: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.records import write_bytes
-from edgekit.report.card import check_text, figure_row, number
+from edgekit.report.card import figure_row, number, proof
 
 _HOST_PROGRAM = """\
 ```python
@@ -81,24 +81,9 @@ def write_early_exit_card(
         "## Host program",
         _host_program(exits["threshold"], runtime, is_int8=variants[0]["verification"]["precision"] == "int8"),
         "",
-        "## Checks passed",
-        *(
-            f"- {variant['name']}, {check_text(check)}"
-            for variant in variants
-            for check in variant["verification"]["checks"]
+        *proof(
+            {variant["name"]: variant["verification"] for variant in variants}, model_card, together=exits["checks"]
         ),
-        *(f"- both, {check_text(check)}" for check in exits["checks"]),
-        *(
-            f"- {variant['name']}, the sliced network differs from the gated supernet by at most "
-            f"{variant['verification']['slice_difference']:.2g}"
-            for variant in variants
-        ),
-        "",
-        "Repeat them with `edgekit verify` on this folder.",
-        "",
-        "## Data behind the supernet",
-        f"{model_card['data']}. {model_card['licence']}",
-        "",
     ]
     write_bytes(path, "\n".join(lines).encode())
 

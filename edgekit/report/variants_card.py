@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.records import write_bytes
-from edgekit.report.card import check_text, figure_row, number
+from edgekit.report.card import figure_row, number, proof
 
 _SWITCH = """\
 ```python
@@ -56,23 +56,7 @@ def write_variants_card(path: Path, report: Mapping[str, Any], *, model_card: Ma
         "",
         f"A program that asks for no signature gets `{variants[-1]['name']}`.",
         "",
-        "## Checks passed",
-        *(
-            f"- {variant['name']}, {check_text(check)}"
-            for variant in variants
-            for check in variant["verification"]["checks"]
-        ),
-        *(
-            f"- {variant['name']}, the sliced network differs from the gated supernet by at most "
-            f"{variant['verification']['slice_difference']:.2g}"
-            for variant in variants
-        ),
-        "",
-        "Repeat them with `edgekit verify` on this folder.",
-        "",
-        "## Data behind the supernet",
-        f"{model_card['data']}. {model_card['licence']}",
-        "",
+        *proof({variant["name"]: variant["verification"] for variant in variants}, model_card),
     ]
     write_bytes(path, "\n".join(lines).encode())
 

@@ -161,6 +161,18 @@ def test_every_tile_gives_the_same(workload: Workload, precision: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mcpu", "lanes", "registers"),
+    [("x86-64", 4, 16), ("haswell", 8, 16), ("skylake-avx512", 16, 32), ("cortex-a72", 4, 32)],
+)
+def test_vectors_are_those_of_the_processor(mcpu: str, lanes: int, registers: int) -> None:
+    import tvm
+
+    triple = "aarch64-linux-gnu" if mcpu.startswith("cortex") else "x86_64-linux-gnu"
+    cpu = cpu_of(tvm.target.Target({"kind": "llvm", "mtriple": triple, "mcpu": mcpu}))
+    assert (cpu.lanes, cpu.registers) == (lanes, registers)
+
+
+@pytest.mark.parametrize(
     ("mcpu", "instruction"), [("cortex-a53", "smull"), ("cortex-a72", "smull"), ("cortex-a76", "sdot")]
 )
 def test_boards_multiply_bytes_by_their_own_instructions(mcpu: str, instruction: str) -> None:

@@ -38,7 +38,8 @@ MOVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("move", MOVES)
 def test_layers_behind_are_kernels_of_integers(move: str) -> None:
-    from edgekit.exporters.tvm.network import channels_last, products_of
+    from edgekit.exporters.tvm.network import channels_last
+    from edgekit.exporters.tvm.products import products_of
 
     network = Moved(MOVES[move])
     network(torch.zeros(1, 3, 8, 8))
@@ -51,7 +52,8 @@ def test_layers_behind_are_kernels_of_integers(move: str) -> None:
 
 
 def test_a_grouped_convolution_is_named_as_one_without_a_kernel() -> None:
-    from edgekit.exporters.tvm.network import channels_last, products_of
+    from edgekit.exporters.tvm.network import channels_last
+    from edgekit.exporters.tvm.products import products_of
 
     network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2)).eval()
     products = products_of(channels_last(convert_onnx(model_of(network, (3, 8, 8))), "int8"))

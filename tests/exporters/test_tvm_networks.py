@@ -30,7 +30,8 @@ from edgekit.exporters.onnx_quantization import quantize_onnx
 from edgekit.exporters.tvm.compiler import lowered
 from edgekit.exporters.tvm.cpu import cpu_of, host_target
 from edgekit.exporters.tvm.library import compile_library, read_record
-from edgekit.exporters.tvm.network import channels_last, workloads_of
+from edgekit.exporters.tvm.network import channels_last
+from edgekit.exporters.tvm.products import workloads_of
 from edgekit.exporters.tvm.tile import default_tile
 from edgekit.exporters.tvm.toolchain import linker_for
 from edgekit.supernet.genotype import Genotype

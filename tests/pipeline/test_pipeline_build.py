@@ -127,7 +127,7 @@ def test_the_plan_repeats_the_question(int8_build: BuildResult, fp32_build: Buil
     assert (plan["model"], plan["target"], plan["threads"]) == ("stripes", "rpi4:tflite-int8", 4)
     assert plan["model_card_sha256"] == sha256_of(tiny_supernet / "card.json")
     passes = [[step["id"] for step in record(result, "recipe.json")["passes"]] for result in (int8_build, fp32_build)]
-    assert passes == [["fold::batch_norm", "quant::static_wi8_ai8"], ["fold::batch_norm"]]
+    assert passes == [["fold::batch_norm", "quant::int8"], ["fold::batch_norm"]]
     assert record(int8_build, "env.json")["libraries"]["torch"]
 
 
@@ -360,5 +360,5 @@ def test_a_file_smaller_than_any_slice_is_pruned_out_of_one(tmp_path: Path) -> N
     assert accuracy.interval is not None
     assert accuracy.value > 0.7
     steps = [step["id"] for step in record(result, "recipe.json")["passes"]]
-    assert steps == ["fold::batch_norm", "prune::channels", "train::distil", "quant::static_wi8_ai8"]
+    assert steps == ["fold::batch_norm", "prune::channels", "train::distil", "quant::int8"]
     assert any(check.name == "outputs" for check in verify(result.folder).checks)

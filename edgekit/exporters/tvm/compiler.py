@@ -13,7 +13,8 @@ from edgekit.core.quantity import Evidence
 from edgekit.devices.device import Device
 from edgekit.exporters.tvm.cpu import Cpu, cpu_of, host_target, tvm_target
 from edgekit.exporters.tvm.library import compile_library
-from edgekit.exporters.tvm.network import ChooseTile, channels_last, with_kernels
+from edgekit.exporters.tvm.network import channels_last
+from edgekit.exporters.tvm.products import ChooseTile, with_kernels
 from edgekit.exporters.tvm.schedule import scheduled
 from edgekit.exporters.tvm.tile import Workload, default_tile
 from edgekit.exporters.tvm.tile_database import TileDatabase, Tuned

@@ -8,7 +8,10 @@ from typing import Any
 from edgekit.devices.device import Device
 from edgekit.exporters.tvm.dot_product import Instruction
 
-_FLOAT_BITS = 32
+# float32 numbers in a vector register, and such registers, by LLVM's name of the feature that brings them. What TVM itself says of
+# vectors is that of the widest x86 for every x86.
+_VECTORS = {"avx512f": (16, 32), "avx": (8, 16), "neon": (4, 32)}
+_LEAST_VECTORS = (4, 16)
 _THIS_MACHINE = "native"
 
 
@@ -70,6 +73,6 @@ def cpu_of(target: Any) -> Cpu:
     def has(feature: str) -> bool:
         return bool(codegen.target_has_features(feature, target))
 
-    lanes = max(int(codegen.llvm_get_vector_width(target)) // _FLOAT_BITS, 4)
+    lanes, registers = next((sizes for feature, sizes in _VECTORS.items() if has(feature)), _LEAST_VECTORS)
     dot_product = next((dot for feature, dot in _DOT_PRODUCTS.items() if has(feature)), None)
-    return Cpu(lanes=lanes, registers=32 if has("neon") or has("avx512f") else 16, dot_product=dot_product)
+    return Cpu(lanes=lanes, registers=registers, dot_product=dot_product)

@@ -24,81 +24,53 @@ def intrinsic(instruction: Instruction) -> str:
     """
     from tvm.s_tir import TensorIntrin
 
-    describe, implement = {"vpdpbusd": _vpdpbusd, "sdot": _sdot, "smlal": _smlal}[instruction]()
+    match instruction:
+        case "vpdpbusd":
+            describe, implement = _four_bytes("llvm.x86.avx512.vpdpbusd.512", 16, "uint8")
+        case "sdot":
+            describe, implement = _four_bytes("llvm.aarch64.neon.sdot.v4i32.v16i8", 4, "int8")
+        case "smlal":
+            describe, implement = _smlal()
     name = f"{_PREFIX}.{instruction}"
     TensorIntrin.register(name, describe, implement)
     return name
 
 
-def _vpdpbusd() -> tuple[Any, Any]:
+def _four_bytes(llvm: str, lanes: int, activations: str) -> tuple[Any, Any]:
+    """Of an LLVM intrinsic (sums, activations, weights) -> sums, the four activations repeated for every lane."""
     from tvm.script import tirx as T  # noqa: N812
+    from tvm.target.codegen import llvm_lookup_intrinsic_id
+
+    number, sums = llvm_lookup_intrinsic_id(llvm), f"int32x{lanes}"
+    four, all_given, all_weights = f"{activations}x4", f"{activations}x{4 * lanes}", f"int8x{4 * lanes}"
 
     @T.prim_func(s_tir=True)
-    def describe(
-        A: T.Buffer((4,), "uint8", offset_factor=1),
-        B: T.Buffer((16, 4), "int8", offset_factor=1),
-        C: T.Buffer((16,), "int32", offset_factor=1, scope="local"),
-    ) -> None:
+    def describe(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (4,), dtype=activations, offset_factor=1)
+        B = T.match_buffer(b, (lanes, 4), dtype="int8", offset_factor=1)
+        C = T.match_buffer(c, (lanes,), dtype="int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:16], A[0:4], B[0:16, 0:4])
-            T.writes(C[0:16])
-            for lane, byte in T.grid(16, 4):
+            T.reads(C[0:lanes], A[0:4], B[0:lanes, 0:4])
+            T.writes(C[0:lanes])
+            for lane, byte in T.grid(lanes, 4):
                 with T.sblock("add"):
-                    k, b = T.axis.remap("SR", [lane, byte])
-                    C[k] = C[k] + T.cast(A[b], "int32") * T.cast(B[k, b], "int32")
+                    k, each = T.axis.remap("SR", [lane, byte])
+                    C[k] = C[k] + T.cast(A[each], "int32") * T.cast(B[k, each], "int32")
 
     @T.prim_func(s_tir=True)
-    def implement(
-        A: T.Buffer((4,), "uint8", offset_factor=1),
-        B: T.Buffer((16, 4), "int8", offset_factor=1),
-        C: T.Buffer((16,), "int32", offset_factor=1, scope="local"),
-    ) -> None:
+    def implement(a: T.handle, b: T.handle, c: T.handle) -> None:
+        A = T.match_buffer(a, (4,), dtype=activations, offset_factor=1)
+        B = T.match_buffer(b, (lanes, 4), dtype="int8", offset_factor=1)
+        C = T.match_buffer(c, (lanes,), dtype="int32", offset_factor=1, scope="local")
         with T.sblock("root"):
-            T.reads(C[0:16], A[0:4], B[0:16, 0:4])
-            T.writes(C[0:16])
-            C[T.ramp(T.int32(0), 1, 16)] = T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id("llvm.x86.avx512.vpdpbusd.512"),
-                C.vload([0], dtype="int32x16"),
-                T.reinterpret(T.broadcast(T.reinterpret(A.vload([0], "uint8x4"), dtype="int32"), 16), dtype="uint8x64"),
-                B.vload([0, 0], dtype="int8x64"),
-                dtype="int32x16",
-            )
-
-    return describe, implement
-
-
-def _sdot() -> tuple[Any, Any]:
-    from tvm.script import tirx as T  # noqa: N812
-
-    @T.prim_func(s_tir=True)
-    def describe(
-        A: T.Buffer((4,), "int8", offset_factor=1),
-        B: T.Buffer((4, 4), "int8", offset_factor=1),
-        C: T.Buffer((4,), "int32", offset_factor=1, scope="local"),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:4], A[0:4], B[0:4, 0:4])
-            T.writes(C[0:4])
-            for lane, byte in T.grid(4, 4):
-                with T.sblock("add"):
-                    k, b = T.axis.remap("SR", [lane, byte])
-                    C[k] = C[k] + T.cast(A[b], "int32") * T.cast(B[k, b], "int32")
-
-    @T.prim_func(s_tir=True)
-    def implement(
-        A: T.Buffer((4,), "int8", offset_factor=1),
-        B: T.Buffer((4, 4), "int8", offset_factor=1),
-        C: T.Buffer((4,), "int32", offset_factor=1, scope="local"),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:4], A[0:4], B[0:4, 0:4])
-            T.writes(C[0:4])
-            C[T.ramp(T.int32(0), 1, 4)] = T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.sdot.v4i32.v16i8"),
-                C.vload([0], dtype="int32x4"),
-                T.reinterpret(T.broadcast(T.reinterpret(A.vload([0], "int8x4"), dtype="int32"), 4), dtype="int8x16"),
-                B.vload([0, 0], dtype="int8x16"),
-                dtype="int32x4",
+            T.reads(C[0:lanes], A[0:4], B[0:lanes, 0:4])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = T.call_llvm_pure_intrin(
+                number,
+                C.vload([0], dtype=sums),
+                T.reinterpret(T.broadcast(T.reinterpret(A.vload([0], four), dtype="int32"), lanes), dtype=all_given),
+                B.vload([0, 0], dtype=all_weights),
+                dtype=sums,
             )
 
     return describe, implement
