@@ -55,7 +55,7 @@ def rewritten(module: Any, rewrite: Callable[[Call], Any]) -> Any:
     @mutator
     class Rewriter(PyExprMutator):  # type: ignore[misc]
         def visit_call_(self, call: Any) -> Any:
-            call = self.visit_expr_postorder_of(call)
+            call = self.visit_expr_post_order(call)
             if not isinstance(call.op, ir.Op):
                 return call
             made = rewrite(Call(call=call, name=call.op.name, value=self.value, builder=self.builder_))
