@@ -21,7 +21,14 @@ def stop_at(line: str, number: signal.Signals, arguments: list[str], scratch: Pa
     scratch.mkdir()
     command = [*COMMAND, *arguments]
     environment = ENVIRONMENT | {"TMPDIR": str(scratch)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # Whoever starts tests in the background has them ignore Ctrl-C, and their children too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None
         seen = b""
         while chunk := os.read(process.stderr.fileno(), 4096):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgekit.core.errors import BadInputError
+from edgekit.core.records import write_bytes
+from edgekit.exporters.tvm.toolchain import require
 
 _SECTION: Final = ".edgekit"
 _ARCHITECTURES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
@@ -50,11 +52,12 @@ def _link(module: Any, linker: str, path: Path, record: Mapping[str, Any]) -> No
         made = folder / "made.so"
         link = cross_compiler(linker, options=[*_LINKING, f"-Wa,-I{folder}"])
         module.export_library(str(made), fcompile=link, addons=[str(section)], workspace_dir=str(folder))
-        made.replace(path) if made.stat().st_dev == path.parent.stat().st_dev else path.write_bytes(made.read_bytes())
+        write_bytes(path, made.read_bytes())
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What `compile_library` was given. Raises BadInputError for a file that is damaged or not of edgekit."""
+    """What `compile_library` was given. Raises BadInputError for a file that is damaged or not of edgekit, MissingExtraError."""
+    require("elftools")
     from elftools.common.exceptions import ELFError
 
     try:
@@ -76,7 +79,8 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def architecture_of(path: Path) -> str:
-    """Such as `aarch64`. Raises BadInputError."""
+    """Such as `aarch64`. Raises BadInputError, MissingExtraError."""
+    require("elftools")
     from elftools.common.exceptions import ELFError
 
     try:

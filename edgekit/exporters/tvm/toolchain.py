@@ -11,7 +11,12 @@ from edgekit.core.errors import MissingExtraError
 
 def require_tvm() -> None:
     """Raises MissingExtraError."""
-    for library in ("tvm", "tvm_ffi"):
+    require("tvm", "tvm_ffi", "elftools")
+
+
+def require(*libraries: str) -> None:
+    """Raises MissingExtraError for the first that is not installed."""
+    for library in libraries:
         if find_spec(library) is None:
             raise MissingExtraError(f"the target needs {library}", hint="pip install 'edgekit[tvm]'")
 
