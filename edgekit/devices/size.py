@@ -39,6 +39,11 @@ _FORMATS: Final[Mapping[str, Mapping[Precision, _Format]]] = {
         Precision.INT8: _Format(fixed=989, filter=474, channel=4 + 1),
         Precision.FP32: _Format(fixed=1305, filter=195),
     },
+    "tvm": {
+        # A filter is a function of machine code, here of a Cortex-A72's.
+        Precision.INT8: _Format(fixed=25047, filter=15001),
+        Precision.FP32: _Format(fixed=0, filter=9963),
+    },
 }
 """Measured by benchmarks/file_size.py; other runtimes are taken for TFLite until the file itself is there."""
 

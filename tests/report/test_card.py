@@ -44,6 +44,7 @@ def report(**changes: Any) -> dict[str, Any]:
         ],
         "verification": {
             "slice_difference": 1.2e-7,
+            "notes": ["The file changes the layout of tensors."],
             "checks": [{"name": "MACs", "value": 123456, "relation": "==", "limit": 123456, "detail": ""}],
         },
     } | changes
@@ -76,6 +77,7 @@ def test_it_lists_the_checks_and_where_the_data_comes_from(card: str) -> None:
     assert "- MACs: 123,456, must be == 123,456\n" in card
     assert "differs from the gated supernet by at most 1.2e-07" in card
     assert "Stripes, drawn. Apache-2.0." in card
+    assert "\nThe file changes the layout of tensors.\n" in card
     assert "edgekit verify" in card
 
 
