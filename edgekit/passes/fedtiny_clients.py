@@ -25,7 +25,7 @@ GRADIENT_BATCHES = 4
 _BATCH = 256
 
 
-def generator(*path: int) -> torch.Generator:
+def generator(*path: int | str) -> torch.Generator:
     """Of its own for every path of numbers, so that nothing depends on what was drawn elsewhere before."""
     digest = hashlib.sha256(repr(path).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7]))

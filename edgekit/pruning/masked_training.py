@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from edgekit.pruning.batch_norm_selection import norms_of
 from edgekit.pruning.masks import Masks, apply_masks
 
 MOMENTUM = 0.9
@@ -22,11 +23,14 @@ def train_masked(
     masks: Masks,
     momenta: Mapping[str, Tensor],
     steps: Iterable[tuple[float, Callable[[nn.Module], Tensor]]],
+    *,
+    measures: bool = True,
 ) -> dict[str, Tensor]:
     """Stochastic gradient descent (Nesterov) in place, gradients off the mask removed before they act; the new momenta.
 
     `steps` are pairs of a learning rate and the loss that the module has on a mini-batch; `momenta` by parameter name, empty
-    at first. Normalisation is in training mode meanwhile and the module in eval mode afterwards.
+    at first. Normalisation is in training mode meanwhile, unless it is not to measure (`measures`), and the module in eval mode
+    afterwards.
     """
     apply_masks(module, masks)
     parameters = dict(module.named_parameters())
@@ -37,6 +41,9 @@ def train_masked(
         optimizer.state[parameters[name]]["momentum_buffer"] = momentum.clone()
     pruned = [(parameters[name], mask.to(parameters[name].dtype)) for name, mask in masks.items()]
     module.train()
+    if not measures:
+        for norm in norms_of(module).values():
+            norm.eval()
     for learning_rate, loss_of in steps:
         optimizer.zero_grad()
         torch.autograd.backward(loss_of(module))

@@ -48,3 +48,8 @@ def _log(answers: Answers, z_NK: Tensor) -> Tensor:
     if answers is Answers.LOGITS:
         return F.log_softmax(z_NK, 1)
     return torch.log(z_NK.clamp_min(1e-8))
+
+
+def cross_entropy(answers: Answers, z_NK: Tensor, y_N: Tensor) -> Tensor:
+    """Of a classifier's outputs with labels, the mean."""
+    return F.nll_loss(_log(answers, z_NK), y_N)

@@ -1,0 +1,207 @@
+"""A client: it keeps its samples, and answers requests with what may leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from edgekit.federated.costs import ClientBudget, Cost, cost_of
+from edgekit.federated.layout import Layout, second_moments
+from edgekit.federated.messages import Declined, Enrolled, Losses, Networks, Offer, Statistics, Training, Update
+from edgekit.federated.parts import Part, training_only
+from edgekit.federated.transport import Kind
+from edgekit.federated.wire import decode, encode
+from edgekit.passes.fedtiny_clients import generator
+from edgekit.pruning.batch_norm_selection import mean_loss, measured
+from edgekit.pruning.masked_training import train_masked
+from edgekit.pruning.masks import Masks, hash_of, kept
+from edgekit.pruning.progressive import Sparse, largest_gradients
+from edgekit.pruning.targets import Answers, cross_entropy
+
+GRADIENT_BATCHES = 4
+"""Mini-batches whose mean gradient says which weights grow."""
+JUDGING_BATCH = 256
+JUDGING_SAMPLES = 512
+"""At most, drawn at random once, by which a client measures and judges networks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalSamples:
+    """Pictures `x_NCHW` uint8 RGB, or any float32 inputs `x_N`, and the number of the output that is right, `y_N`."""
+
+    x_N: Tensor
+    y_N: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y_N)
+
+    def inputs(self, indices_B: Tensor, mean_std: tuple[Tensor, Tensor] | None) -> Tensor:
+        """As the network takes them."""
+        x_B = self.x_N[indices_B]
+        if x_B.dtype == torch.uint8:
+            x_B = x_B.float() / 255
+        return x_B if mean_std is None else (x_B - mean_std[0]) / mean_std[1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Studied:
+    """A network that a course trains, and how its pictures are prepared."""
+
+    module: fx.GraphModule
+    mean_std: tuple[Tensor, Tensor] | None
+    labels: tuple[str, ...]
+    answers: Answers
+
+
+@dataclass(kw_only=True, slots=True)
+class Client:
+    """`study` makes the network of an offer and keeps it, `studied` finds it again by the course; `samples_of` gives the samples
+    by the labels of the outputs."""
+
+    name: str
+    study: Callable[[Offer], Studied]
+    studied: Callable[[str], Studied | None]
+    samples_of: Callable[[tuple[str, ...]], LocalSamples]
+    budget: ClientBudget = field(default_factory=ClientBudget)
+
+    def answer(self, kind: Kind, request: bytes) -> bytes:
+        """Raises BadInputError for a request that makes no sense; whoever carries it tells the server that there is no answer."""
+        if kind is Kind.OFFER:
+            return encode(self._enrol(decode(request, Offer)))
+        message = decode(request, Training) if kind is Kind.TRAIN else decode(request, Networks)
+        studied = self.studied(message.course)
+        if studied is None:
+            return encode(Declined(course=message.course, reason="the network of this course is not here"))
+        pupil = _Pupil(
+            client=self, studied=studied, samples=self.samples_of(studied.labels), layout=Layout.of(studied.module)
+        )
+        if isinstance(message, Training):
+            return encode(pupil.train(message, len(request)))
+        return encode(pupil.measure(message) if kind is Kind.STATISTICS else pupil.judge(message))
+
+    def _enrol(self, offer: Offer) -> Enrolled:
+        studied = self.study(offer)
+        return Enrolled(course=offer.course, name=self.name, samples=len(self.samples_of(studied.labels)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pupil:
+    """A client with the network and samples of one course."""
+
+    client: Client
+    studied: Studied
+    samples: LocalSamples
+    layout: Layout
+
+    @property
+    def module(self) -> fx.GraphModule:
+        return self.studied.module
+
+    def measure(self, networks: Networks) -> Statistics | Declined:
+        moments = []
+        for _ in self._each(networks):
+            inputs = (self.samples.inputs(some, self.studied.mean_std) for some in self._judging())
+            moments.append(self.layout.moments_of(measured(self.module, inputs)))
+        return Statistics(course=networks.course, samples=len(self.samples), moments_CS=np.stack(moments))
+
+    def judge(self, networks: Networks) -> Losses | Declined:
+        losses = [
+            mean_loss(self.module, ((len(some), self._loss_on(some)) for some in self._judging()))
+            for _ in self._each(networks)
+        ]
+        return Losses(course=networks.course, samples=len(self.samples), loss_C=np.asarray(losses, np.float32))
+
+    def train(self, training: Training, request_bytes: int) -> Update | Declined:
+        if len(self.samples) < 2:
+            return Declined(course=training.course, reason=f"{len(self.samples)} samples, two at least are needed")
+        (masks,) = self.layout.unpack(training.mask, 1)
+        self.layout.load(self.module, masks, training.vector_V)
+        chosen = self._affordable(training, masks, request_bytes)
+        if isinstance(chosen, Declined):
+            return chosen
+        part, cost = chosen
+        sparse = self._gradients(training, masks) if training.counts else []
+        losses: list[float] = []
+        with training_only(self.module, part):
+            train_masked(self.module, masks, {}, self._steps(training, losses), measures=part is Part.ALL)
+        after = self.layout.vector(self.module, masks).astype(np.float64)
+        before = training.vector_V.astype(np.float64)
+        statistics = self.layout.statistics(kept(masks))
+        for vector in (before, after):
+            vector[statistics] = second_moments(vector[statistics])
+        return Update(
+            course=training.course,
+            number=training.number,
+            nonce=training.nonce,
+            mask_sha256=hash_of(masks),
+            samples=len(self.samples),
+            loss=sum(losses) / len(losses),
+            part=part.value,
+            delta_V=(after - before).astype(np.float32),
+            index_A=np.concatenate([np.empty(0, np.int32), *(one.index_A.numpy().astype(np.int32) for one in sparse)]),
+            value_A=np.concatenate([np.empty(0, np.float32), *(one.value_A.numpy() for one in sparse)]),
+            macs=cost.macs,
+            peak_bytes=cost.peak_bytes,
+        )
+
+    def _each(self, networks: Networks) -> Iterator[None]:
+        """Each of the networks in turn, in the module."""
+        masks_C = self.layout.unpack(networks.masks, len(networks.vector_CV))
+        for masks, vector_V in zip(masks_C, networks.vector_CV, strict=True):
+            self.layout.load(self.module, masks, vector_V)
+            yield
+
+    def _judging(self) -> tuple[Tensor, ...]:
+        order_N = torch.randperm(len(self.samples), generator=generator(self.client.name, "judging"))
+        return torch.split(order_N[:JUDGING_SAMPLES], JUDGING_BATCH)
+
+    def _affordable(self, training: Training, masks: Masks, request_bytes: int) -> tuple[Part, Cost] | Declined:
+        """The most of the network that the budget allows to train, and its cost."""
+        shape = self.samples.x_N.shape[1:]
+        batch = min(training.batch, len(self.samples))
+        steps = training.epochs * max(1, len(self.samples) // batch)
+        replied = training.vector_V.nbytes + 8 * sum(training.counts.values())
+        obstacle = ""
+        for part in Part:
+            cost = cost_of(self.module, masks, shape, batch=batch, samples=steps * batch, part=part)
+            cost = replace(cost, traffic_bytes=request_bytes + replied)
+            obstacle = self.client.budget.obstacle(cost)
+            if not obstacle:
+                return part, cost
+        return Declined(course=training.course, reason=obstacle)
+
+    def _gradients(self, training: Training, masks: Masks) -> list[Sparse]:
+        """Of each layer asked for, in the order of names, on mini-batches of their own draw."""
+        generator_ = generator(training.seed, self.client.name, training.number, "gradients")
+        order_N = torch.randperm(len(self.samples), generator=generator_)
+        batches = torch.split(order_N, training.batch)[:GRADIENT_BATCHES]
+        found = largest_gradients(self.module, masks, training.counts, [self._loss_on(some) for some in batches])
+        return [found[name] for name in sorted(found)]
+
+    def _steps(self, training: Training, losses: list[float]) -> Iterator[tuple[float, Callable[[nn.Module], Tensor]]]:
+        """Whole passes over the samples, each in an order of its own; `losses` grows."""
+        batch = min(training.batch, len(self.samples))
+        for epoch in range(training.epochs):
+            generator_ = generator(training.seed, self.client.name, training.number, epoch)
+            order_N = torch.randperm(len(self.samples), generator=generator_)
+            for first in range(0, len(order_N) - batch + 1, batch):
+                loss_of = self._loss_on(order_N[first : first + batch])
+
+                def noted(module: nn.Module, loss_of: Callable[[nn.Module], Tensor] = loss_of) -> Tensor:
+                    loss = loss_of(module)
+                    losses.append(float(loss.detach()))
+                    return loss
+
+                yield training.learning_rate, noted
+
+    def _loss_on(self, indices_B: Tensor) -> Callable[[nn.Module], Tensor]:
+        x_B, y_B = self.samples.inputs(indices_B, self.studied.mean_std), self.samples.y_N[indices_B]
+
+        def loss(module: nn.Module) -> Tensor:
+            return cross_entropy(self.studied.answers, module(x_B), y_B)
+
+        return loss

@@ -1,0 +1,83 @@
+"""Who takes part in a course, and what was asked and answered: cohorts, bytes in both directions, clients left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from edgekit.core.errors import BoardError
+from edgekit.federated.layout import Layout
+from edgekit.federated.messages import Enrolled, Offer
+from edgekit.federated.replies import Reader
+from edgekit.federated.settings import Settings
+from edgekit.federated.transport import Kind, Transport
+from edgekit.federated.wire import encode
+from edgekit.passes.fedtiny_clients import generator
+
+
+@dataclass(kw_only=True, slots=True)
+class Conversation:
+    """`known` are the clients that accepted the offer, by number; the counts are of the present round."""
+
+    transport: Transport
+    offer: Offer
+    layout: Layout
+    settings: Settings
+    known: dict[int, Enrolled] = field(default_factory=dict)
+    reader: Reader = field(init=False)
+    down_bytes: int = 0
+    up_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.reader = Reader(course=self.offer.course, layout=self.layout)
+
+    def begin_round(self) -> None:
+        self.down_bytes = self.up_bytes = 0
+        self.reader.left_out.clear()
+
+    def cohort(self, *path: int | str) -> list[int]:
+        """At most `per_round` of the clients that can be reached, drawn by `path` alone, in the order of their names.
+
+        Raises BoardError where there is none.
+        """
+        reachable = sorted(self.transport.clients())
+        if not reachable:
+            raise BoardError("no client can be reached", hint="start some: edgekit federated client --server HOST:PORT")
+        order = torch.randperm(len(reachable), generator=generator(self.settings.seed, "cohort", *path)).tolist()
+        drawn = [reachable[index] for index in order[: self.settings.per_round]]
+        self._enrol([number for number in drawn if number not in self.known])
+        return sorted((number for number in drawn if number in self.known), key=lambda number: self.known[number].name)
+
+    def ask(self, kind: Kind, cohort: Sequence[int], request: bytes) -> dict[int, bytes]:
+        """The answers, in the order of the cohort; whoever gives none is noted as left out."""
+        answers = self.transport.exchange(kind, dict.fromkeys(cohort, request), self.settings.timeout_s)
+        self.down_bytes += len(request) * len(cohort)
+        found = {number: answers[number] for number in cohort if number in answers}
+        self.up_bytes += sum(map(len, found.values()))
+        for number in cohort:
+            if number not in found:
+                self.reader.left_out[number] = "no answer in time"
+        return found
+
+    def left_out(self) -> dict[str, str]:
+        """By name, or number where it is not known."""
+        return {
+            self.known[number].name if number in self.known else str(number): reason
+            for number, reason in self.reader.left_out.items()
+        }
+
+    def _enrol(self, new: Sequence[int]) -> None:
+        if not new:
+            return
+        taken = {one.name: number for number, one in self.known.items()}
+        reachable = set(self.transport.clients())
+        for number, one in self.reader.enrolled(self.ask(Kind.OFFER, new, encode(self.offer))).items():
+            former = taken.get(one.name)
+            if former in reachable:
+                self.reader.left_out[number] = f"the name {one.name[:40]!r} is taken"
+                continue
+            if former is not None:
+                del self.known[former]  # it came back under another number
+            self.known[number] = one

@@ -1,0 +1,150 @@
+"""A course on the server's side: a vote on masks, rounds of training, exchanges of weights; over any transport, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgekit.core.errors import VerificationError
+from edgekit.federated.conversation import Conversation
+from edgekit.federated.layout import Layout
+from edgekit.federated.messages import Offer, Update
+from edgekit.federated.replies import parts_of
+from edgekit.federated.selection import Selection
+from edgekit.federated.settings import Settings
+from edgekit.federated.state import State
+from edgekit.federated.training import Learnt, Round, train
+from edgekit.federated.transport import Transport
+from edgekit.pruning.aggregation import bounded, weights_of
+from edgekit.pruning.masks import Masks, apply_masks, kept, kept_in_total, prunable
+from edgekit.pruning.progressive import Sparse, changes, exchanged, merged_gradients, unit_of_turn
+from edgekit.pruning.units import units_of
+
+ADJUSTED = 0.75
+"""Share of the rounds after which no weight is exchanged any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """`module` has the weights to begin with, and those learnt in the end; `network` is the program that clients are offered.
+
+    With `masks` there is no vote. `judge` tells the accuracy of the network on the server's own pictures. `folder` keeps the
+    state after each full round, from which the same course goes on.
+    """
+
+    module: fx.GraphModule
+    input_shape: tuple[int, ...]
+    network: bytes
+    labels: tuple[str, ...]
+    preprocessing: str
+    settings: Settings
+    masks: Masks | None = None
+    judge: Callable[[fx.GraphModule], float] | None = None
+    folder: Path | None = None
+
+    def run(self, transport: Transport, progress: Callable[[str], None] = lambda _line: None) -> State:
+        """Raises BoardError where too few clients answer, UsageError or BadInputError for a folder of another course or damaged."""
+        layout, identity = Layout.of(self.module), self.identity()
+        offer = Offer(course=identity, network=self.network, labels=self.labels, preprocessing=self.preprocessing)
+        conversation = Conversation(transport=transport, offer=offer, layout=layout, settings=self.settings)
+        path = self.folder / "state.safetensors" if self.folder else None
+        state = State.read(path, identity, layout) if path else None
+        if state is None:
+            progress("clients judge masks")
+            selection = Selection(
+                module=self.module, input_shape=self.input_shape, conversation=conversation, settings=self.settings
+            )
+            state = selection.run() if self.masks is None else selection.of(self.masks)
+            self._keep(state, path, identity, layout)
+        while state.rounds < self.settings.rounds:
+            self._round(state, conversation)
+            self._keep(state, path, identity, layout)
+            last = state.records[-1]
+            accuracy = "" if last.accuracy is None else f", accuracy {last.accuracy:.1%}"
+            progress(
+                f"round {state.rounds} of {self.settings.rounds}: {len(last.clients)} clients, loss {last.loss:.3f}"
+                f"{accuracy}, {last.seconds:.1f} s"
+            )
+        layout.load(self.module, state.masks, state.vector_V)
+        return state
+
+    def identity(self) -> str:
+        """SHA-256 of the settings and of the network that the course begins with."""
+        facts = [self.settings.to_json(), self.labels, self.preprocessing, list(self.input_shape)]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        tensors = [*self.module.state_dict().items(), *sorted((self.masks or {}).items())]
+        for name, tensor in tensors:
+            digest.update(name.encode() + np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+        return digest.hexdigest()
+
+    def _round(self, state: State, conversation: Conversation) -> None:
+        layout = conversation.layout
+        counts = self._counts(state)
+        asked = Round(number=state.rounds, stage="round", masks=state.masks, vector_V=state.vector_V, counts=counts)
+        learnt = train(self.module, conversation, self.settings, asked)
+        layout.load(self.module, state.masks, learnt.vector_V)
+        state.vector_V = learnt.vector_V
+        exchanged_weights = self._exchange(state, counts, learnt, layout) if counts else 0
+        self._check(state)
+        state.rounds += 1
+        accuracy = self.judge(self.module) if self.judge else None
+        state.records.append(replace(learnt.record, accuracy=accuracy, exchanged=exchanged_weights))
+
+    def _counts(self, state: State) -> dict[str, int]:
+        """Weights to exchange, by layer of the unit whose turn it is."""
+        settings, stop = self.settings, round(ADJUSTED * self.settings.rounds)
+        if settings.density == 1 or state.rounds >= stop or state.rounds % settings.interval:
+            return {}
+        counts = {}
+        for name in unit_of_turn(units_of(self.module, tuple(state.masks)), state.rounds // settings.interval):
+            active = int(state.masks[name].sum())
+            wanted = changes(state.rounds, stop, active, alpha=settings.exchange)
+            counts[name] = min(wanted, state.masks[name].numel() - active)
+        return {name: count for name, count in counts.items() if count}
+
+    def _exchange(self, state: State, counts: dict[str, int], learnt: Learnt, layout: Layout) -> int:
+        """The smallest weights of the unit for those of the largest gradients; how many."""
+        weights, changed = prunable(self.module), 0
+        grown = merged(learnt.updates, counts, self.settings)
+        for name, count in counts.items():
+            mask = exchanged(weights[name], state.masks[name], grown[name], count)
+            changed += int((mask & ~state.masks[name]).sum())
+            state.masks[name] = mask
+        apply_masks(self.module, state.masks)
+        state.vector_V = layout.vector(self.module, state.masks)
+        return changed
+
+    def _keep(self, state: State, path: Path | None, identity: str, layout: Layout) -> None:
+        if path is not None:
+            state.write(path, identity, layout)
+
+    def _check(self, state: State) -> None:
+        total = kept_in_total((mask.numel() for mask in state.masks.values()), self.settings.density)
+        if self.masks is None and kept(state.masks) != total:
+            raise VerificationError(
+                f"round {state.rounds}: {kept(state.masks)} weights are kept, expected {total}",
+                hint="report it with the folder of the course: it is a fault of edgekit",
+            )
+
+
+def merged(updates: Sequence[Update], counts: dict[str, int], settings: Settings) -> dict[str, Sparse]:
+    """By layer the largest of what the clients together found; no client's gradients are much longer than those of most."""
+    ordered = [(name, counts[name]) for name in sorted(counts)]
+    value_KA = bounded(np.stack([one.value_A for one in updates]), slice(None), settings.norm_limit)
+    weights = weights_of([one.samples for one in updates]).tolist()
+    parts: dict[str, list[Sparse]] = {name: [] for name, _ in ordered}
+    for one, value_A in zip(updates, value_KA, strict=True):
+        for (name, _), indices, values in zip(
+            ordered, parts_of(one.index_A, ordered), parts_of(value_A, ordered), strict=True
+        ):
+            parts[name].append(
+                Sparse(index_A=torch.from_numpy(indices.astype(np.int64)), value_A=torch.from_numpy(values.copy()))
+            )
+    return {name: merged_gradients(parts[name], weights, count) for name, count in ordered}

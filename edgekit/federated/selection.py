@@ -1,0 +1,143 @@
+"""Which mask a course begins with: clients vote by adaptive batch-norm selection, then on a few masks after a trial of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from edgekit.core.errors import BoardError
+from edgekit.federated.conversation import Conversation
+from edgekit.federated.layout import central_moments, second_moments
+from edgekit.federated.messages import Networks
+from edgekit.federated.settings import Settings
+from edgekit.federated.state import State
+from edgekit.federated.training import Round, train
+from edgekit.federated.transport import Kind
+from edgekit.federated.wire import encode
+from edgekit.passes.fedtiny_clients import generator
+from edgekit.passes.fedtiny_selection import CLEARLY, TELLS
+from edgekit.pruning.aggregation import trimmed_mean, weights_of
+from edgekit.pruning.batch_norm_selection import vote
+from edgekit.pruning.candidates import ERK, FLOW, MAGNITUDE, Candidate, Draws, macs_of, uses_of
+from edgekit.pruning.masks import Masks, prunable
+
+ROUNDS_FOR_TRIALS: Final = 20
+"""Of a course that is long enough for trials."""
+_NAMES: Final = {
+    FLOW: "one ranking by synaptic flow",
+    ERK: "the densities of ERK",
+    MAGNITUDE: "one ranking by magnitude",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """`module` has the weights that all candidates are masks of."""
+
+    module: fx.GraphModule
+    input_shape: Sequence[int]
+    conversation: Conversation
+    settings: Settings
+
+    def of(self, masks: Masks) -> State:
+        """Of these masks, with the statistics of the clients."""
+        (vector_V,) = self._settled([masks])
+        return State(masks=dict(masks), vector_V=vector_V, notes=["The mask was given."])
+
+    def run(self) -> State:
+        if self.settings.density == 1:
+            ones = {name: torch.ones_like(one, dtype=torch.bool) for name, one in prunable(self.module).items()}
+            vector_V = self.conversation.layout.vector(self.module, ones)
+            return State(masks=ones, vector_V=vector_V, notes=["Every weight is kept."])
+        draws = Draws.of(self.module, self.input_shape, self.settings.density)
+        first = generator(self.settings.seed, "candidates").initial_seed() % 2**31 + 3
+        seeds = [FLOW, ERK, MAGNITUDE, *range(first, first + self.settings.candidates)][: self.settings.candidates]
+        candidates = [draws.candidate(seed) for seed in seeds]
+        masks_C: list[Masks] = [one.masks for one in candidates]
+        vector_CV = self._settled(masks_C)
+        if len(candidates) == 1:
+            return self._begin(candidates[0], vector_CV[0], "without a vote")
+        losses = self._losses(masks_C, vector_CV)
+        order = self._order(candidates, losses)
+        outputs = len(self.conversation.offer.labels)
+        if losses[order[0]] > TELLS * math.log(max(2, outputs)):
+            return self._begin(candidates[0], vector_CV[0], "since no candidate answers better than chance")
+        best = [next((i for i in order if i and candidates[i].by_flow == kind), 0) for kind in (False, True)]
+        finalists = list(dict.fromkeys([0, *best]))
+        if len(finalists) == 1 or self.settings.rounds < ROUNDS_FOR_TRIALS:
+            return self._begin(candidates[order[0]], vector_CV[order[0]], f"voted for among {len(candidates)}")
+        return self._tried([candidates[i] for i in finalists], vector_CV[finalists], len(candidates))
+
+    def _tried(self, finalists: Sequence[Candidate], vector_CV: NDArray[np.float32], number: int) -> State:
+        """A round of training for each, then a vote; the losers' rounds count as rounds of the course."""
+        ends, records = [], []
+        for one, vector_V in zip(finalists, vector_CV, strict=True):
+            # All in the same round, so that they see the same batches at the same rate.
+            asked = Round(number=len(finalists) - 1, stage="trial", masks=one.masks, vector_V=vector_V, counts={})
+            learnt = train(self.module, self.conversation, self.settings, asked)
+            ends.append(learnt.vector_V)
+            records.append(learnt.record)
+        losses = self._losses([one.masks for one in finalists], np.stack(ends))
+        best = self._order(finalists, losses)[0]
+        if losses[best] > CLEARLY * losses[0]:
+            best = 0
+        state = self._begin(finalists[best], ends[best], f"of {number} and {len(finalists)} trials voted for")
+        return replace(state, rounds=len(finalists), records=records)
+
+    def _begin(self, one: Candidate, vector_V: NDArray[np.float32], how: str) -> State:
+        name = _NAMES.get(one.seed, f"draw {one.seed}")
+        return State(masks=dict(one.masks), vector_V=vector_V, notes=[f"The mask is {name}, {how}."])
+
+    def _settled(self, masks_C: Sequence[Masks]) -> NDArray[np.float32]:
+        """The network's weights under each mask, with what flows into the normalisation of all clients together."""
+        layout, conversation = self.conversation.layout, self.conversation
+        vector_CV = np.stack([layout.vector(self.module, masks) for masks in masks_C])
+        if not layout.norms:
+            return vector_CV
+        answers = conversation.ask(Kind.STATISTICS, self._cohort(), self._request(masks_C, vector_CV))
+        found = tuple(conversation.reader.statistics(answers, len(masks_C)).values())
+        self._check_any(len(found))
+        weight_K = weights_of([one.samples for one in found])
+        seconds = np.stack([second_moments(one.moments_CS.astype(np.float64)).reshape(-1) for one in found])
+        merged = trimmed_mean(seconds, weight_K, self.settings.trim).reshape(len(masks_C), -1)
+        vector_CV[:, -layout.moments :] = central_moments(merged)
+        return vector_CV
+
+    def _losses(self, masks_C: Sequence[Masks], vector_CV: NDArray[np.float32]) -> list[float]:
+        conversation = self.conversation
+        answers = conversation.ask(Kind.VOTE, self._cohort(), self._request(masks_C, vector_CV))
+        found = tuple(conversation.reader.losses(answers, len(masks_C)).values())
+        self._check_any(len(found))
+        weight_K = weights_of([one.samples for one in found])
+        mean_C = trimmed_mean(np.stack([one.loss_C for one in found]), weight_K, self.settings.trim)
+        return [float(loss) for loss in mean_C]
+
+    def _order(self, candidates: Sequence[Candidate], losses: Sequence[float]) -> list[int]:
+        """From the one voted for to the last."""
+        uses = uses_of(self.module, tuple(prunable(self.module)), torch.zeros(1, *self.input_shape))
+        macs = [macs_of(one.masks, uses) for one in candidates]
+        left, order = list(range(len(candidates))), []
+        while left:
+            order.append(left.pop(vote([[losses[i]] for i in left], [1], [macs[i] for i in left])))
+        return order
+
+    def _request(self, masks_C: Sequence[Masks], vector_CV: NDArray[np.float32]) -> bytes:
+        course = self.conversation.offer.course
+        return encode(Networks(course=course, masks=self.conversation.layout.pack(masks_C), vector_CV=vector_CV))
+
+    def _cohort(self) -> list[int]:
+        return self.conversation.cohort("selection")
+
+    def _check_any(self, number: int) -> None:
+        if not number:
+            raise BoardError(
+                f"no client judged the masks: {self.conversation.left_out()}",
+                hint="see why, then give the same command again",
+            )
