@@ -23,8 +23,9 @@ FLOOR = {
     "report": 4,
     "passes": 5,
     "pipeline": 6,
-    "cli": 7,
-    "testing": 7,
+    "federated": 7,
+    "cli": 8,
+    "testing": 8,
 }
 
 

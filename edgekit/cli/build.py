@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgekit.cli.budget_options import budget_options
 from edgekit.cli.console import Console, number, output_options
@@ -55,6 +56,13 @@ if TYPE_CHECKING:
     metavar="PROBABILITY",
     help="Two networks, such as at 0.9: the answer of a small one stands where it is that sure, else a large one answers.",
 )
+@click.option(
+    "--from",
+    "course",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Not a slice of a supernet but what clients learnt: a folder of `edgekit federated`.",
+)
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 with.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The build folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older build folder.")
@@ -69,6 +77,7 @@ def build(
     runtime: str | None,
     board: str | None,
     tuning_minutes: float | None,
+    course: Path | None,
     output: Path | None,
     overwrite: bool,
     dry_run: bool,
@@ -80,6 +89,9 @@ def build(
     each network; with --early-exit, for a picture that both networks see. With --runtime auto a file is made for every runtime of
     the device in int8 and fp32, and the fastest is kept, as far as evidence tells.
     """
+    if course is not None:
+        _build_learnt(console, course, board=board, output=output, overwrite=overwrite)
+        return
     if variants is not None and early_exit is not None:
         raise click.UsageError("--variants and --early-exit exclude each other.")
     of_one_network = {"runtime": runtime, "board": board, "tuning_minutes": tuning_minutes}
@@ -169,6 +181,41 @@ def _build(console: Console, inputs: dict[str, Any]) -> None:
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
         }
     )
+
+
+_OF_LEARNT = ("course", "target", "board", "data", "output", "overwrite", "seed")
+
+
+def _build_learnt(console: Console, course: Path, *, board: str | None, output: Path | None, overwrite: bool) -> None:
+    context = click.get_current_context()
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    odd = [f"--{name.replace('_', '-')}" for name in given if name not in (*_OF_LEARNT, "as_json", "quiet")]
+    if odd:
+        raise click.UsageError(f"--from takes no {' and no '.join(odd)}: the network is as the clients learnt it.")
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output': the folder to write.")
+    with stages(console) as progress:
+        progress("start")
+        from edgekit.federated.building import build_learnt
+
+        result = build_learnt(
+            course,
+            target=context.params["target"],
+            data=context.params["data"],
+            board=board,
+            output=output,
+            overwrite=overwrite,
+            seed=context.params["seed"],
+            progress=progress,
+        )
+    if console.as_json:
+        console.json(result.to_json())
+        return
+    console.figures(result.figures)
+    for note in (*result.notes, *(note for row in result.rows for note in row.notes)):
+        console.line(f"note: {note}")
+    console.line()
+    console.facts({"folder": result.folder, "outputs": ", ".join(result.labels)})
 
 
 def _build_variants(console: Console, inputs: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from edgekit.cli.build import build
 from edgekit.cli.compress import compress
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
+from edgekit.cli.federated import federated
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
 from edgekit.cli.models import models
@@ -30,7 +31,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, lab):
+for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
     edgekit.add_command(command)
 
 

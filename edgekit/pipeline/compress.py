@@ -155,13 +155,14 @@ def _original(planned: CompressionPlan, network: Network, preprocessing: Preproc
     graph = describe(network.module, network.input_shape)
     outputs = run(network.module, data.calibration.x_N[:2])
     _check_labels(data, outputs.shape)
-    is_named = outputs.ndim == 2 and outputs.shape[1] == len(data.labels)
+    labels = data.labels or planned.labels
+    is_named = outputs.ndim == 2 and outputs.shape[1] == len(labels)
     sums = outputs.sum(-1)
     are_probabilities = outputs.ndim == 2 and bool(outputs.min() >= 0) and bool(((sums - 1).abs() < 1e-4).all())
     return Model(
         module=network.module,
         input_shape=network.input_shape,
-        labels=data.labels if is_named else (),
+        labels=labels if is_named else (),
         preprocessing=preprocessing,
         operators=graph.operators,
         output_range=(0.0, 1.0) if are_probabilities else None,

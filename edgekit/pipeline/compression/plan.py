@@ -22,7 +22,8 @@ _LIMITS = ("latency_ms", "size_bytes", "macs")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompressionPlan:
-    """`recipe` is None where it is to be found; `max_drop` is in points of accuracy, None where no floor was asked for."""
+    """`recipe` is None where it is to be found; `max_drop` is in points of accuracy, None where no floor was asked for.
+    `labels` name the outputs where the data does not."""
 
     source: str
     weights: Path | None
@@ -39,6 +40,7 @@ class CompressionPlan:
     minutes: float
     seed: int
     board: Board | None = None
+    labels: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -54,6 +56,7 @@ class CompressionPlan:
             "target": str(self.target),
             "threads": self.target.threads,
             **({"board": self.board.name} if self.board else {}),
+            **({"labels": list(self.labels)} if self.labels else {}),
             "recipe": None if self.recipe is None else self.recipe.to_json()["passes"],
             "max_accuracy_drop": self.max_drop,
             "budget": {name: limit for name in _LIMITS if (limit := getattr(self.budget, name)) is not None},
@@ -80,6 +83,7 @@ def plan_compression(
     minutes: float = DEFAULT_MINUTES,
     seed: int = 0,
     board: str | None = None,
+    labels: Sequence[str] = (),
 ) -> CompressionPlan:
     """Raises UsageError for what contradicts itself or is out of range, BadInputError for a recipe that cannot be read."""
     if recipe is not None and passes:
@@ -118,6 +122,7 @@ def plan_compression(
         minutes=minutes,
         seed=seed,
         board=None if board is None else load_board_of(board, resolved.device),
+        labels=tuple(labels),
     )
 
 

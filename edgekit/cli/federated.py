@@ -1,0 +1,117 @@
+"""edgekit federated simulate"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli.console import Console, output_options
+from edgekit.cli.progress import stages
+
+if TYPE_CHECKING:
+    from edgekit.federated.course_folder import CourseResult
+
+
+@click.group()
+def federated() -> None:
+    """Clients keep their pictures, and together learn a tiny network."""
+
+
+def _settings(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        (
+            click.option("--density", type=float, default=0.05, show_default=True, help="Kept share of the weights."),
+            click.option("--rounds", type=int, default=30, show_default=True, help="Of training."),
+            click.option("--per-round", type=int, default=10, show_default=True, help="Clients that a round asks."),
+            click.option(
+                "--epochs", type=int, default=1, show_default=True, help="Passes of a client over its pictures."
+            ),
+            click.option("--batch", type=int, default=32, show_default=True, help="Pictures of a mini-batch."),
+            click.option("--learning-rate", type=float, default=0.1, show_default=True, help="The highest."),
+            click.option("--candidates", type=int, default=6, show_default=True, help="Masks that clients vote on."),
+            click.option("--trim", type=float, default=0.2, show_default=True, help="Left out at both ends of a mean."),
+            click.option(
+                "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all draws."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _budget(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        (
+            click.option("--ram-mb", type=float, metavar="MB", help="Memory that a round may take."),
+            click.option("--mmacs", type=float, metavar="MILLIONS", help="Multiplications of a round, in millions."),
+            click.option("--traffic-mb", type=float, metavar="MB", help="Bytes of a round, in both directions."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _limits(asked: dict[str, Any]) -> dict[str, int | None]:
+    scaled = {"ram_bytes": asked.pop("ram_mb"), "macs": asked.pop("mmacs"), "traffic_bytes": asked.pop("traffic_mb")}
+    return {name: None if value is None else round(value * 1e6) for name, value in scaled.items()}
+
+
+@federated.command()
+@click.option("--task", required=True, help='Labels such as "stop, yield", or all.')
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="PATH", help="Labelled pictures to deal."
+)
+@click.option("--model", default="signs43", show_default=True, help="The supernet to begin with, by name or folder.")
+@click.option("--genotype", metavar="GENOTYPE", help="Its slice; all of it without one.")
+@click.option(
+    "--clients",
+    default="natural",
+    show_default=True,
+    metavar="KIND",
+    help="How pictures are dealt: natural or track (whole tracks), dirichlet:0.5 (by label), even.",
+)
+@click.option("--number", type=int, default=20, show_default=True, help="Of clients.")
+@_settings
+@_budget
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Goes on there.")
+@output_options
+def simulate(*, console: Console, output: Path, **asked: Any) -> None:
+    """Run a course with all clients in this process.
+
+    What was broken off goes on from the last full round when the same command is given again.
+
+    \b
+    edgekit federated simulate --task all --data signs43/ --clients track --density 0.05 --rounds 30 -o fl/
+    edgekit build --from fl/ --target rpi4 -o out/
+    """
+    places = {name: asked.pop(name) for name in ("task", "data", "model", "genotype", "clients", "number")}
+    if places["clients"] == "track":
+        places["clients"] = "natural"
+    with stages(console) as progress:
+        progress("start")
+        from edgekit.federated.costs import ClientBudget
+        from edgekit.federated.settings import Settings
+        from edgekit.federated.simulate import simulate as run
+
+        budget = ClientBudget(**_limits(asked))
+        result = run(**places, output=output, settings=Settings(**asked), budget=budget, progress=progress)
+    _show(console, result)
+
+
+def _show(console: Console, result: CourseResult) -> None:
+    if console.as_json:
+        console.json(result.to_json())
+        return
+    console.facts(
+        {
+            "folder": result.folder,
+            "kept": f"{result.kept:,} of {result.weights:,} weights, {result.others:,} other parameters",
+            **({} if result.accuracy is None else {"accuracy": f"{result.accuracy:.2%} (measured, server's pictures)"}),
+            "traffic": f"{result.traffic_bytes:,} bytes (counted); dense {result.dense_traffic_bytes:,} (computed)",
+        }
+    )
+    for note in result.notes:
+        console.line(f"note: {note}")

@@ -1,0 +1,121 @@
+"""A course with all clients in this process, from data that is dealt to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import fx
+
+from edgekit.core.records import writing_to
+from edgekit.federated.client import Client, LocalSamples, Studied
+from edgekit.federated.costs import ClientBudget
+from edgekit.federated.course import Course
+from edgekit.federated.course_folder import CourseResult, write_course
+from edgekit.federated.datasets import samples_of, training_and_test
+from edgekit.federated.partition import partition
+from edgekit.federated.programs import structure_of
+from edgekit.federated.settings import Settings
+from edgekit.federated.simulator import Simulator, one_thread
+from edgekit.federated.start import start
+from edgekit.pruning.targets import Answers
+
+PREPROCESSING = json.dumps({"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]})
+"""Supernets take pixels from 0 to 1."""
+JUDGING_BATCH = 512
+
+
+def simulate(
+    *,
+    task: str,
+    data: Path | str,
+    output: Path | str,
+    model: str | Path = "signs43",
+    genotype: str | None = None,
+    clients: str = "natural",
+    number: int = 20,
+    settings: Settings | None = None,
+    budget: ClientBudget | None = None,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> CourseResult:
+    """Runs the course into the folder `output`; one that was broken off there goes on, with the same result to the bit.
+
+    `clients` says how the pictures are dealt to `number` clients ("natural", "dirichlet:0.5", "even"; docs/federated.md). Raises
+    UsageError, BadInputError and BoardError.
+    """
+    settings, folder = settings or Settings(), Path(output)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    progress("start")
+    begin = start(model=model, task=task, genotype=genotype)
+    progress("data")
+    training, test = training_and_test(
+        Path(data), size=begin.input_shape[1], vocabulary=begin.vocabulary, indices=begin.indices, seed=settings.seed
+    )
+    unit_N = np.unique(np.stack([training.y_N, training.units]), axis=1, return_inverse=True)[1].reshape(-1)
+    parts = partition(clients, training.y_N, unit_N, number, settings.seed)
+    studied = Studied(module=begin.module, mean_std=None, labels=begin.labels, answers=Answers.LOGITS)
+    simulator = Simulator(
+        clients_by_number={
+            index: simulated(
+                f"client {index:04}", studied, samples_of(training.take(_chosen(part, len(training)))), budget
+            )
+            for index, part in enumerate(parts)
+        }
+    )
+    course = Course(
+        module=begin.module,
+        input_shape=begin.input_shape,
+        network=structure_of(begin.module, begin.input_shape),
+        labels=begin.labels,
+        preprocessing=PREPROCESSING,
+        settings=settings,
+        judge=judge_of(samples_of(test)),
+        folder=folder,
+    )
+    with one_thread():
+        state = course.run(simulator, progress)
+    return write_course(
+        folder,
+        module=begin.module,
+        input_shape=begin.input_shape,
+        labels=begin.labels,
+        origin=begin.origin,
+        settings=settings,
+        state=state,
+        x_NCHW=begin.x_NCHW,
+    )
+
+
+def simulated(name: str, studied: Studied, samples: LocalSamples, budget: ClientBudget | None = None) -> Client:
+    """A client whose network and samples are in this process."""
+    return Client(
+        name=name,
+        study=lambda _offer: studied,
+        studied=lambda _course: studied,
+        samples_of=lambda _labels: samples,
+        budget=budget or ClientBudget(),
+    )
+
+
+def judge_of(samples: LocalSamples) -> Callable[[fx.GraphModule], float]:
+    """The share of samples that a network answers rightly."""
+
+    @torch.inference_mode()
+    def judge(module: fx.GraphModule) -> float:
+        module.eval()
+        right = 0
+        for some in torch.split(torch.arange(len(samples)), JUDGING_BATCH):
+            right += int((module(samples.inputs(some, None)).argmax(1) == samples.y_N[some]).sum())
+        return right / len(samples)
+
+    return judge
+
+
+def _chosen(part: np.ndarray, number: int) -> np.ndarray:
+    chosen = np.zeros(number, bool)
+    chosen[part] = True
+    return chosen
