@@ -43,9 +43,11 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Learnt:
-    """The next vector, laid out by the same masks, and the answers it was made of."""
+    """The vector asked with and the next, laid out by the same masks, and the answers that it was made of."""
 
+    asked_V: NDArray[np.float32]
     vector_V: NDArray[np.float32]
+    learning_rate: float
     updates: tuple[Update, ...]
     record: RoundRecord
 
@@ -99,7 +101,13 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
         exchanged=0,
         densities={name: float(mask.float().mean()) for name, mask in asked.masks.items()},
     )
-    return Learnt(vector_V=averaged(module, layout, settings, asked, updates), updates=updates, record=record)
+    return Learnt(
+        asked_V=asked.vector_V,
+        vector_V=averaged(module, layout, settings, asked, updates),
+        learning_rate=training.learning_rate,
+        updates=updates,
+        record=record,
+    )
 
 
 def averaged(

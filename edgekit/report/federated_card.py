@@ -34,7 +34,7 @@ def write_federated_card(path: Path, report: Mapping[str, Any]) -> None:
         "",
         "## Rounds",
         "",
-        "Accuracy is measured on the server's pictures, bytes are counted; MACs, and memory of the client that needs most, predicted.",
+        "Accuracy is measured on the server's pictures, bytes are counted; MACs and the largest client's memory are predicted.",
         "",
         "| round | clients | left out | loss | accuracy | bytes down | bytes up | MACs | peak bytes | exchanged |",
         "|---|---|---|---|---|---|---|---|---|---|",

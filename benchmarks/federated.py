@@ -1,0 +1,404 @@
+"""FedTiny over federated clients against dense averaging and other ways to prune, and what lost or hostile clients do to it.
+
+    python benchmarks/federated.py compare|thousand|lost|hostile|report [--seeds N] [--seconds S] [--cache FOLDER] [-o RESULT.json]
+
+All methods begin with the same small ResNet, trained on what the server has (a tenth of the tracks of signs43; two drawers of
+Omniglot), keep the same number of weights, and train for the same rounds with the same settings. Masks of SNIP, SynFlow and
+magnitude are made on the server and stay; statistics of normalisation are the clients' for all. Test pictures are looked at for
+the tables alone.
+
+Every course is kept in the cache, so that a run that ends, also by --seconds, goes on where it stopped; `report` prints what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from baselines.prunefl import PruneFL
+from baselines.pruning_scores import magnitude, snip, synflow
+from federated_data import Dealt, omniglot, pretrained, signs43
+from harness import Table, bars, options_of, publish, standard_error
+from signs43_resnet import SHAPE
+from torch import fx
+from torch.nn import functional as F  # noqa: N812
+
+from edgekit.core.records import write_json
+from edgekit.federated.client import Client, Studied
+from edgekit.federated.course import Course
+from edgekit.federated.layout import Layout
+from edgekit.federated.messages import Update
+from edgekit.federated.settings import Settings
+from edgekit.federated.simulate import judge_of, simulated
+from edgekit.federated.simulator import Simulator, one_thread
+from edgekit.federated.state import State
+from edgekit.federated.transport import Kind
+from edgekit.federated.wire import decode, encode, is_a
+from edgekit.pruning.targets import Answers
+
+WIDTH = 8
+DENSITIES = (0.1, 0.05, 0.01)
+METHODS = ("FedTiny", "SNIP", "SynFlow", "magnitude", "PruneFL")
+DATA: Mapping[str, Callable[[int], Dealt]] = {
+    "track": lambda seed: signs43("track", 20, images=6000, test=2000, seed=seed),
+    "dirichlet": lambda seed: signs43("dirichlet", 20, images=6000, test=2000, seed=seed),
+    "omniglot": lambda _seed: omniglot(),
+}
+SETTINGS = Settings(rounds=30, per_round=10, epochs=1, batch=32, learning_rate=0.1)
+EPOCHS = {"track": 1, "dirichlet": 1, "omniglot": 4}
+
+
+@dataclass(kw_only=True)
+class Lossy:
+    """A transport that loses a share of the clients at every message, before it reaches them or after they answered."""
+
+    inner: Simulator
+    share: float
+    generator: torch.Generator
+
+    def clients(self) -> Sequence[int]:
+        return self.inner.clients()
+
+    def exchange(self, kind: Kind, requests: Mapping[int, bytes], timeout_s: float) -> Mapping[int, bytes]:
+        drawn = torch.rand(len(requests), 2, generator=self.generator).tolist()
+        arriving = {
+            number: one
+            for (number, one), (lost, when) in zip(requests.items(), drawn, strict=True)
+            if lost >= self.share or when >= 0.5
+        }
+        returning = {number for number, (lost, _) in zip(requests, drawn, strict=True) if lost >= self.share}
+        return {n: one for n, one in self.inner.exchange(kind, arriving, timeout_s).items() if n in returning}
+
+
+class Killed(Exception):
+    """The server's process ends here."""
+
+
+@dataclass(kw_only=True)
+class Deadly:
+    """A transport during one of whose messages the server is killed, `left` messages from now."""
+
+    inner: Simulator
+    left: int
+
+    def clients(self) -> Sequence[int]:
+        return self.inner.clients()
+
+    def exchange(self, kind: Kind, requests: Mapping[int, bytes], timeout_s: float) -> Mapping[int, bytes]:
+        self.left -= 1
+        answers = self.inner.exchange(kind, requests, timeout_s)
+        if self.left == 0:
+            raise Killed
+        return answers
+
+
+@dataclass(kw_only=True)
+class Hostile:
+    """A client that changes its update before it sends it, or what it learns from."""
+
+    inner: Client
+    harm: str
+    generator: torch.Generator
+
+    def answer(self, kind: Kind, request: bytes) -> bytes:
+        content = self.inner.answer(kind, request)
+        if kind is not Kind.TRAIN or self.harm == "label flip" or not is_a(content, Update):
+            return content
+        update = decode(content, Update)
+        delta = torch.from_numpy(update.delta_V.copy())
+        if self.harm == "noise":
+            changed = torch.randn(delta.shape, generator=self.generator) * delta.norm() / delta.numel() ** 0.5 * 10
+        else:
+            changed = delta * {"sign flip": -5.0, "scaling": 1000.0}[self.harm]
+        return encode(replace(update, delta_V=changed.numpy()))
+
+
+def with_hostile(harm: str, share: float, seed: int, dealt: Dealt, studied: Studied) -> dict[int, Client]:
+    """Every so many clients one that does harm."""
+    clients = honest(dealt, studied)
+    generator = torch.Generator().manual_seed(seed)
+    bad = torch.randperm(len(clients), generator=generator)[: round(share * len(clients))].tolist()
+    for index in bad:
+        samples = dealt.clients[index]
+        if harm == "label flip":
+            clients[index] = simulated(
+                clients[index].name, studied, replace(samples, y_N=dealt.labels - 1 - samples.y_N)
+            )
+        clients[index] = Hostile(inner=clients[index], harm=harm, generator=generator)  # type: ignore[assignment]
+    return clients
+
+
+@dataclass(kw_only=True)
+class Study:
+    """The courses of one benchmark; `deadline` is when no other begins."""
+
+    options: argparse.Namespace
+    deadline: float = field(init=False)
+
+    @property
+    def seeds(self) -> range:
+        return range(self.options.seeds)
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.options.seconds
+
+    def run(
+        self,
+        name: str,
+        deal: Callable[[int], Dealt],
+        seed: int,
+        settings: Settings,
+        method: str = "FedTiny",
+        clients: Callable[[Dealt, Studied], dict[int, Client]] | None = None,
+        runs: Callable[[Course, Simulator], State] = lambda course, simulator: course.run(simulator),
+    ) -> dict | None:
+        """The record of a course, from the cache or run now; None where it is late."""
+        path = self.options.cache / f"{name} {method} {settings.density} {seed}.json"
+        if path.is_file():
+            return json.loads(path.read_text())
+        if time.monotonic() > self.deadline or self.options.command == "report":
+            return None
+        dealt = deal(seed)
+        module = pretrained(dealt, WIDTH, self.options.cache)
+        studied = Studied(
+            module=copy.deepcopy(module),
+            mean_std=None,
+            labels=tuple(map(str, range(dealt.labels))),
+            answers=Answers.LOGITS,
+        )
+        simulator = Simulator(clients_by_number=(clients or honest)(dealt, studied))
+        judge, began = judge_of(dealt.test), time.monotonic()
+        kind = PruneFL if method == "PruneFL" else Course
+        settings = replace(settings, seed=seed, **({"exchange": 0.0} if method not in ("FedTiny", "PruneFL") else {}))
+        course = kind(
+            module=module,
+            input_shape=SHAPE,
+            network=b"",
+            labels=studied.labels,
+            preprocessing="",
+            settings=settings,
+            masks=masks_of(method, module, settings.density, dealt),
+        )
+        with one_thread():
+            state = runs(course, simulator)
+            accuracy = judge(course.module)
+        record = {
+            "accuracy": accuracy,
+            "seconds": time.monotonic() - began,
+            "down_bytes": simulator.down_bytes,
+            "up_bytes": simulator.up_bytes,
+            "clients": len(simulator.clients_by_number),
+            "left_out": sum(len(one.left_out) for one in state.records),
+            "max_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "notes": state.notes,
+        }
+        write_json(path, record)
+        print(f"{path.stem}: {accuracy:.2%}, {record['seconds']:.0f} s", file=sys.stderr, flush=True)
+        return record
+
+
+def honest(dealt: Dealt, studied: Studied) -> dict[int, Client]:
+    return {index: simulated(f"client {index:04}", studied, one) for index, one in enumerate(dealt.clients)}
+
+
+def masks_of(method: str, module: fx.GraphModule, density: float, dealt: Dealt):
+    """None where clients vote, or every weight is kept."""
+    if method in ("FedTiny", "dense"):
+        return None
+    if method in ("magnitude", "PruneFL"):
+        return magnitude(module, density)
+    if method == "SynFlow":
+        return synflow(module, density, SHAPE)
+    order = torch.randperm(len(dealt.public), generator=torch.Generator().manual_seed(0))
+
+    def loss(one, some):
+        return F.cross_entropy(one(dealt.public.inputs(some, None)), dealt.public.y_N[some])
+
+    return snip(module, density, [partial(loss, some=some) for some in torch.split(order[:1024], 128)])
+
+
+HARMS = ("sign flip", "scaling", "noise", "label flip")
+LOST, HOSTILE, KILLS = 0.3, 0.1, 10
+
+
+def settings_of(data: str, density: float) -> Settings:
+    return replace(SETTINGS, density=density, epochs=EPOCHS[data])
+
+
+def lossy(seed: int, course: Course, simulator: Simulator) -> State:
+    return course.run(Lossy(inner=simulator, share=LOST, generator=torch.Generator().manual_seed(seed)))
+
+
+def killed(seed: int, course: Course, simulator: Simulator) -> State:
+    """Again and again in a folder, with a new server after each kill."""
+    generator = torch.Generator().manual_seed(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        begin = copy.deepcopy(course.module)
+        for _ in range(KILLS):
+            left = int(torch.randint(1, 8, (1,), generator=generator))
+            try:
+                replace(course, module=copy.deepcopy(begin), folder=Path(folder)).run(
+                    Deadly(inner=simulator, left=left)
+                )
+            except Killed:
+                continue
+        state = replace(course, module=copy.deepcopy(begin), folder=Path(folder)).run(simulator)
+    assert [one.number for one in state.records if one.stage == "round"] == sorted(
+        {one.number for one in state.records if one.stage == "round"}
+    )
+    Layout.of(course.module).load(course.module, state.masks, state.vector_V)
+    return state
+
+
+def compare(study: Study) -> tuple[Table, list]:
+    rows, bar_rows = [], []
+    for data, deal in DATA.items():
+        dense = _mean([study.run(data, deal, seed, settings_of(data, 1.0), "dense") for seed in study.seeds])
+        if dense:
+            rows.append((data, 1.0, "dense", *_cells(dense)))
+        for density in DENSITIES:
+            found = {
+                method: _mean([study.run(data, deal, seed, settings_of(data, density), method) for seed in study.seeds])
+                for method in METHODS
+            }
+            rows += [(data, density, method, *_cells(one)) for method, one in found.items() if one]
+            ours, others = found["FedTiny"], {name: one for name, one in found.items() if one and name != "FedTiny"}
+            if density == 0.01 and ours and others:
+                best = max(others, key=lambda name: others[name].accuracy)
+                lead = 100 * (ours.accuracy - others[best].accuracy)
+                bar_rows.append((f"{data} at 0.01, ahead of {best}", f"{lead:+.2f} points", "> 0", lead > 0))
+            if density == 0.05 and ours and dense:
+                lost = 100 * (dense.accuracy - ours.accuracy)
+                bar_rows.append((f"{data} at 0.05, behind dense", f"{lost:.2f} points", "<= 2", lost <= 2))
+                less = 1 - ours.traffic / dense.traffic
+                bar_rows.append((f"{data} at 0.05, traffic less than dense", f"{less:.1%}", ">= 90 %", less >= 0.9))
+    columns = ("data", "density", "method", "accuracy", "+-", "MB of traffic", "courses", "seconds")
+    return Table("Accuracy on test pictures after 30 rounds of 10 clients", columns, rows), bar_rows
+
+
+def lost(study: Study) -> tuple[Table, list]:
+    settings, deal = settings_of("track", 0.05), DATA["track"]
+    kinds = {
+        "undisturbed": partial(study.run, "track"),
+        f"{LOST:.0%} lost at every message": lambda *given: study.run(
+            "track, lost", *given, runs=partial(lossy, given[1])
+        ),
+        f"server killed {KILLS} times": lambda *given: study.run(
+            "track, killed", *given, runs=partial(killed, given[1])
+        ),
+    }
+    found = {name: _mean([run(deal, seed, settings) for seed in study.seeds]) for name, run in kinds.items()}
+    return _disturbed("Lost clients, killed servers", found, limit=1.0)
+
+
+def hostile(study: Study) -> tuple[Table, list]:
+    settings, deal = settings_of("track", 0.05), DATA["track"]
+    found = {"undisturbed": _mean([study.run("track", deal, seed, settings) for seed in study.seeds])}
+    for harm in HARMS:
+        found[f"{HOSTILE:.0%} {harm}"] = _mean(
+            [
+                study.run(f"track, {harm}", deal, s, settings, clients=partial(with_hostile, harm, HOSTILE, s))
+                for s in study.seeds
+            ]
+        )
+    plain = replace(settings, trim=0.0, norm_limit=1e9)
+    for harm in HARMS:
+        found[f"{HOSTILE:.0%} {harm}, plain mean"] = _mean(
+            [
+                study.run(f"track, {harm}, plain", deal, s, plain, clients=partial(with_hostile, harm, HOSTILE, s))
+                for s in study.seeds
+            ]
+        )
+    return _disturbed("Hostile clients", found, limit=2.0)
+
+
+def thousand(study: Study) -> tuple[Table, list]:
+    deal = partial(signs43, "track", 1000, images=10**6, test=2000)
+    record = study.run("thousand", lambda seed: deal(seed=seed), 0, settings_of("track", 0.05))
+    if not record:
+        return Table("A thousand clients", (), ()), []
+    gigabytes, minutes = record["max_rss_bytes"] / 1e9, record["seconds"] / 60
+    row = (record["clients"], f"{record['accuracy']:.2%}", f"{gigabytes:.2f}", f"{minutes:.1f}")
+    table = Table("A thousand clients by track, 10 a round, 30 rounds", ("clients", "accuracy", "GB", "minutes"), [row])
+    return table, [
+        ("memory of the process", f"{gigabytes:.2f} GB", "<= 4 GB", gigabytes <= 4),
+        ("time", f"{minutes:.1f} minutes", "<= 30", minutes <= 30),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    accuracy: float
+    error: float
+    traffic: float
+    courses: int
+    seconds: float
+
+
+def _mean(records: Sequence[dict | None]) -> Mean | None:
+    found = [one for one in records if one]
+    if not found:
+        return None
+    return Mean(
+        accuracy=fmean(one["accuracy"] for one in found),
+        error=standard_error([one["accuracy"] for one in found]),
+        traffic=fmean(one["down_bytes"] + one["up_bytes"] for one in found),
+        courses=len(found),
+        seconds=fmean(one["seconds"] for one in found),
+    )
+
+
+def _cells(one: Mean) -> tuple[str, ...]:
+    return (
+        f"{one.accuracy:.2%}",
+        f"{100 * one.error:.2f}",
+        f"{one.traffic / 1e6:.1f}",
+        str(one.courses),
+        f"{one.seconds:.0f}",
+    )
+
+
+def _disturbed(title: str, found: Mapping[str, Mean | None], *, limit: float) -> tuple[Table, list]:
+    base, rows, bar_rows = found["undisturbed"], [], []
+    for name, one in found.items():
+        if not one or not base:
+            continue
+        behind = 100 * (base.accuracy - one.accuracy)
+        rows.append((name, *_cells(one)))
+        if one is not base and "plain" not in name:
+            bar_rows.append((name, f"{behind:+.2f} points behind", f"<= {limit:g}", behind <= limit))
+    return Table(title, ("", "accuracy", "+-", "MB of traffic", "courses", "seconds"), rows), bar_rows
+
+
+COMMANDS = {"compare": compare, "thousand": thousand, "lost": lost, "hostile": hostile}
+
+
+def main() -> None:
+    parser = options_of(__doc__)
+    parser.add_argument("command", choices=[*COMMANDS, "report"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no other course begins")
+    parser.add_argument("--cache", type=Path, default=Path("benchmarks/results/federated"))
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    study = Study(options=options)
+    parts = [run(study) for name, run in COMMANDS.items() if options.command in (name, "report")]
+    tables = [table for table, _ in parts if table.rows]
+    rows = [row for _, some in parts for row in some]
+    figures = {table.title: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in tables}
+    publish("federated", [*tables, bars(*rows)], figures, options.output, write=options.command == "report")
+
+
+if __name__ == "__main__":
+    main()

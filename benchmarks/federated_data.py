@@ -1,0 +1,123 @@
+"""Data sets dealt to clients, and the network that all methods begin with, for the federated benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from harness import IMAGES, absent
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
+from signs43_resnet import LABELS, SHAPE, ResNet
+from torch import fx, nn
+from torch.nn import functional as F  # noqa: N812
+
+from edgekit.assembler.training.data import Dataset, read_parquet, split_by_group
+from edgekit.core.records import write_bytes
+from edgekit.federated.client import LocalSamples
+from edgekit.federated.datasets import samples_of
+from edgekit.federated.partition import by_dirichlet, by_unit
+from edgekit.pruning.masked_training import rise_and_fall, train_masked
+from edgekit.pruning.masks import prunable
+
+OMNIGLOT = IMAGES.parent / "federated" / "omniglot_small.npz"
+PUBLIC = 0.1
+"""Share of the tracks that the server has, to begin with a network that knows something."""
+DENSE_STEPS, BATCH, LEARNING_RATE = 400, 64, 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dealt:
+    """What the server has, what each client has, and what all are judged on."""
+
+    name: str
+    labels: int
+    public: LocalSamples
+    clients: tuple[LocalSamples, ...]
+    test: LocalSamples
+
+
+def signs43(kind: str, clients: int, *, images: int, test: int, seed: int) -> Dealt:
+    """So many training and test pictures, whole tracks of them, `kind` "track" or "dirichlet"."""
+    folder = IMAGES / "signs43"
+    if not folder.is_dir():
+        absent(f"no pictures in {folder}")
+    dataset = read_parquet(folder, "train", image_size=SHAPE[1], labels=LABELS)
+    rest, public = split_by_group(dataset, held_out=PUBLIC, seed=0)
+    if images < len(rest):
+        _, rest = split_by_group(rest, held_out=images / len(rest), seed=seed + 1)
+    rng = np.random.default_rng(seed)
+    unit_N = np.unique(np.stack([rest.y_N, rest.group_N]), axis=1, return_inverse=True)[1].reshape(-1)
+    parts = by_unit(unit_N, clients, rng) if kind == "track" else by_dirichlet(rest.y_N, clients, 0.5, rng)
+    whole = read_parquet(folder, "test", image_size=SHAPE[1], labels=LABELS)
+    chosen = np.random.default_rng(0).permutation(len(whole))[:test]
+    return Dealt(
+        name=f"signs43 {kind} {clients}",
+        labels=LABELS,
+        public=samples_of(public),
+        clients=_each(rest, parts),
+        test=samples_of(_taken(whole, chosen)),
+    )
+
+
+def omniglot() -> Dealt:
+    """242 characters; a client is one drawer of one alphabet. Two drawers are the server's, four are judged on."""
+    if not OMNIGLOT.is_file():
+        absent(f"no file {OMNIGLOT}")
+    with np.load(OMNIGLOT, allow_pickle=False) as file:
+        height, width = file["shape"]
+        bits = np.unpackbits(file["bits"], axis=1, count=height * width).reshape(-1, 1, height, width)
+        character, alphabet, drawer = (file[name].astype(np.int64) for name in ("character", "alphabet", "drawer"))
+    ink = F.adaptive_avg_pool2d(torch.from_numpy(bits).float(), SHAPE[1:]).mul(255).byte().numpy()
+    dataset = Dataset(x_NCHW=np.repeat(ink, 3, 1), y_N=character, group_N=alphabet * 100 + drawer)
+    order = np.random.default_rng(0).permutation(np.unique(drawer))
+    is_public, is_test = np.isin(drawer, order[:2]), np.isin(drawer, order[2:6])
+    rest = dataset.take(~(is_public | is_test))
+    parts = [np.flatnonzero(rest.group_N == group) for group in np.unique(rest.group_N)]
+    return Dealt(
+        name=f"omniglot drawer {len(parts)}",
+        labels=int(character.max()) + 1,
+        public=samples_of(dataset.take(is_public)),
+        clients=_each(rest, parts),
+        test=samples_of(dataset.take(is_test)),
+    )
+
+
+def pretrained(dealt: Dealt, width: int, cache: Path) -> fx.GraphModule:
+    """A ResNet that the server trained on what it has."""
+    torch.manual_seed(0)
+    network = ResNet(width)
+    network.linear = nn.Linear(network.linear.in_features, dealt.labels)
+    module = fx.symbolic_trace(network)
+    path = cache / f"dense {dealt.name.split()[0]} {width}.safetensors"
+    if path.is_file():
+        module.load_state_dict(load_file(path))
+        return module
+    generator = torch.Generator().manual_seed(0)
+
+    def steps():
+        for step in range(DENSE_STEPS):
+            some = torch.randint(len(dealt.public), (BATCH,), generator=generator)
+            x_N, y_N = dealt.public.inputs(some, None), dealt.public.y_N[some]
+            share = step / DENSE_STEPS
+            yield (
+                LEARNING_RATE * rise_and_fall(share, share),
+                lambda module, x_N=x_N, y_N=y_N: F.cross_entropy(module(x_N), y_N),
+            )
+
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(module).items()}
+    train_masked(module, masks, {}, steps())
+    write_bytes(path, save({name: one.contiguous() for name, one in module.state_dict().items()}))
+    return module
+
+
+def _each(dataset: Dataset, parts: list[NDArray[np.int64]]) -> tuple[LocalSamples, ...]:
+    return tuple(samples_of(_taken(dataset, part)) for part in parts)
+
+
+def _taken(dataset: Dataset, indices: NDArray[np.int64]) -> Dataset:
+    chosen = np.zeros(len(dataset), bool)
+    chosen[indices] = True
+    return dataset.take(chosen)
