@@ -40,15 +40,14 @@ class Dealt:
 
 
 def signs43(kind: str, clients: int, *, images: int, test: int, seed: int) -> Dealt:
-    """So many training and test pictures, whole tracks of them, `kind` "track" or "dirichlet"."""
+    """So many training and test pictures at random, of all tracks; `kind` "track" (whole ones) or "dirichlet"."""
     folder = IMAGES / "signs43"
     if not folder.is_dir():
         absent(f"no pictures in {folder}")
     dataset = read_parquet(folder, "train", image_size=SHAPE[1], labels=LABELS)
     rest, public = split_by_group(dataset, held_out=PUBLIC, seed=0)
-    if images < len(rest):
-        _, rest = split_by_group(rest, held_out=images / len(rest), seed=seed + 1)
     rng = np.random.default_rng(seed)
+    rest = _taken(rest, rng.permutation(len(rest))[:images])
     unit_N = np.unique(np.stack([rest.y_N, rest.group_N]), axis=1, return_inverse=True)[1].reshape(-1)
     parts = by_unit(unit_N, clients, rng) if kind == "track" else by_dirichlet(rest.y_N, clients, 0.5, rng)
     whole = read_parquet(folder, "test", image_size=SHAPE[1], labels=LABELS)
