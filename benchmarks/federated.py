@@ -7,7 +7,8 @@ Omniglot), keep the same number of weights, and train for the same rounds with t
 magnitude are made on the server and stay; statistics of normalisation are the clients' for all. Test pictures are looked at for
 the tables alone.
 
-Every course is kept in the cache, so that a run that ends, also by --seconds, goes on where it stopped; `report` prints what there is.
+Every course is kept in the cache, so that a run that ends, also by --seconds, goes on where it stopped; `report` prints what there
+is.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from edgekit.federated.transport import Kind
 from edgekit.federated.wire import decode, encode, is_a
 from edgekit.pruning.targets import Answers
 
-WIDTH = 8
+WIDTH = 16
 DENSITIES = (0.1, 0.05, 0.01)
 METHODS = ("FedTiny", "SNIP", "SynFlow", "magnitude", "PruneFL")
 DATA: Mapping[str, Callable[[int], Dealt]] = {
@@ -81,7 +82,7 @@ class Lossy:
         return {n: one for n, one in self.inner.exchange(kind, arriving, timeout_s).items() if n in returning}
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The server's process ends here."""
 
 
@@ -99,7 +100,7 @@ class Deadly:
         self.left -= 1
         answers = self.inner.exchange(kind, requests, timeout_s)
         if self.left == 0:
-            raise Killed
+            raise KilledError
         return answers
 
 
@@ -251,7 +252,7 @@ def killed(seed: int, course: Course, simulator: Simulator) -> State:
                 replace(course, module=copy.deepcopy(begin), folder=Path(folder)).run(
                     Deadly(inner=simulator, left=left)
                 )
-            except Killed:
+            except KilledError:
                 continue
         state = replace(course, module=copy.deepcopy(begin), folder=Path(folder)).run(simulator)
     assert [one.number for one in state.records if one.stage == "round"] == sorted(

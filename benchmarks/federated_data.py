@@ -10,8 +10,8 @@ import torch
 from harness import IMAGES, absent
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
-from signs43_resnet import LABELS, SHAPE, ResNet
-from torch import fx, nn
+from signs43_resnet import LABELS, SHAPE, Block
+from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812
 
 from edgekit.assembler.training.data import Dataset, read_parquet, split_by_group
@@ -37,6 +37,22 @@ class Dealt:
     public: LocalSamples
     clients: tuple[LocalSamples, ...]
     test: LocalSamples
+
+
+class ResNet(nn.Module):
+    """`x_NCHW` (N, 3, 32, 32) -> logits: most weights where there are few positions, as in networks for larger pictures."""
+
+    def __init__(self, width: int, labels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, 2, 1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.blocks = nn.Sequential(*(Block(width << depth, width << depth + 1, 2) for depth in range(3)))
+        self.linear = nn.Linear(8 * width, labels)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        y_NCHW = self.blocks(F.relu(self.bn(self.conv(x_NCHW))))
+        z_NK: Tensor = self.linear(y_NCHW.mean((2, 3)))
+        return z_NK
 
 
 def signs43(kind: str, clients: int, *, images: int, test: int, seed: int) -> Dealt:
@@ -87,9 +103,7 @@ def omniglot() -> Dealt:
 def pretrained(dealt: Dealt, width: int, cache: Path) -> fx.GraphModule:
     """A ResNet that the server trained on what it has."""
     torch.manual_seed(0)
-    network = ResNet(width)
-    network.linear = nn.Linear(network.linear.in_features, dealt.labels)
-    module = fx.symbolic_trace(network)
+    module = fx.symbolic_trace(ResNet(width, dealt.labels))
     path = cache / f"dense {dealt.name.split()[0]} {width}.safetensors"
     if path.is_file():
         module.load_state_dict(load_file(path))

@@ -18,6 +18,7 @@ from edgekit.federated.settings import Settings
 from edgekit.federated.state import RoundRecord, State
 from edgekit.pruning.masks import kept
 from edgekit.report.federated_card import write_federated_card
+from edgekit.report.federated_page import write_federated_page
 
 SCHEMA = 1
 NETWORK, PICTURES, REPORT = "network.pt2", "pictures.npz", "report.json"
@@ -113,6 +114,7 @@ def write_course(
     write_pictures(folder / PICTURES, x_NCHW)
     write_bytes(folder / "labels.txt", "".join(f"{label}\n" for label in labels).encode())
     write_federated_card(folder / "card.md", result.to_json())
+    write_federated_page(folder / "report.html", result.to_json())
     write_json(folder / REPORT, result.to_json())
     return result
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from federated_courses import LABELS, SETTINGS, SHAPE, Recorded, accuracy, clients, course, network
+from federated_courses import LABELS, SETTINGS, Recorded, accuracy, all_kept, clients, course, network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +48,9 @@ def test_clients_together_learn_what_each_alone_cannot() -> None:
     assert accuracy(module) > before - 0.05  # with 30 % of its weights
 
 
-@given(st.sampled_from([0.08, 0.1, 0.37, 0.9, 1.0]), st.integers(0, 3), st.integers(1, 4), st.sampled_from([0.0, 0.3, 1.0]))
+@given(
+    st.sampled_from([0.08, 0.1, 0.37, 0.9, 1.0]), st.integers(0, 3), st.integers(1, 4), st.sampled_from([0.0, 0.3, 1.0])
+)
 @settings(max_examples=6, deadline=None)
 def test_the_density_is_the_target_to_one_weight_in_every_round(
     density: float, seed: int, candidates: int, exchange: float
@@ -80,20 +83,18 @@ def test_the_order_in_which_clients_answer_does_not_matter() -> None:
 
 @pytest.mark.parametrize("message", range(1, 12))
 def test_a_server_killed_at_any_message_goes_on_as_if_nothing_had_happened(tmp_path: Path, message: int) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     class Until(Recorded):
         def exchange(self, kind: Kind, requests: Mapping[int, bytes], timeout_s: float) -> Mapping[int, bytes]:
             answers = super().exchange(kind, requests, timeout_s)
             if len(self.requests) >= 4 * message:
-                raise Killed
+                raise KilledError
             return answers
 
-    try:
+    with suppress(KilledError):
         course(folder=tmp_path).run(Until(inner=clients()))
-    except Killed:
-        pass
     state = course(folder=tmp_path).run(clients())
     assert same(state, run()[0])
     assert [one.number for one in state.records] == list(range(SETTINGS.rounds))
@@ -210,7 +211,11 @@ def test_gradients_are_taken_without_moving_the_statistics() -> None:
     course(asked).run(with_)
     course(replace(asked, exchange=0.0)).run(without)
     first = [
-        [decode(c, Update).delta_V for kind, _, c in one.answers if kind is Kind.TRAIN and decode(c, Update).number == 0]
+        [
+            decode(c, Update).delta_V
+            for kind, _, c in one.answers
+            if kind is Kind.TRAIN and decode(c, Update).number == 0
+        ]
         for one in (with_, without)
     ]
     assert all(np.array_equal(a, b) for a, b in zip(*first, strict=True))
@@ -270,5 +275,9 @@ def test_the_offer_is_made_once_to_each_client() -> None:
     offers = [number for kind, number, _ in transport.requests if kind is Kind.OFFER]
     assert sorted(offers) == [0, 1, 2, 3]
     assert all(is_a(content, Update) for kind, _, content in transport.answers if kind is Kind.TRAIN)
-    assert course().identity() == course().identity() != course(labels=LABELS[:-1]).identity()
-    assert SHAPE == (1, 8, 8)
+
+
+def test_a_course_is_known_by_its_settings_network_and_labels() -> None:
+    assert course().identity() == course().identity()
+    others = (course(labels=LABELS[:-1]), course(replace(SETTINGS, seed=1)), course(masks=all_kept(network())))
+    assert course().identity() not in {one.identity() for one in others}

@@ -35,7 +35,9 @@ TRAINING = Training(
 
 def same(one: object, other: object) -> bool:
     return all(
-        np.array_equal(a, b) if isinstance(a := getattr(one, field.name), np.ndarray) else a == getattr(other, field.name)
+        np.array_equal(a, b)
+        if isinstance(a := getattr(one, field.name), np.ndarray)
+        else a == getattr(other, field.name)
         for field in fields(one)  # type: ignore[arg-type]
         for b in [getattr(other, field.name)]
     )
@@ -98,7 +100,16 @@ def test_another_message_is_refused_by_its_name() -> None:
     [("number", "3"), ("number", True), ("learning_rate", None), ("counts", {"a": 1.5}), ("counts", [1]), ("nonce", 4)],
 )
 def test_a_field_of_another_type_is_refused(name: str, value: object) -> None:
-    facts = {"number": 3, "learning_rate": 0.1, "epochs": 1, "batch": 8, "seed": 7, "counts": {}, "clip": 0.0, "noise": 0.0}
+    facts = {
+        "number": 3,
+        "learning_rate": 0.1,
+        "epochs": 1,
+        "batch": 8,
+        "seed": 7,
+        "counts": {},
+        "clip": 0.0,
+        "noise": 0.0,
+    }
     facts |= {"course": "c", "nonce": "n", name: value}
     arrays = {"vector_V": ARRAY, "mask": np.zeros(2, np.uint8)}
     content = save(arrays, {"message": "Training", "facts": json.dumps(facts)})
