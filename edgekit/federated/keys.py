@@ -18,8 +18,8 @@ from pathlib import Path
 
 from edgekit.core.errors import BadInputError, MissingExtraError, UsageError
 from edgekit.core.records import read_json
-from edgekit.federated.allow_list import AllowList, Node, now_utc, read_allow_list
 from edgekit.federated.allow_list import FILE as ALLOW_LIST
+from edgekit.federated.allow_list import AllowList, Node, now_utc, read_allow_list
 from edgekit.federated.private_files import locked, private_folder, read_private, write_private
 
 if find_spec("cryptography") is None:
@@ -186,9 +186,7 @@ def _private_key(path: Path, *, hint: str) -> ec.EllipticCurvePrivateKey:
 
 def _public_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
     """As Flower sends it."""
-    return key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _ssh_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:

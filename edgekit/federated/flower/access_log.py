@@ -1,4 +1,4 @@
-"""Who was let in and who was refused: one line each, with the time, in a file that only its owner reads. Never a key, never a token."""
+"""Who was let in and who was refused: a line each, with its time, in a file that only its owner reads. Never a key or a token."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Result, Strategy
@@ -21,50 +21,29 @@ Course: TypeAlias = Callable[[Transport], None]
 Answer: TypeAlias = Callable[[Kind, bytes], bytes]
 
 
-class CourseStrategy(Strategy):
-    """Flower's strategies train and evaluate in turn, each by one message; a course has its own kinds of messages and their own order.
+def _not_in_turn(*_: object, **__: object) -> NoReturn:
+    raise NotImplementedError("a course sends its own messages, in its own order")
 
-    So `start` hands the grid to the course, and the template's four steps, which it never reaches, refuse to be called.
+
+class CourseStrategy(Strategy):
+    """Flower's strategies train and evaluate in turn, by one message each; a course has kinds of messages and an order of its own.
+
+    So `start` hands the grid to the course, and the steps of Flower's template, which are never reached, refuse to be called.
     """
+
+    configure_train = aggregate_train = configure_evaluate = aggregate_evaluate = _not_in_turn
 
     def __init__(self, course: Course, *, report: Callable[[Exchange], None] = lambda _: None) -> None:
         self._course = course
         self._report = report
 
-    def start(
-        self,
-        grid: Grid,
-        initial_arrays: ArrayRecord,  # noqa: ARG002
-        num_rounds: int = 3,  # noqa: ARG002
-        timeout: float = 3600,  # noqa: ARG002
-        train_config: ConfigRecord | None = None,  # noqa: ARG002
-        evaluate_config: ConfigRecord | None = None,  # noqa: ARG002
-        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,  # noqa: ARG002
-    ) -> Result:
-        """Runs the whole course. Rounds, time limits and the first network are the course's own."""
+    def start(self, grid: Grid, *_: object, **__: object) -> Result:
+        """Runs the whole course. Its rounds, its time limits and its first network are its own: Flower's are not looked at."""
         self._course(GridTransport(grid, report=self._report))
         return Result()
 
     def summary(self) -> None:
         """A course tells of itself."""
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        _not_in_turn()
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        _not_in_turn()
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        _not_in_turn()
-
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        _not_in_turn()
 
 
 def server_app(course: Course, *, report: Callable[[Exchange], None] = lambda _: None) -> ServerApp:
@@ -72,7 +51,7 @@ def server_app(course: Course, *, report: Callable[[Exchange], None] = lambda _:
 
     @app.main()
     def main(grid: Grid, _context: Context) -> None:
-        CourseStrategy(course, report=report).start(grid, ArrayRecord())
+        CourseStrategy(course, report=report).start(grid)
 
     return app
 
@@ -92,7 +71,3 @@ def client_app(answer: Answer) -> ClientApp:
         register = app.train if category == "train" else app.query
         (register(action) if action else register())(reply)
     return app
-
-
-def _not_in_turn() -> NoReturn:
-    raise NotImplementedError("a course sends its own messages")

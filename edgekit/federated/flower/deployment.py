@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class SuperLink:
     pid: int
     ports: Ports
     authority: bytes
-    secret: bytes
+    secret: bytes = field(repr=False)
     log: Path
 
     @property
@@ -86,7 +86,9 @@ def join(answer: Answer, *, server: str, bundle: Path) -> None:
     """Answers a server's requests until interrupted. Raises BadInputError where the keys are no good or refused."""
     keys = read_bundle(bundle)
     if now_utc() >= datetime.fromisoformat(keys.expires_at):
-        raise BadInputError(f"the key in {bundle} has expired on {keys.expires_at[:10]}", hint="have the node enrolled again")
+        raise BadInputError(
+            f"the key in {bundle} has expired on {keys.expires_at[:10]}", hint="have the node enrolled again"
+        )
     FleetNode(server=server, bundle=keys, app=client_app(answer)).serve()
 
 

@@ -33,6 +33,7 @@ class Door:
     async def serve(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
+        self._listener.setblocking(False)
         try:
             while True:
                 try:
@@ -67,6 +68,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _handshake_failure(error: ssl.SSLError) -> str:
     reason = error.reason or ""
-    if reason in {"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}:
+    if reason in {
+        "HTTP_REQUEST",
+        "WRONG_VERSION_NUMBER",
+        "UNKNOWN_PROTOCOL",
+        "PACKET_LENGTH_TOO_LONG",
+        "RECORD_LAYER_FAILURE",
+    }:
         return "plain text"
     return f"TLS handshake: {reason.replace('_', ' ').lower() or 'failed'}"

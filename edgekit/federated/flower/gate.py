@@ -1,8 +1,8 @@
 """What a SuperLink answers, and to whom.
 
-Flower serves its three interfaces on one port: the fleet's, that of server programs (Runtime), and that of administrators (Control),
-the last two without a password in the free edition. Here the fleet's port answers the fleet alone, and only keys on the allow-list;
-the port of the server's own program answers that program alone; the administrators' interface answers nobody.
+Flower serves three interfaces on one port: the fleet's, that of server programs (Runtime), and that of administrators (Control),
+which in the free edition asks for no password. Here the fleet's port answers the fleet alone, and only keys on the allow-list; the
+port of the server's own program answers that program alone; the administrators' interface answers nobody.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Gate:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] != "http" or not scope["path"].startswith(self._served(scope)):
-            await self._refuse(f"nothing is served at {scope['path'][:80]}", scope, send, code=404)
+            await self._refuse("nothing is served here", scope, send, code=404, detail=scope["path"][:80])
         elif scope["server"][1] != self._fleet_port:
             await self._app(scope, receive, send)
         else:
@@ -90,10 +90,11 @@ class Gate:
         elif status == 200 and scope["path"] == _FLEET + "activate-node":
             self._log.admitted(who, peer=_peer(scope))
 
-    async def _refuse(self, reason: str, scope: Scope, send: Send, *, code: int = 403) -> None:
-        self._log.refused(reason, peer=_peer(scope))
+    async def _refuse(self, reason: str, scope: Scope, send: Send, *, code: int = 403, detail: str = "") -> None:
+        """`reason` is told, `detail` only written down: it may be the peer's own words."""
+        self._log.refused(f"{reason} {detail}".rstrip(), peer=_peer(scope))
         if scope["type"] == "http":
-            headers = [(REFUSED_HEADER.encode(), reason.encode("ascii", "replace")), (b"content-length", b"0")]
+            headers = [(REFUSED_HEADER.encode(), reason.encode()), (b"content-length", b"0")]
             await send({"type": "http.response.start", "status": code, "headers": headers})
             await send({"type": "http.response.body"})
 

@@ -1,8 +1,7 @@
 """A node of Flower's fleet in one process: it fetches requests, lets a ClientApp answer them and sends the answers.
 
-Flower's own SuperNode starts a fresh Python for every message, runs in it whatever code the server sent, and looks for messages every 3
-seconds. A small board pays for that with a second copy of torch and its owner with their trust; here the app is loaded once, is the
-one installed on the board, and no port of the board is opened.
+Flower's own SuperNode starts a fresh Python for every message, runs in it whatever code the server sent, and looks for them every 3
+seconds. Here the app is loaded once, is the one installed on the board, and no port of the board is opened.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ LOG = logging.getLogger("edgekit.federated")
 _HEARTBEAT_S = 10
 # Right after a message the next is near; while others train it is not.
 _FIRST_POLL_S, _LAST_POLL_S, _SLOWER = 0.1, 2.0, 1.3
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 10.0
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 5.0
 _AWAY = (httpx.TransportError, httpx.HTTPStatusError)
 _T = TypeVar("_T")
 
@@ -76,18 +75,20 @@ class FleetNode:
         self._ended = threading.Event()
 
     def serve(self) -> None:
-        """Until interrupted. A server that is away is waited for. Raises BadInputError where it refuses the key, or is not who it says."""
+        """Until interrupted. A server that is away is waited for.
+
+        Raises BadInputError where it refuses the key, or is not the one whose certificate the bundle trusts.
+        """
         heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         heartbeat.start()
         poll_s, retry_s = _FIRST_POLL_S, _FIRST_RETRY_S
         try:
             while True:
                 try:
-                    if self._node is None:
-                        self._enter()
-                    message = self._fetch()
+                    node = self._node or self._enter()
+                    message = self._fetch(node)
                     if message is not None:
-                        self._send(self._answer(message))
+                        self._send(node, self._answer(message))
                 except _AWAY as error:
                     self._judge(error)
                     LOG.info("the server is away: again in %.1f s", retry_s)
@@ -103,10 +104,11 @@ class FleetNode:
             self._ended.set()
             self._leave()
 
-    def _enter(self) -> None:
+    def _enter(self) -> Node:
         request = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=_HEARTBEAT_S)
-        self._node = Node(node_id=self._client.ActivateNode(request).node_id)
+        self._node = node = Node(node_id=self._client.ActivateNode(request).node_id)
         LOG.info("taking part at %s", self._server)
+        return node
 
     def _leave(self) -> None:
         node, self._node = self._node, None
@@ -118,16 +120,16 @@ class FleetNode:
         finally:
             self._client.close()
 
-    def _fetch(self) -> Message | None:
-        response = self._client.PullMessages(PullMessagesRequest(node=self._node))
+    def _fetch(self, node: Node) -> Message | None:
+        response = self._client.PullMessages(PullMessagesRequest(node=node))
         if not response.messages_list:
             return None
         header, tree = message_from_proto(response.messages_list[0]), response.message_object_trees[0]
         run_id = header.metadata.run_id
         message = pull_and_inflate_object_from_tree(
             tree,
-            make_pull_object_fn_protobuf(partial(_insist, self._client.PullObject), self._node, run_id),
-            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, self._node, run_id),
+            make_pull_object_fn_protobuf(partial(_insist, self._client.PullObject), node, run_id),
+            make_confirm_message_received_fn_protobuf(self._client.ConfirmMessageReceived, node, run_id),
             return_type=Message,
         )
         message.metadata.__dict__["_message_id"] = tree.object_id  # a message does not hold its own
@@ -148,12 +150,12 @@ class FleetNode:
         LOG.info("%s: %.1f s", metadata.message_type, time.monotonic() - begun_s)
         return reply
 
-    def _send(self, reply: Message) -> None:
+    def _send(self, node: Node, reply: Message) -> None:
         reply.metadata.__dict__["_message_id"] = reply.object_id
         with no_object_id_recompute():
             tree: ObjectTree = get_object_tree(reply)
             request = PushMessagesRequest(
-                node=self._node,
+                node=node,
                 messages_list=[message_to_proto(remove_content_from_message(reply))],
                 message_object_trees=[tree],
                 clientapp_runtime_list=[0.0],
@@ -162,7 +164,7 @@ class FleetNode:
             push_objects(
                 get_all_nested_objects(reply),
                 make_push_object_fn_protobuf(
-                    partial(_insist, self._client.PushObject), self._node, reply.metadata.run_id, response.session_id
+                    partial(_insist, self._client.PushObject), node, reply.metadata.run_id, response.session_id
                 ),
                 object_ids_to_push=set(response.objects_to_push),
             )

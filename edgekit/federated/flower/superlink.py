@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import signal
+import os
+import socket
+import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
@@ -32,13 +35,14 @@ from edgekit.federated.flower.settings import SECRET, Ports, read_settings
 from edgekit.federated.keys import ServerKeys
 
 _LOOPBACK = "127.0.0.1"
+_POLL_S = 0.01
 
 
 def main(state: Path) -> None:
     settings = read_settings(state)
     keys = ServerKeys(folder=Path(settings.keys))
     log = AccessLog(state / ACCESS_LOG)
-    flower = create_app(_flower_config(keys, secret=(state / SECRET).read_bytes()), SuperLinkLifespan)
+    flower = create_app(_flower_config(secret=(state / SECRET).read_bytes()), SuperLinkLifespan)
     link: LinkState = flower.state.linkstate_factory.state()
     _start_run(link)
     with listen(settings.host, settings.port) as fleet, listen(_LOOPBACK, 0) as runtime:
@@ -59,25 +63,26 @@ def main(state: Path) -> None:
             access_log=False,
             server_header=False,
             log_level="warning",
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=0,  # nodes keep their connections open
         )
         asyncio.run(_serve(uvicorn.Server(config), fleet, runtime, log=log, ready=lambda: ports.write(state)))
 
 
-async def _serve(server: uvicorn.Server, fleet: Any, runtime: Any, *, log: AccessLog, ready: Any) -> None:
+async def _serve(
+    server: uvicorn.Server, fleet: socket.socket, runtime: socket.socket, *, log: AccessLog, ready: Callable[[], None]
+) -> None:
+    """The server's own program is answered by uvicorn's listener, the fleet by ours."""
     loop = asyncio.get_running_loop()
-    fleet.setblocking(False)
-    loop.add_reader(sys.stdin.fileno(), lambda: setattr(server, "should_exit", not sys.stdin.buffer.read1(1)))
+    loop.add_reader(sys.stdin.fileno(), lambda: setattr(server, "should_exit", not os.read(sys.stdin.fileno(), 1)))
     serving = loop.create_task(server.serve(sockets=[runtime]))
     while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(_POLL_S)
     config = server.config
+    http: Any = config.http_protocol_class
     door = Door(
         fleet,
-        tls=config.ssl,
-        protocol=lambda: config.http_protocol_class(
-            config=config, server_state=server.server_state, app_state=server.lifespan.state
-        ),
+        tls=cast(ssl.SSLContext, config.ssl),
+        protocol=lambda: http(config=config, server_state=server.server_state, app_state=server.lifespan.state),
         log=log,
     )
     entering = loop.create_task(door.serve())
@@ -90,8 +95,8 @@ async def _serve(server: uvicorn.Server, fleet: Any, runtime: Any, *, log: Acces
             await entering
 
 
-def _flower_config(keys: ServerKeys, *, secret: bytes) -> SuperLinkLifespanConfig:
-    """Nodes are known before they come; the server program runs elsewhere and shows the secret; nothing is installed, nothing kept."""
+def _flower_config(*, secret: bytes) -> SuperLinkLifespanConfig:
+    """Nodes are known before they come; the server's program runs elsewhere and shows the secret; nothing is installed or kept."""
     return SuperLinkLifespanConfig(
         control_address="",
         health_server_address=None,
@@ -140,5 +145,4 @@ def _leave(link: LinkState, node: Node) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal, for the process that started this one
     main(Path(sys.argv[1]))
