@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.cli.interruption import Interruption
 from edgekit.core.errors import EdgekitError
-from edgekit.federated.flower.deployment import join
+from edgekit.federated.flower.client import join
 from edgekit.federated.transport import Kind
 
 

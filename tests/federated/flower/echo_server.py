@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgekit.cli.interruption import Interruption
-from edgekit.federated.flower.deployment import serve
+from edgekit.federated.flower.server import serve
 from edgekit.federated.transport import Kind, Transport
 
 PAYLOAD = bytes(range(256)) * 400

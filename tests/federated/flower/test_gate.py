@@ -25,8 +25,9 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from edgekit.core.errors import BadInputError
 from edgekit.federated import keys
 from edgekit.federated.allow_list import now_utc
-from edgekit.federated.flower.deployment import SuperLink, join, running_superlink
+from edgekit.federated.flower.client import join
 from edgekit.federated.flower.node import FleetNode
+from edgekit.federated.flower.server import SuperLink, running_superlink
 
 
 @pytest.fixture(scope="module")

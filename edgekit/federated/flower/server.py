@@ -1,4 +1,4 @@
-"""A server and its boards, each a process: what `edgekit federated server` and `edgekit federated client` run."""
+"""A server's part, two processes: the course here, Flower's SuperLink in another. What `edgekit federated server` runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -30,12 +29,10 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
 from edgekit.core.errors import BadInputError, EdgekitError
-from edgekit.federated.allow_list import now_utc
-from edgekit.federated.flower.apps import Answer, Course, client_app, server_app
 from edgekit.federated.flower.grid_transport import Exchange
-from edgekit.federated.flower.node import FleetNode
 from edgekit.federated.flower.settings import PORTS, SECRET, Ports, Settings, read_ports
-from edgekit.federated.keys import ServerKeys, read_bundle
+from edgekit.federated.flower.strategy import Course, server_app
+from edgekit.federated.keys import ServerKeys
 from edgekit.federated.private_files import private_folder, write_private
 
 LOG_FILE = "superlink.log"
@@ -80,16 +77,6 @@ def serve(
             _run(course, superlink, report=report)
         except httpx.TransportError as error:
             raise EdgekitError("the SuperLink has ended", hint=f"what it said last is in {superlink.log}") from error
-
-
-def join(answer: Answer, *, server: str, bundle: Path) -> None:
-    """Answers a server's requests until interrupted. Raises BadInputError where the keys are no good or refused."""
-    keys = read_bundle(bundle)
-    if now_utc() >= datetime.fromisoformat(keys.expires_at):
-        raise BadInputError(
-            f"the key in {bundle} has expired on {keys.expires_at[:10]}", hint="have the node enrolled again"
-        )
-    FleetNode(server=server, bundle=keys, app=client_app(answer)).serve()
 
 
 @contextmanager

@@ -1,24 +1,19 @@
-"""Our two ends as Flower's apps: a course becomes a strategy in a ServerApp, what answers requests becomes a ClientApp."""
+"""A course as Flower's strategy, and the ServerApp that runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
-from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Result, Strategy
 
-from edgekit.core.errors import BadInputError
 from edgekit.federated.flower.grid_transport import Exchange, GridTransport
-from edgekit.federated.flower.messages import KIND_OF, content_of, payload_of
-from edgekit.federated.transport import Kind, Transport
+from edgekit.federated.transport import Transport
 
 Course: TypeAlias = Callable[[Transport], None]
 """Runs all its rounds over a transport, and keeps what it learns itself."""
-
-Answer: TypeAlias = Callable[[Kind, bytes], bytes]
 
 
 def _not_in_turn(*_: object, **__: object) -> NoReturn:
@@ -53,21 +48,4 @@ def server_app(course: Course, *, report: Callable[[Exchange], None] = lambda _:
     def main(grid: Grid, _context: Context) -> None:
         CourseStrategy(course, report=report).start(grid)
 
-    return app
-
-
-def client_app(answer: Answer) -> ClientApp:
-    """Answers every kind of request. What `answer` raises is the caller's to turn into an error reply."""
-    app = ClientApp()
-
-    def reply(message: Message, _context: Context) -> Message:
-        payload = payload_of(message)
-        if payload is None:
-            raise BadInputError(f"a message of type {message.metadata.message_type} carries no request")
-        return Message(content_of(answer(KIND_OF[message.metadata.message_type], payload)), reply_to=message)
-
-    for message_type in KIND_OF:
-        category, _, action = message_type.partition(".")
-        register = app.train if category == "train" else app.query
-        (register(action) if action else register())(reply)
     return app
