@@ -30,6 +30,7 @@ PARAMETERS = {
     "flwr.serverapp:Grid.pull_messages": "self message_ids",
     "flwr.superlink.grid:HttpGrid.__init__": "self runtime_api_address insecure root_certificates token",
     "flwr.superlink.grid:HttpGrid.set_run": "self run",
+    "uvicorn.protocols.http.h11_impl:H11Protocol.__init__": "self config server_state app_state _loop",
     "flwr.superlink.main:create_app": "config superlink_lifespan_class",
     "flwr.superlink.config_loader:SuperLinkLifespanConfig.__init__": (
         "self control_address health_server_address host port insecure certificates superexec_auth_secret authn_plugin"
@@ -105,6 +106,22 @@ def test_every_kind_is_a_type_of_message_that_flower_dispatches() -> None:
     assert {"train", "query.statistics", "query.vote"} <= set(KIND_OF)
 
 
+def test_the_grid_gives_up_after_a_number_of_tries() -> None:
+    from flwr.superlink.grid import HttpGrid
+
+    assert HttpGrid(token="x")._retry_invoker.max_tries is None  # noqa: S106
+
+
+def test_without_flower_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgekit.core.errors import MissingExtraError
+    from edgekit.federated.flower.library import require_flower
+
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    with pytest.raises(MissingExtraError) as raised:
+        require_flower()
+    assert raised.value.hint == "pip install 'edgekit[federated]'"
+
+
 def test_flower_stays_silent(tmp_path: Path) -> None:
     """Imported through edgekit it sends nothing to its makers, asks for no newer version, and writes nothing to the home folder."""
     program = (
@@ -115,7 +132,10 @@ def test_flower_stays_silent(tmp_path: Path) -> None:
         "update_check._start_flwr_update_check_refresh_thread = None\n"  # calling it would fail
         "update_check.warn_if_flwr_update_available()\n"
     )
-    environment = os.environ | {"HOME": str(tmp_path), "FLWR_HOME": str(tmp_path / "flower")}
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = os.environ | {"HOME": str(home), "FLWR_HOME": str(tmp_path / "flower")}
     environment.pop("FLWR_TELEMETRY_ENABLED", None)
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert not any(home.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
@@ -13,9 +14,11 @@ pytest.importorskip("flwr", reason="needs the extra federated")
 from echo_processes import Process, fleet, is_running, processes, wait_until
 from echo_server import PAYLOAD
 
-from edgekit.core.errors import ExitCode
+from edgekit.core.errors import BadInputError, EdgekitError, ExitCode
 from edgekit.federated import keys
 from edgekit.federated.allow_list import read_allow_list
+from edgekit.federated.flower.server import SuperLink, serve
+from edgekit.federated.transport import Transport
 
 
 def test_a_course_with_four_boards(tmp_path: Path) -> None:
@@ -84,6 +87,35 @@ def test_a_course_with_four_boards(tmp_path: Path) -> None:
         again.end(signal.SIGINT)
         assert not is_running(superlink)
         assert not (tmp_path / "state" / "runtime.secret").exists()
+
+
+def test_a_course_whose_superlink_dies_ends(tmp_path: Path) -> None:
+    fleet(tmp_path)
+    started: list[SuperLink] = []
+
+    def course(transport: Transport) -> None:
+        os.kill(started[0].pid, signal.SIGKILL)
+        transport.clients()
+
+    with pytest.raises(EdgekitError, match="SuperLink has ended"):
+        serve(course, keys=tmp_path / "keys", state=tmp_path / "state", port=0, ready=started.append)
+    assert not is_running(started[0].pid)
+
+
+def test_what_a_course_raises_comes_out(tmp_path: Path) -> None:
+    fleet(tmp_path)
+
+    def course(transport: Transport) -> None:
+        raise BadInputError(f"none of {len(transport.clients())} clients is here")
+
+    with pytest.raises(BadInputError, match="none of 0"):
+        serve(course, keys=tmp_path / "keys", state=tmp_path / "state", port=0)
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    fleet(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BadInputError, match="in use"):
+        serve(lambda _: None, keys=tmp_path / "keys", state=tmp_path / "state", port=taken.getsockname()[1])
 
 
 def speaks_plain_text_to(port: int) -> bytes:
