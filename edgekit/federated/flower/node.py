@@ -186,6 +186,8 @@ class FleetNode:
             if reason is not None:
                 raise BadInputError(f"{self._server} refuses this node: {reason}", hint="have it enrolled") from error
             if error.response.status_code == httpx.codes.UNAUTHORIZED:
+                if self._node is None:
+                    LOG.warning("the server takes no signature of this board: is its clock right?")
                 self._node = None
         elif _is_wrong_certificate(error):
             raise BadInputError(
