@@ -1,0 +1,88 @@
+"""Requests to nodes and their answers back, over Flower's grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flwr.app import Message
+from flwr.serverapp.grid import Grid
+
+from edgekit.federated.flower.messages import content_of, payload_of, type_of
+from edgekit.federated.transport import Kind
+
+# A grid is asked for answers; it does not tell of them.
+_FIRST_POLL_S, _LAST_POLL_S, _SLOWER = 0.05, 0.5, 1.3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """One kind of request to some clients, as it went. Bytes are those of requests and answers; Flower adds some 2 kB to each."""
+
+    kind: Kind
+    asked: int
+    answered: int
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+
+
+class GridTransport:
+    """A `Transport`. Clients are called by the numbers of their enrolment: Flower's own change with every server.
+
+    `report` is told of each exchange.
+    """
+
+    def __init__(self, grid: Grid, *, report: Callable[[Exchange], None] = lambda _: None) -> None:
+        self._grid = grid
+        self._report = report
+
+    def clients(self) -> Sequence[int]:
+        """Those whose last sign of life is younger than two of its intervals."""
+        return sorted(self._node_ids())
+
+    def exchange(self, kind: Kind, requests: Mapping[int, bytes], timeout_s: float) -> Mapping[int, bytes]:
+        """In the order of the clients' numbers. Whoever is gone, answers with an error or too late, is missing."""
+        begun_s = time.monotonic()
+        node_ids = self._node_ids()
+        reachable = [client for client in sorted(requests) if client in node_ids]
+        messages = [
+            Message(content_of(requests[client]), node_ids[client], type_of(kind), ttl=timeout_s)
+            for client in reachable
+        ]
+        sent = dict(zip(self._grid.push_messages(messages), reachable, strict=True)) if messages else {}
+        sent = {message: client for message, client in sent.items() if message}
+        answers = self._collect(sent, deadline_s=begun_s + timeout_s)
+        self._report(
+            Exchange(
+                kind=kind,
+                asked=len(requests),
+                answered=len(answers),
+                bytes_down=sum(len(requests[client]) for client in sent.values()),
+                bytes_up=sum(len(answer) for answer in answers.values()),
+                seconds=time.monotonic() - begun_s,
+            )
+        )
+        return {client: answers[client] for client in sorted(answers)}
+
+    def _collect(self, sent: Mapping[str, int], *, deadline_s: float) -> dict[int, bytes]:
+        waiting, poll_s = dict(sent), _FIRST_POLL_S
+        answers: dict[int, bytes] = {}
+        while waiting:
+            came = list(self._grid.pull_messages(set(waiting)))
+            for reply in came:
+                client = waiting.pop(reply.metadata.reply_to_message_id, None)
+                payload = payload_of(reply)
+                if client is not None and payload is not None:
+                    answers[client] = payload
+            left_s = deadline_s - time.monotonic()
+            if not waiting or left_s <= 0:
+                break
+            poll_s = _FIRST_POLL_S if came else min(poll_s * _SLOWER, _LAST_POLL_S)
+            time.sleep(min(poll_s, left_s))
+        return answers
+
+    def _node_ids(self) -> dict[int, int]:
+        """Flower's number of each client that is here. A node's name is the number of its enrolment."""
+        return {int(node.name): node.node_id for node in self._grid.get_nodes() if node.name.isdecimal()}
