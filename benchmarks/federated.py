@@ -174,6 +174,7 @@ class Study:
         module = pretrained(dealt, WIDTH, self.options.cache)
         studied = Studied(
             module=copy.deepcopy(module),
+            size=SHAPE[1],
             mean_std=None,
             labels=tuple(map(str, range(dealt.labels))),
             answers=Answers.LOGITS,

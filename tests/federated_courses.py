@@ -79,7 +79,7 @@ def samples(first: int, last: int) -> LocalSamples:
 
 
 def studied() -> Studied:
-    return Studied(module=network(), mean_std=None, labels=LABELS, answers=Answers.LOGITS)
+    return Studied(module=network(), size=8, mean_std=None, labels=LABELS, answers=Answers.LOGITS)
 
 
 def clients(number: int = 4, **changed: object) -> Simulator:

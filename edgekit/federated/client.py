@@ -49,9 +49,10 @@ class LocalSamples:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Studied:
-    """A network that a course trains, and how its pictures are prepared."""
+    """A network that a course trains, and how its pictures are prepared: `size` pixels a side, then mean and standard deviation."""
 
     module: fx.GraphModule
+    size: int
     mean_std: tuple[Tensor, Tensor] | None
     labels: tuple[str, ...]
     answers: Answers
@@ -60,12 +61,12 @@ class Studied:
 @dataclass(kw_only=True, slots=True)
 class Client:
     """`study` makes the network of an offer and keeps it, `studied` finds it again by the course; `samples_of` gives the samples
-    by the labels of the outputs."""
+    that it can learn from."""
 
     name: str
     study: Callable[[Offer], Studied]
     studied: Callable[[str], Studied | None]
-    samples_of: Callable[[tuple[str, ...]], LocalSamples]
+    samples_of: Callable[[Studied], LocalSamples]
     budget: ClientBudget = field(default_factory=ClientBudget)
 
     def answer(self, kind: Kind, request: bytes) -> bytes:
@@ -76,16 +77,14 @@ class Client:
         studied = self.studied(message.course)
         if studied is None:
             return encode(Declined(course=message.course, reason="the network of this course is not here"))
-        pupil = _Pupil(
-            client=self, studied=studied, samples=self.samples_of(studied.labels), layout=Layout.of(studied.module)
-        )
+        pupil = _Pupil(client=self, studied=studied, samples=self.samples_of(studied), layout=Layout.of(studied.module))
         if isinstance(message, Training):
             return encode(pupil.train(message, len(request)))
         return encode(pupil.measure(message) if kind is Kind.STATISTICS else pupil.judge(message))
 
     def _enrol(self, offer: Offer) -> Enrolled:
         studied = self.study(offer)
-        return Enrolled(course=offer.course, name=self.name, samples=len(self.samples_of(studied.labels)))
+        return Enrolled(course=offer.course, name=self.name, samples=len(self.samples_of(studied)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

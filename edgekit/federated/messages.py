@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
     """The network to train: a .pt2 program with the weights that all begin with, the labels of its outputs in order, and the
-    preprocessing of pictures (`mean`, `std` in JSON)."""
+    preprocessing of pictures (`size`, `mean`, `std` in JSON)."""
 
     course: str
     network: bytes

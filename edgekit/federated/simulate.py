@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,14 +16,12 @@ from edgekit.federated.course import Course
 from edgekit.federated.course_folder import CourseResult, write_course
 from edgekit.federated.datasets import samples_of, training_and_test
 from edgekit.federated.partition import partition
-from edgekit.federated.programs import structure_of
+from edgekit.federated.programs import preprocessing_of, structure_of
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.start import start
 from edgekit.pruning.targets import Answers
 
-PREPROCESSING = json.dumps({"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]})
-"""Supernets take pixels from 0 to 1."""
 JUDGING_BATCH = 512
 
 
@@ -57,7 +54,9 @@ def simulate(
     )
     unit_N = np.unique(np.stack([training.y_N, training.units]), axis=1, return_inverse=True)[1].reshape(-1)
     parts = partition(clients, training.y_N, unit_N, number, settings.seed)
-    studied = Studied(module=begin.module, mean_std=None, labels=begin.labels, answers=Answers.LOGITS)
+    studied = Studied(
+        module=begin.module, size=begin.input_shape[1], mean_std=None, labels=begin.labels, answers=Answers.LOGITS
+    )
     simulator = Simulator(
         clients_by_number={
             index: simulated(
@@ -71,7 +70,7 @@ def simulate(
         input_shape=begin.input_shape,
         network=structure_of(begin.module, begin.input_shape),
         labels=begin.labels,
-        preprocessing=PREPROCESSING,
+        preprocessing=preprocessing_of(begin.input_shape),
         settings=settings,
         judge=judge_of(samples_of(test)),
         folder=folder,
@@ -96,7 +95,7 @@ def simulated(name: str, studied: Studied, samples: LocalSamples, budget: Client
         name=name,
         study=lambda _offer: studied,
         studied=lambda _course: studied,
-        samples_of=lambda _labels: samples,
+        samples_of=lambda _studied: samples,
         budget=budget or ClientBudget(),
     )
 
