@@ -1,0 +1,1 @@
+"""Learning from images that stay where they are: clients train, a server averages."""
