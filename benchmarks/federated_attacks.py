@@ -5,7 +5,7 @@
 The network is small and fully connected, as the attack on images needs its first layer so, and has just been initialised, when
 gradients tell most. Clients hold traffic signs of few labels (Dirichlet(0.5)). The attacker is the server: it has the network, the
 mask, the number of samples, and the images of other people. Beside each figure stands what it would guess without the
-client's update: labels as frequent as in all data, and images of others, as many as the attack found.
+client's update: labels as frequent as among all clients that could be drawn, and images of others, as many as it found.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Scene:
         samples = len(seen.indices_N)
         count_K = torch.bincount(self.y_N[seen.indices_N], minlength=LABELS)
         share_K = label_shares(seen.descents[LAST], probability_K, is_gradient=seen.is_gradient)
-        usual_K = torch.bincount(self.y_N, minlength=LABELS) / len(self.y_N)
+        usual_K = torch.full((LABELS,), 1 / LABELS)
         images_ND = self.x_NCHW[seen.indices_N].flatten(1)
         found = [(float(similarity(found_ND, images_ND).mean()), len(found_ND)) for found_ND in self.unmixed(seen)]
         images, guesses = max(found)

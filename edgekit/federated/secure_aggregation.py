@@ -111,10 +111,13 @@ def unmasked(
     """The sum of the survivors' vectors, exact modulo 2^32; `vectors` are what `masked` gave, by survivor.
 
     `senders` are those that `masked` was told: who is among them without a vector was lost. Raises TooFewClientsError below the
-    threshold and BadInputError where vectors differ in length or shares do not give a client's secret.
+    threshold and BadInputError where vectors are of strangers or differ in length, or shares do not give a client's secret.
     """
+    cohort.require(senders)
     cohort.require(vectors)
     cohort.require([answer.client for answer in answers])
+    if not set(vectors) <= set(senders):
+        raise BadInputError("a vector of a client that shared no secrets", hint="try the round again")
     if len({len(vector_P) for vector_P in vectors.values()}) != 1:
         raise BadInputError("masked vectors of several lengths", hint="all clients must use the same mask")
     sum_P: Ring = np.stack(list(vectors.values())).sum(0, dtype=np.uint32)
