@@ -15,6 +15,7 @@ import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -41,6 +42,7 @@ from edgekit.federated.secure_aggregation import masked, revealed, shared, unmas
 from edgekit.federated.secure_messages import Cohort, Secrets
 from edgekit.pruning.masked_training import train_masked
 from edgekit.pruning.masks import Masks, apply_masks, magnitude_masks, prunable
+from edgekit.pruning.progressive import largest_gradients
 
 HIDDEN = 128
 CLIENTS = 10
@@ -51,6 +53,8 @@ EPOCHS = 5
 LEARNING_RATE = 0.05
 DENSITY = 0.05
 SKEW = 0.5
+EXCHANGED = 0.3
+GRADIENT_BATCHES = 4
 MOST_COMPLETED = 16
 """Images, beyond which what lies on the mask cannot say what lies off it."""
 MINIMUM_COHORT = 5
@@ -58,7 +62,7 @@ CLIP = Privacy(clip=1.0, noise_multiplier=0.0)
 NOISE = Privacy(clip=1.0, noise_multiplier=1.0)
 BAR_LABELS, BAR_IMAGES = 0.95, 0.9
 BAR_MORE_LABELS = 0.1
-FIRST, LAST = "1.weight", "3.bias"
+FIRST, LAST, LAST_WEIGHT = "1.weight", "3.bias", "3.weight"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +130,19 @@ class Scene:
 
         train_masked(module, masks, {}, steps())
         return {name: one.detach() - before[name] for name, one in module.named_parameters()}
+
+    def largest(self, indices_N: Tensor) -> dict[str, Tensor]:
+        """What an adjustment sends of the first and the last layer, as descents; sums of the last one's rows stand for its bias."""
+        module = copy.deepcopy(self.network)
+        apply_masks(module, self.masks)
+        counts = {name: round(EXCHANGED * int(mask.sum())) for name, mask in self.masks.items()}
+        losses = [partial(self.loss, indices_B=indices_B) for indices_B in indices_N.split(BATCH)]
+        sparse = largest_gradients(module, self.masks, counts, losses)
+        dense = {
+            name: torch.zeros(mask.numel()).index_put((sparse[name].index_A,), -sparse[name].value_A).view(mask.shape)
+            for name, mask in self.masks.items()
+        }
+        return {FIRST: dense[FIRST], LAST: dense[LAST_WEIGHT].sum(1)}
 
     def loss(self, module: nn.Module, indices_B: Tensor) -> Tensor:
         return F.cross_entropy(module(self.x_NCHW[indices_B]), self.y_N[indices_B])
@@ -236,6 +253,8 @@ def views(scene: Scene) -> Iterator[tuple[str, Seen]]:
         f"  secure sum of {CLIENTS}",
         Seen(descents=mean, indices_N=batches[0], masks=none, is_gradient=False, clients=CLIENTS),
     )
+    few = first[: BATCH * GRADIENT_BATCHES]
+    yield "largest gradients of an adjustment", one(scene.largest(few), few, none, is_gradient=False)
     yield "change after epochs", one(scene.change(first, none), first, none, is_gradient=False)
     few = first[:BATCH]
     yield f"change after epochs, {len(few)} images", one(scene.change(few, none), few, none, is_gradient=False)
