@@ -21,7 +21,7 @@ from edgekit.pruning.targets import Answers
 
 
 def join_course(*, server: str, keys: Path, data: Path, budget: ClientBudget, store: Path | None = None) -> None:
-    """Answers the server's requests until interrupted. Raises BadInputError where keys or pictures are no good, MissingExtraError."""
+    """Answers the server's requests until interrupted. Raises BadInputError for keys or pictures that are no good."""
     from edgekit.federated.flower.client import join
     from edgekit.federated.keys import read_bundle
 

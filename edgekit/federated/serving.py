@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class ServerConfig:
     port: int = 8443
     clients: int = 1
     test: Path | None = None
-    course: Settings = Settings()
+    course: Settings = field(default_factory=Settings)
 
 
 def read_config(path: Path) -> ServerConfig:
@@ -129,7 +129,7 @@ def serve_course(
 
 def _checked(path: Path, record: Mapping[str, Any], kind: type) -> dict[str, Any]:
     """Known keys of the right types alone."""
-    kinds = {field.name: str(field.type) for field in fields(kind)}
+    kinds = {one.name: str(one.type) for one in fields(kind)}
     for name, value in record.items():
         if name not in kinds:
             raise UsageError(

@@ -84,18 +84,24 @@ def largest_gradients(
     index = {name: order.values for name, order in orders.items()}
     sums = {name: lists[name].value_A[order.indices] for name, order in orders.items()}
 
-    def add(name: str, first: int, value_B: Tensor) -> None:
-        start, end = torch.searchsorted(
-            index[name], torch.tensor([first, first + len(value_B)], device=device)
-        ).tolist()
-        sums[name][start:end] += value_B[index[name][start:end] - first]
-
-    for loss_of in losses[1:]:
-        _stream(module, tuple(counts), loss_of, add)
+    _add_at(module, index, sums, losses[1:])
     return {
         name: _cut(Sparse(index_A=index[name], value_A=sums[name] / len(losses)), count)
         for name, count in counts.items()
     }
+
+
+def gradients_at(
+    module: nn.Module, index: Mapping[str, Tensor], losses: Sequence[Callable[[nn.Module], Tensor]]
+) -> dict[str, Sparse]:
+    """Of each parameter named in `index`, the gradients at those flat indices (ascending), as `largest_gradients` takes them.
+
+    Where the positions are drawn and not chosen, they tell nothing of the samples, and all clients send the same ones.
+    """
+    module.eval()
+    sums = {name: torch.zeros(len(index_A), device=index_A.device) for name, index_A in index.items()}
+    _add_at(module, index, sums, losses)
+    return {name: Sparse(index_A=index_A, value_A=sums[name] / len(losses)) for name, index_A in index.items()}
 
 
 def merged_gradients(parts: Sequence[Sparse], weights: Sequence[float], count: int) -> Sparse:
@@ -128,6 +134,23 @@ def exchanged(weight: Tensor, mask: Tensor, grown: Sparse, count: int) -> Tensor
 def _cut(sparse: Sparse, count: int) -> Sparse:
     chosen = largest(sparse.value_A.abs(), count)
     return Sparse(index_A=sparse.index_A[chosen], value_A=sparse.value_A[chosen])
+
+
+def _add_at(
+    module: nn.Module,
+    index: Mapping[str, Tensor],
+    sums: Mapping[str, Tensor],
+    losses: Sequence[Callable[[nn.Module], Tensor]],
+) -> None:
+    """Adds to `sums`, in place, the gradients of each loss at flat indices in ascending order."""
+
+    def add(name: str, first: int, value_B: Tensor) -> None:
+        ends = torch.tensor([first, first + len(value_B)], device=index[name].device)
+        start, end = torch.searchsorted(index[name], ends).tolist()
+        sums[name][start:end] += value_B[index[name][start:end] - first]
+
+    for loss_of in losses:
+        _stream(module, tuple(index), loss_of, add)
 
 
 def _stream(

@@ -18,6 +18,7 @@ from edgekit.pruning.progressive import (
     Sparse,
     changes,
     exchanged,
+    gradients_at,
     largest_gradients,
     merged_gradients,
     unit_of_turn,
@@ -102,6 +103,18 @@ def test_gradients_are_those_of_autograd_at_the_right_positions(
         assert set(found[name].index_A.tolist()) == set(expected.tolist())
         torch.testing.assert_close(found[name].value_A, gradient[found[name].index_A], rtol=1e-4, atol=1e-6)
         assert not masks[name].flatten()[found[name].index_A].any(), "inactive positions only"
+
+
+def test_gradients_at_positions_that_all_clients_share_are_those_of_autograd() -> None:
+    network = Network(padding=1)
+    masked(network)
+    batches = losses(batch(6), batch(6, seed=1))
+    index = {"conv.weight": torch.tensor([0, 5, 71, 72, 575]), "linear.weight": torch.arange(0, 40, 3)}
+    found = gradients_at(network, index, batches)
+    for name, index_A in index.items():
+        assert torch.equal(found[name].index_A, index_A)
+        expected_A = by_autograd(network, batches, name).flatten()[index_A]
+        assert torch.allclose(found[name].value_A, expected_A, atol=1e-6)
 
 
 def test_looking_at_gradients_changes_nothing_and_batches_are_averaged() -> None:
