@@ -1,4 +1,4 @@
-"""edgekit federated simulate"""
+"""edgekit federated simulate | server | client | keys"""
 
 from __future__ import annotations
 
@@ -115,3 +115,97 @@ def _show(console: Console, result: CourseResult) -> None:
     )
     for note in result.notes:
         console.line(f"note: {note}")
+
+
+@federated.command()
+@click.option(
+    "--config", required=True, type=click.Path(path_type=Path), metavar="FILE", help="fed.toml, see the manual."
+)
+@output_options
+def server(*, console: Console, config: Path) -> None:
+    """Run a course with clients on other machines, to its end.
+
+    What was broken off goes on from the last full round when the same command is given again.
+    """
+    with stages(console) as progress:
+        progress("start")
+        from edgekit.federated.serving import read_config, serve_course
+
+        read = read_config(config)
+        result = serve_course(read, ready=lambda address: progress(f"listening at {address}"), progress=progress)
+    _show(console, result)
+
+
+@federated.command()
+@click.option("--server", "address", required=True, metavar="HOST:PORT", help="As the server's certificate names it.")
+@click.option("--keys", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Of `keys enroll`.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A folder for each label.")
+@click.option("--target", metavar="DEVICE", help="The board: its memory is the limit where --ram-mb says none.")
+@_budget
+@output_options
+def client(*, console: Console, address: str, keys: Path, data: Path, target: str | None, **asked: Any) -> None:
+    """Take part in a course until interrupted; the pictures stay here.
+
+    \b
+    edgekit federated client --server fleet.example.org:8443 --keys pi-1/ --data ~/images --target rpi4
+    """
+    from edgekit.federated.costs import ClientBudget
+    from edgekit.federated.joining import join_course, memory_of
+
+    limits = _limits(asked)
+    if target is not None and limits["ram_bytes"] is None:
+        limits["ram_bytes"] = memory_of(target)
+    with stages(console) as progress:
+        progress(f"at the service of {address}")
+        join_course(server=address, keys=keys, data=data, budget=ClientBudget(**limits))
+
+
+@federated.group()
+def keys() -> None:
+    """Who may take part: certificates and keys, made and revoked."""
+
+
+@keys.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--host", "hosts", multiple=True, required=True, metavar="NAME", help="As clients call the server.")
+@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="That the certificate holds.")
+@output_options
+def init(*, console: Console, folder: Path, hosts: tuple[str, ...], days: int) -> None:
+    """Make a server's authority and certificate, or renew the certificate."""
+    from edgekit.federated.keys import init as make
+
+    made = make(folder, hosts=hosts, valid_days=days)
+    _told(console, {"folder": str(made.folder), "hosts": ", ".join(hosts)})
+
+
+@keys.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("name")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="For the board.")
+@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="That the key holds.")
+@output_options
+def enroll(*, console: Console, folder: Path, name: str, output: Path, days: int) -> None:
+    """Let a board take part: a key for it, in a folder to copy there."""
+    from edgekit.federated.keys import enroll as make
+
+    node = make(folder, name, bundle=output, valid_days=days)
+    _told(console, {"name": node.name, "number": node.number, "key": node.fingerprint, "until": node.expires_at})
+
+
+@keys.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("name")
+@output_options
+def revoke(*, console: Console, folder: Path, name: str) -> None:
+    """Shut a board out; a running server refuses its next call."""
+    from edgekit.federated.keys import revoke as shut
+
+    node = shut(folder, name)
+    _told(console, {"name": node.name, "number": node.number, "key": node.fingerprint, "revoked": node.revoked_at})
+
+
+def _told(console: Console, facts: dict[str, object]) -> None:
+    if console.as_json:
+        console.json(facts)
+    else:
+        console.facts(facts)

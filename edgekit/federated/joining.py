@@ -10,6 +10,7 @@ import torch
 from platformdirs import user_state_path
 
 from edgekit.core.errors import BadInputError
+from edgekit.devices.target import parse_target
 from edgekit.federated.client import Client, LocalSamples, Studied
 from edgekit.federated.costs import ClientBudget
 from edgekit.federated.datasets import own_samples
@@ -88,3 +89,8 @@ class _Kept:
             raise BadInputError(f"a course called {course[:40]!r}", hint="expected 64 hexadecimal digits")
         self.store.mkdir(parents=True, exist_ok=True)
         return self.store / f"{course}.pt2", self.store / f"{course}.json"
+
+
+def memory_of(target: str) -> int:
+    """What a round may take of the least memory that the device is sold with: half. Raises UsageError for an unknown device."""
+    return min(parse_target(target).device.ram_bytes) // 2

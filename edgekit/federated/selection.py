@@ -29,7 +29,7 @@ from edgekit.pruning.candidates import ERK, FLOW, MAGNITUDE, Candidate, Draws, m
 from edgekit.pruning.masks import Masks, prunable
 
 ROUNDS_FOR_TRIALS: Final = 20
-"""Of a course that is long enough for trials."""
+"""Of a course that is long enough for a round of trials."""
 _NAMES: Final = {
     FLOW: "one ranking by synaptic flow",
     ERK: "the densities of ERK",
@@ -71,16 +71,23 @@ class Selection:
             return self._begin(candidates[0], vector_CV[0], "since no candidate answers better than chance")
         best = [next((i for i in order if i and candidates[i].by_flow == kind), 0) for kind in (False, True)]
         finalists = list(dict.fromkeys([0, *best]))
-        if len(finalists) == 1 or self.settings.rounds < ROUNDS_FOR_TRIALS:
+        long_enough = self.settings.rounds >= ROUNDS_FOR_TRIALS and self.settings.per_round >= 2 * len(finalists)
+        if len(finalists) == 1 or not long_enough:
             return self._begin(candidates[order[0]], vector_CV[order[0]], f"voted for among {len(candidates)}")
         return self._tried([candidates[i] for i in finalists], vector_CV[finalists], len(candidates))
 
     def _tried(self, finalists: Sequence[Candidate], vector_CV: NDArray[np.float32], number: int) -> State:
-        """A round of training for each, then a vote; the losers' rounds count as rounds of the course."""
+        """One round in which each client tries one of them, then a vote."""
         ends, records = [], []
-        for one, vector_V in zip(finalists, vector_CV, strict=True):
-            # All in the same round, so that they see the same batches at the same rate.
-            asked = Round(number=len(finalists) - 1, stage="trial", masks=one.masks, vector_V=vector_V, counts={})
+        for place, (one, vector_V) in enumerate(zip(finalists, vector_CV, strict=True)):
+            asked = Round(
+                number=0,
+                stage="trial",
+                masks=one.masks,
+                vector_V=vector_V,
+                counts={},
+                share=(place, len(finalists)),
+            )
             learnt = train(self.module, self.conversation, self.settings, asked)
             ends.append(learnt.vector_V)
             records.append(learnt.record)
@@ -89,7 +96,7 @@ class Selection:
         if losses[best] > CLEARLY * losses[0]:
             best = 0
         state = self._begin(finalists[best], ends[best], f"of {number} and {len(finalists)} trials voted for")
-        return replace(state, rounds=len(finalists), records=records)
+        return replace(state, rounds=1, records=records)
 
     def _begin(self, one: Candidate, vector_V: NDArray[np.float32], how: str) -> State:
         name = _NAMES.get(one.seed, f"draw {one.seed}")

@@ -102,7 +102,6 @@ def serve_course(
         def run(transport: Transport) -> None:
             progress(f"waiting for {config.clients} clients")
             while len(transport.clients()) < config.clients:
-                progress("")
                 time.sleep(WAIT_POLL_S)
             state = course.run(transport, progress)
             results.append(

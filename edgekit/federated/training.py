@@ -32,13 +32,15 @@ QUORUM = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Round:
-    """What is asked for in a round; `counts` are the gradients of pruned weights, by layer."""
+    """What is asked for in a round; `counts` are the gradients of pruned weights, by layer. `share` (i, n): of the clients drawn
+    every n-th from the i-th on alone."""
 
     number: int
     stage: str
     masks: Masks
     vector_V: NDArray[np.float32]
     counts: Mapping[str, int]
+    share: tuple[int, int] = (0, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +61,8 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
     share = (asked.number + 0.5) / settings.rounds
     for attempt in range(ATTEMPTS):
         conversation.begin_round()
-        cohort = conversation.cohort(asked.stage, asked.number, attempt)
+        first, step = asked.share
+        cohort = conversation.cohort(asked.stage, asked.number, attempt)[first::step]
         training = Training(
             course=conversation.offer.course,
             number=asked.number,
