@@ -49,7 +49,9 @@ _FORMATS: Final[Mapping[str, Mapping[Precision, _Format]]] = {
 
 
 def _format(precision: Precision, runtime: str) -> _Format:
-    return _FORMATS.get(runtime, _TFLITE)[precision]
+    """In half precision, where nothing was measured, that of float32."""
+    formats = _FORMATS.get(runtime, _TFLITE)
+    return formats.get(precision, formats[Precision.FP32])
 
 
 def parameter_bytes(operator: Operator, precision: Precision, runtime: str = REFERENCE) -> int:

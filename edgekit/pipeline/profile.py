@@ -141,8 +141,10 @@ def _target_text(target: str | None, board: Board | None, path: Path, signature:
 
 
 def precision_of(graph: Graph) -> Precision:
-    """fp32 where any operator reads or writes float32."""
-    return Precision.FP32 if graph.dtypes.get("float32") else Precision.INT8
+    """fp32 where any operator reads or writes float32, else fp16 where any reads or writes float16."""
+    if graph.dtypes.get("float32"):
+        return Precision.FP32
+    return Precision.FP16 if graph.dtypes.get("float16") else Precision.INT8
 
 
 def _target_of(graph: Graph, text: str, path: Path) -> Target:
