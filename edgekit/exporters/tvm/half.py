@@ -10,13 +10,9 @@ HALF: Final = "float16"
 FLOAT: Final = "float32"
 
 # Sums of many terms, what may exceed the greatest half, 65504, on the way, and what the importer wrote out for float32.
-_IN_FLOAT = frozenset(
-    f"relax.{name}"
-    for name in (
-        *("call_tir", "exp", "mean", "sum", "variance"),
-        *(f"nn.{name}" for name in ("adaptive_avg_pool2d", "avg_pool2d", "layer_norm", "log_softmax", "softmax")),
-    )
-)
+_SUMS = ("mean", "nn.adaptive_avg_pool2d", "nn.avg_pool2d", "std", "sum", "variance")
+_NORMALISING = ("nn.group_norm", "nn.instance_norm", "nn.layer_norm", "nn.log_softmax", "nn.rms_norm", "nn.softmax")
+_IN_FLOAT = frozenset(f"relax.{name}" for name in (*_SUMS, *_NORMALISING, "exp", "power", "call_tir"))
 
 
 def in_half_precision(module: Any) -> Any:
