@@ -39,7 +39,7 @@ from edgekit.exporters.tvm.schedule import scheduled
 from edgekit.exporters.tvm.tile import default_tile
 from edgekit.exporters.tvm.toolchain import linker_for
 
-NETWORKS, PICTURES, BOARD_PICTURES = 10, 2000, 16
+NETWORKS, PICTURES, BOARD_PICTURES = 5, 2000, 16
 FP32, FP16, WIDE = "fp32", "fp16", "fp16, sums in float32"
 KINDS = (FP32, FP16, WIDE)
 Row = dict[str, Any]

@@ -29,7 +29,7 @@ _RELATIVE_TOLERANCE = 1e-4
 
 # A half is rounded by up to 2^-11 of itself. The roundings of a sum of n terms add up like the steps of a random walk, to about
 # sqrt(n) / 2 of them: 16 for a thousand terms. That moves a logit of size 16 by 1/8, and a probability p by p (1 - p) times that.
-# benchmarks/half_precision.py shows half of it.
+# benchmarks/half_precision.py shows up to three quarters of it.
 HALF_TOLERANCE: Final = 1 / 32
 
 _COUNTED = (OperatorKind.CONV, OperatorKind.DEPTHWISE, OperatorKind.DENSE)
