@@ -202,7 +202,7 @@ def _pairs(measured: list[Measured]) -> Iterator[tuple[Measured, Measured, Preci
     for one, other in permutations(measured, 2):
         alike = (one.runtime, one.threads) == (other.runtime, other.threads)
         if alike and one.device.name != other.device.name:
-            for precision in Precision:
+            for precision in (Precision.INT8, Precision.FP32):
                 if len(one.networks(precision).keys() & other.networks(precision).keys()) >= LEAST:
                     yield one, other, precision
 

@@ -135,7 +135,7 @@ def main() -> None:
     print(f"{device.title}, {runtime.name} {runtime.version}, {len(measurements)} rows, leave-one-out")
     print(f"{'':24}{'MAPE':>8}{'max':>8}")
     errors = [float(np.expm1(error)) for error in leave_one_out(measurements)]
-    for precision in Precision:
+    for precision in (one for one in Precision if one in fits):
         mine = [one for one in measurements if one.precision is precision]
         table = {
             "MACs": summary(baseline_errors(mine, with_bytes=False)),

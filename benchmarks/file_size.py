@@ -24,6 +24,7 @@ from edgekit.core.model import Model, Preprocessing
 from edgekit.core.operators import Operator, OperatorKind
 from edgekit.core.operators import Tensor as Activation
 from edgekit.core.records import write_json
+from edgekit.devices.device import load_device
 from edgekit.devices.precision import Precision
 from edgekit.devices.size import file_size_bytes, parameter_bytes
 from edgekit.devices.target import parse_target
@@ -31,6 +32,7 @@ from edgekit.exporters.exporter import exporter_for
 
 IMAGE_SIZE = 32
 FEATURES = ("fixed", "filter")
+DEVICES = {Precision.INT8: "rpi4", Precision.FP32: "rpi4", Precision.FP16: "rpi5"}
 
 
 class Residual(nn.Module):
@@ -128,11 +130,15 @@ def random_labels(count: int, draw: random.Random) -> tuple[str, ...]:
     return tuple("".join(draw.choices(string.ascii_lowercase, k=draw.randint(4, 20))) for _ in range(count))
 
 
+def precisions_of(runtime: str) -> tuple[Precision, ...]:
+    return tuple(one for one, device in DEVICES.items() if one in load_device(device).runtime(runtime).precisions)
+
+
 def exported_bytes(model: Model, runtime: str) -> dict[Precision, int]:
     x_NHWC = np.random.default_rng(0).random((1, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.float32)
     found = {}
-    for precision in (Precision.INT8, Precision.FP32):
-        target = parse_target(f"rpi4:{runtime}-{precision}")
+    for precision in precisions_of(runtime):
+        target = parse_target(f"{DEVICES[precision]}:{runtime}-{precision}")
         with tempfile.TemporaryDirectory() as folder:
             made = exporter_for(runtime).export(model, target=target, calibration_N=x_NHWC, folder=Path(folder))
         found[precision] = made.size_bytes
@@ -157,7 +163,7 @@ def main() -> None:
     rows = np.array([feature_row(operators) for operators in networks], dtype=float)
     fitted, judged = np.arange(0, options.n, 2), np.arange(1, options.n, 2)
     record: dict[str, object] = {"schema_version": 1, "networks": options.n, "image_size": IMAGE_SIZE}
-    for precision in Precision:
+    for precision in precisions_of(runtime):
         actual = np.array([sizes[precision] for sizes in measured], dtype=float)
         parameters = np.array(
             [sum(parameter_bytes(operator, precision, runtime) for operator in operators) for operators in networks],

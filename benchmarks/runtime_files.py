@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 FILES = REPO_ROOT / "runs" / "runtime_files"
 DEVICE = "rpi4"
 RUNTIMES = tuple(exporter.runtime for exporter in EXPORTERS)
-KINDS = tuple((runtime, precision) for runtime in RUNTIMES for precision in reversed(Precision))
+KINDS = tuple((runtime, precision) for runtime in RUNTIMES for precision in (Precision.FP32, Precision.INT8))
 """What each network is exported to."""
 _RECORD, _SCHEMA = "file.json", 1
 _PICTURES_AT_ONCE = 250

@@ -88,7 +88,9 @@ static bool is_fmla(uint32_t instruction)
 {
     const bool by_vector = (instruction & 0xBFA0FC00) == 0x0E20CC00;
     const bool by_element = (instruction & 0xBF80F400) == 0x0F801000;
-    return by_vector || by_element;
+    const bool halves_by_vector = (instruction & 0xBFE0FC00) == 0x0E400C00;
+    const bool halves_by_element = (instruction & 0xBFC0F400) == 0x0F001000;
+    return by_vector || by_element || halves_by_vector || halves_by_element;
 }
 
 static bool is_sdot(uint32_t instruction)

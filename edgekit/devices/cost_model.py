@@ -15,7 +15,7 @@ from edgekit.core.records import read_json
 from edgekit.devices.device import list_devices
 from edgekit.devices.precision import Precision
 from edgekit.devices.relatives import Relative, nearest_relative
-from edgekit.devices.runtimes import BESIDE_TFLITE, REFERENCE, BesideTflite
+from edgekit.devices.runtimes import REFERENCE, BesideTflite, beside_tflite
 from edgekit.devices.target import Target
 
 SCHEMA_VERSION: Final = 2
@@ -175,14 +175,14 @@ class CostModel:
         return self.rates.ms_per_run
 
     def operator_ms(self, operator: Operator) -> float:
-        return self.rates.work_ms(work_of(operator, self.target.precision))
+        return self.rates.work_ms(work_of(operator, self._fitted_precision))
 
     def latency_ms(self, operators: Iterable[Operator]) -> float:
         return self.overhead_ms + sum(self.operator_ms(operator) for operator in operators)
 
     def predict_latency(self, operators: Iterable[Operator]) -> Quantity:
         """The latency with its 90 % interval and its source."""
-        work = total_work(operators, self.target.precision)
+        work = total_work(operators, self._fitted_precision)
         latency_ms = self.rates.latency_ms(work)
         low, high = self.uncertainty.interval_ms(work, latency_ms)
         return Quantity(
@@ -197,7 +197,7 @@ class CostModel:
         target, error = self.target, f"{100 * self.uncertainty.log_error_mean:.1f} %"
         fitted, runtime = self.relative.device if self.relative else target.device, self._fitted_runtime
         source = (
-            f"cost model of {fitted.name}, {runtime} {self.runtime_version}, {target.precision}, "
+            f"cost model of {fitted.name}, {runtime} {self.runtime_version}, {self._fitted_precision}, "
             f"{target.threads} threads; leave-one-out error {error}"
         )
         if self.relative is not None:
@@ -216,6 +216,10 @@ class CostModel:
     def _fitted_runtime(self) -> str:
         return REFERENCE if self.beside else self.target.runtime
 
+    @property
+    def _fitted_precision(self) -> Precision:
+        return stand_in(self.target).precision if self.beside else self.target.precision
+
 
 def load_cost_model(target: Target) -> CostModel:
     """Of the figures of the target's runtime on its device; where there are none, of its nearest relative among the devices that
@@ -232,7 +236,7 @@ def load_cost_model(target: Target) -> CostModel:
         )
     beside = beside_of(target)
     if beside is not None:
-        return replace(load_cost_model(replace(target, runtime=REFERENCE)), target=target, beside=beside)
+        return replace(load_cost_model(stand_in(target)), target=target, beside=beside)
     relative = relative_of(target)
     if relative is None:
         return _read(target)
@@ -250,7 +254,13 @@ def beside_of(target: Target) -> BesideTflite | None:
     """What TFLite's latency tells of the target's; None where its runtime is TFLite or has figures of its own there."""
     if target.device.runtime(target.runtime).has_figures:
         return None
-    return BESIDE_TFLITE.get(target.runtime)
+    return beside_tflite(target.runtime, target.precision)
+
+
+def stand_in(target: Target) -> Target:
+    """The target of TFLite whose latency is taken for it; TFLite has figures in no half precision."""
+    precision = Precision.FP32 if target.precision is Precision.FP16 else target.precision
+    return replace(target, runtime=REFERENCE, precision=precision)
 
 
 def relative_of(target: Target) -> Relative | None:

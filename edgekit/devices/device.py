@@ -192,8 +192,11 @@ def _parse(record: Mapping[str, Any], folder: Path) -> Device:
     if version != _SCHEMA_VERSION:
         raise ValueError(f"schema_version is {version}, expected {_SCHEMA_VERSION}")
     listed = facts.pop("runtimes")
-    portable = {"precisions": list(Precision), "threads": facts["default_threads"]}
-    of_system = {name: portable for name in portable_runtimes(facts["triple"]) if name not in listed}
+    of_system = {
+        name: {"precisions": precisions, "threads": facts["default_threads"]}
+        for name, precisions in portable_runtimes(facts["triple"], facts["isa_features"]).items()
+        if name not in listed
+    }
     runtimes = tuple(_runtime(name, runtime) for name, runtime in {**listed, **of_system}.items())
     figures = tuple(
         _checked(Figures, {**of_name, "name": name}, f"[figures.{name}]")

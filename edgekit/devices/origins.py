@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekit.core.errors import UsageError
-from edgekit.devices.cost_model import beside_of, relative_of
+from edgekit.devices.cost_model import beside_of, relative_of, stand_in
 from edgekit.devices.device import Device
 from edgekit.devices.relatives import Relative
 from edgekit.devices.runtimes import REFERENCE
@@ -43,7 +43,7 @@ def _origin(target: Target) -> Origin:
     name = f"{target.runtime}-{target.precision}"
     beside = beside_of(target)
     if beside is not None:
-        of_tflite = _origin(replace(target, runtime=REFERENCE))
+        of_tflite = _origin(stand_in(target))
         factors = f"{beside.fastest:g} to {beside.slowest:g} times"
         return replace(
             of_tflite,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from edgekit.core.errors import UsageError
 from edgekit.core.names import did_you_mean
-from edgekit.devices.device import Device, load_device
+from edgekit.devices.device import Device, Runtime, load_device
 from edgekit.devices.precision import Precision
+from edgekit.devices.runtimes import has_half_arithmetic
 
 __all__ = ["Precision", "Target", "TargetName", "parse_target", "split_target"]
 
@@ -65,6 +66,15 @@ def parse_target(text: str, *, folder: Path | None = None) -> Target:
         ) from error
     if precision not in runtime.precisions:
         raise UsageError(
-            f"{runtime.name} on {device.name} has no {precision}", hint=did_you_mean(precision, runtime.precisions)
+            f"{runtime.name} on {device.name} has no {precision}", hint=_instead(device, runtime, precision)
         )
     return Target(device=device, runtime=runtime.name, precision=precision, threads=device.default_threads)
+
+
+def _instead(device: Device, runtime: Runtime, precision: Precision) -> str:
+    """What the runtime has, and who has what was asked for."""
+    hint = f"ask for {' or '.join(runtime.precisions)}"
+    if precision is Precision.FP16 and not has_half_arithmetic(device.isa_features):
+        return f"{hint}: {device.cpu} has no arithmetic in half precision"
+    others = [f"{device.name}:{one.name}-{precision}" for one in device.runtimes if precision in one.precisions]
+    return ", or for ".join([hint, *others])

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
+from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target
 from edgekit.exporters.artifact import Artifact, moved, write_artifact
 from edgekit.exporters.check import Check, none_of
@@ -26,6 +27,7 @@ from edgekit.exporters.onnx_file import export_onnx
 from edgekit.exporters.onnx_graph import read_onnx_graph
 from edgekit.exporters.runner import RunResult, run_in_subprocess
 from edgekit.exporters.tvm.compiler import KERNELS, Kernel, compile_for_device, compile_for_host, tuning_notes
+from edgekit.exporters.tvm.half import HALF
 from edgekit.exporters.tvm.library import architecture_of, read_record
 from edgekit.exporters.tvm.toolchain import linker_for, require_tvm
 
@@ -49,16 +51,22 @@ class TvmExporter:
     def export(self, model: Model, *, target: Target, calibration_N: Floats, folder: Path) -> Artifact:
         """Where the target's processor is another than this machine's, a twin for this machine lies beside `model.so`."""
         onnx = export_onnx(model, precision=target.precision, calibration_N=to_torch(calibration_N), folder=folder)
-        record = {_METADATA: json.loads(to_json(model)), _GRAPH: read_onnx_graph(onnx.path).to_json()}
-        network = onnx.path.read_bytes()
-        onnx.path.unlink()
+        half = target.precision is Precision.FP16 and onnx.quantization is None
+        graph, network, reference = read_onnx_graph(onnx.path), onnx.path.read_bytes(), onnx.reference
+        if half:
+            graph = replace(graph, dtypes={HALF: len(graph.operators)})
+            reference = moved(onnx, folder / "model.fp32.onnx")
+        else:
+            onnx.path.unlink()
+        record = {_METADATA: json.loads(to_json(model)), _GRAPH: graph.to_json()}
         path = folder / f"model{self.suffix}"
         with converting("the network", to="TVM"):
-            kernels = compile_for_device(network, target.device, path, record)
+            kernels = compile_for_device(network, target.device, path, record, half=half)
             if architecture_of(path) != platform.machine():
-                compile_for_host(network, twin_of(path), record)
-        artifact = write_artifact(path.read_bytes(), path, onnx.quantization, onnx.reference)
-        return replace(artifact, notes=tuning_notes(kernels))
+                compile_for_host(network, twin_of(path), record, half=half)
+        artifact = write_artifact(path.read_bytes(), path, onnx.quantization, reference)
+        precision = Precision.FP16 if half else artifact.precision
+        return replace(artifact, precision=precision, notes=tuning_notes(kernels))
 
     def gather(self, artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Artifact]:
         """Each with its twin."""

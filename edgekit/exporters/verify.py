@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from edgekit.core.fidelity import Outputs, agreement, cosine, is_classifier, rep
 from edgekit.core.graph import Graph
 from edgekit.core.model import Model
 from edgekit.core.operators import OperatorKind
+from edgekit.devices.precision import Precision
 from edgekit.exporters.artifact import Artifact
 from edgekit.exporters.check import Check, Verification
 from edgekit.exporters.exporter import exporter_of
@@ -24,6 +26,11 @@ from edgekit.exporters.layout import to_file, to_torch
 # Outputs of another scale are compared in units of the largest.
 _ABSOLUTE_TOLERANCE = 1e-5
 _RELATIVE_TOLERANCE = 1e-4
+
+# A half is rounded by up to 2^-11 of itself. The roundings of a sum of n terms add up like the steps of a random walk, to about
+# sqrt(n) / 2 of them: 16 for a thousand terms. That moves a logit of size 16 by 1/8, and a probability p by p (1 - p) times that.
+# benchmarks/half_precision.py shows up to three quarters of it.
+HALF_TOLERANCE: Final = 1 / 32
 
 _COUNTED = (OperatorKind.CONV, OperatorKind.DEPTHWISE, OperatorKind.DENSE)
 
@@ -41,12 +48,12 @@ def verify(
 ) -> Verification:
     """Checks the artifact on preprocessed inputs laid out as in `edgekit.exporters.layout`.
 
-    fp32: against the torch module, within 1e-5 + 1e-4 y, where outputs y are no probabilities in units of the largest. Quantised:
-    its fp32 reference in the same way, then the file against the reference: of a classifier the share of inputs with the same
-    top-1 label (`min_agreement`); cosine of all outputs (`min_cosine`); where they are no probabilities, the share of their
-    variance that is reproduced (`min_reproduced`). Both: labels, operators and MACs of the file against the description, its size,
-    and what its exporter checks. Raises VerificationError that names each check missed with its figure and limit, BadInputError
-    where a file does not run.
+    fp32: against the torch module, within 1e-5 + 1e-4 y, where outputs y are no probabilities in units of the largest. Quantised,
+    and fp16: its fp32 reference in the same way, then the file against the reference: of a classifier the share of inputs with the
+    same top-1 label (`min_agreement`); cosine of all outputs (`min_cosine`); where they are no probabilities, the share of their
+    variance that is reproduced (`min_reproduced`); in fp16 the largest difference too. All: labels, operators and MACs of the file
+    against the description, its size, and what its exporter checks. Raises VerificationError that names each check missed with its
+    figure and limit, BadInputError where a file does not run.
     """
     exporter, signature = exporter_of(artifact.path), artifact.signature
     y_torch = _run_torch(model, x_N)
@@ -63,6 +70,8 @@ def verify(
             share = agreement(y_file, y_fp32)
             checks.append(Check(name=f"{name} top-1 agreement", value=share, relation=">=", limit=min_agreement))
         checks.append(Check(name=f"{name} cosine", value=cosine(y_file, y_fp32), relation=">=", limit=min_cosine))
+        if artifact.precision is Precision.FP16:
+            checks.append(_half_check(y_file, y_fp32, are_probabilities=are_probabilities))
         if not are_probabilities:
             share = reproduced(y_file, y_fp32)
             checks.append(Check(name=f"{name} variance reproduced", value=share, relation=">=", limit=min_reproduced))
@@ -90,7 +99,8 @@ def raise_on_miss(subject: str, checks: Sequence[Check]) -> None:
     if missed:
         raise VerificationError(
             f"{subject} failed verification: {'; '.join(missed)}",
-            hint="int8: give more calibration images or choose an fp32 target; else report it as a fault of edgekit",
+            hint="int8: give more calibration images or choose an fp32 target; fp16: choose an fp32 target; else report it as a "
+            "fault of edgekit",
         )
 
 
@@ -108,7 +118,7 @@ def _fp32_checks(y: Outputs, reference: Outputs, *, are_probabilities: bool) -> 
         numbers = math.prod(y.shape[1:]), math.prod(reference.shape[1:])
         shapes = f"of shape {y.shape[1:]}, must be {reference.shape[1:]}"
         return [Check(name="fp32 outputs", value=numbers[0], relation="==", limit=numbers[1], detail=shapes)]
-    unit = 1.0 if are_probabilities else float(np.abs(reference).max()) or 1.0
+    unit = _unit(reference, are_probabilities=are_probabilities)
     tolerance = _ABSOLUTE_TOLERANCE * unit + _RELATIVE_TOLERANCE * np.abs(reference)
     difference = np.abs(y - reference)
     checks = [
@@ -125,6 +135,22 @@ def _fp32_checks(y: Outputs, reference: Outputs, *, are_probabilities: bool) -> 
         share = agreement(y, reference, within=float(2 * tolerance.max()))
         checks.append(Check(name="fp32 top-1 agreement", value=share, relation=">=", limit=1))
     return checks
+
+
+def _half_check(y: Outputs, reference: Outputs, *, are_probabilities: bool) -> Check:
+    difference = float(np.abs(y - reference).max())
+    tolerance = HALF_TOLERANCE * _unit(reference, are_probabilities=are_probabilities)
+    return Check(
+        name="fp16 difference in tolerances",
+        value=difference / tolerance,
+        relation="<=",
+        limit=1,
+        detail=f"at most {difference:.2g} apart",
+    )
+
+
+def _unit(reference: Outputs, *, are_probabilities: bool) -> float:
+    return 1.0 if are_probabilities else float(np.abs(reference).max()) or 1.0
 
 
 def _graph_checks(graph: Graph, model: Model) -> list[Check]:

@@ -19,10 +19,12 @@ from edgekit.exporters.check import Check
 from edgekit.exporters.exporter import exporter_of
 from edgekit.exporters.layout import to_file, to_torch
 from edgekit.exporters.output_steps import output_steps
+from edgekit.exporters.verify import HALF_TOLERANCE
 from edgekit.pipeline.on_board import figures_in_session
 from edgekit.pipeline.result import Figure
 
 MAX_FP32_DIFFERENCE: Final = 1e-5
+_MAX_FLOAT_DIFFERENCE = {Precision.FP32: MAX_FP32_DIFFERENCE, Precision.FP16: HALF_TOLERANCE}
 # Of what is quantised and ends in float32: outputs are as coarse as int8 makes them, whatever type they are told in.
 _FLOAT_STEP: Final = 1 / 256
 
@@ -48,7 +50,8 @@ def board_check(
     session: BoardSession, artifact: Artifact, x_N: NDArray[np.float32], *, are_probabilities: bool
 ) -> Check:
     """The largest difference between the board's outputs and those of this machine: fp32 within 1e-5, int8 within one step of the
-    output, which is 1/256 where it is told in float32. Outputs that are no probabilities are compared in units of the largest.
+    output, which is 1/256 where it is told in float32, fp16 within what its roundings make of float32, as machines without its
+    arithmetic round oftener. Outputs that are no probabilities are compared in units of the largest.
 
     Raises VerificationError where it is larger, BoardError as the board gives cause to, BadInputError where the file does not run.
     """
@@ -60,7 +63,7 @@ def board_check(
     if artifact.precision is Precision.INT8:
         size, limit, of_what = (_FLOAT_STEP * unit if steps is None else steps.scale), 1.0, ", in steps"
     else:
-        size, limit, of_what = unit, MAX_FP32_DIFFERENCE, ""
+        size, limit, of_what = unit, _MAX_FLOAT_DIFFERENCE[artifact.precision], ""
     difference = float(np.abs(y_here - y_there).max()) if y_here.shape == y_there.shape else math.inf
     check = Check(
         name=f"{artifact.precision} outputs on {session.board.name} against this machine's{of_what}",

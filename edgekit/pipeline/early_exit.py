@@ -43,7 +43,7 @@ LARGEST_INT8_PROBABILITY = 255 / 256
 NEVER = 2.0
 """A threshold that no probability reaches."""
 
-MIN_SAME_NETWORK = {Precision.FP32: 0.99, Precision.INT8: 0.8}
+MIN_SAME_NETWORK = {Precision.FP32: 0.99, Precision.FP16: 0.95, Precision.INT8: 0.8}
 """Of the calibration pictures; some lie so near the threshold that rounding decides."""
 
 _HINT = "give a probability such as 0.9: the first network's answer stands where it is as sure as that"

@@ -12,6 +12,7 @@ from edgekit.core.errors import UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.core.records import sha256_of
 from edgekit.devices.boards.board import Board, load_board, load_board_of
+from edgekit.devices.device import load_device
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS
 from edgekit.pipeline.examples import Examples, read_examples
@@ -161,21 +162,21 @@ def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target
 
     Raises UsageError for names that are unknown or contradict each other.
     """
-    name, resolved = split_target(target), parse_target(target)
+    name = split_target(target)
     if runtime is None:
-        return resolved, ()
+        return parse_target(target), ()
     if name.runtime is not None and name.runtime != runtime:
         raise UsageError(
             f"--target {target} names the runtime {name.runtime}, and --runtime {runtime}",
             hint=f"leave it out of the target: --target {replace(name, runtime=None)}",
         )
-    names = [one.name for one in resolved.device.runtimes]
+    device = load_device(name.device)
+    names = [one.name for one in device.runtimes]
     if runtime not in (*names, AUTO):
-        raise UsageError(
-            f'no runtime "{runtime}" on {resolved.device.name}', hint=did_you_mean(runtime, (*names, AUTO))
-        )
+        raise UsageError(f'no runtime "{runtime}" on {device.name}', hint=did_you_mean(runtime, (*names, AUTO)))
     if runtime != AUTO:
         return parse_target(str(replace(name, runtime=runtime))), ()
+    resolved = parse_target(target)
     known = {exporter.runtime for exporter in EXPORTERS}
     candidates = tuple(
         replace(resolved, runtime=one.name, precision=precision)

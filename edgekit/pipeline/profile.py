@@ -13,12 +13,13 @@ from edgekit.core.graph import Graph
 from edgekit.core.operators import Operator
 from edgekit.devices.boards.board import Board, load_board
 from edgekit.devices.cost_model import CostModel, load_cost_model, work_of
-from edgekit.devices.device import load_device
+from edgekit.devices.device import Device, load_device
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import MODEL_FILES, exporter_of
 from edgekit.exporters.foreign import read_foreign_graph
+from edgekit.exporters.tvm.library import architecture_of
 from edgekit.pipeline.figures import counted, modelled
 from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, holds_variants, record_in_build
 from edgekit.pipeline.predict import network_of
@@ -141,8 +142,10 @@ def _target_text(target: str | None, board: Board | None, path: Path, signature:
 
 
 def precision_of(graph: Graph) -> Precision:
-    """fp32 where any operator reads or writes float32."""
-    return Precision.FP32 if graph.dtypes.get("float32") else Precision.INT8
+    """fp32 where any operator reads or writes float32, else fp16 where any reads or writes float16."""
+    if graph.dtypes.get("float32"):
+        return Precision.FP32
+    return Precision.FP16 if graph.dtypes.get("float16") else Precision.INT8
 
 
 def _target_of(graph: Graph, text: str, path: Path) -> Target:
@@ -163,12 +166,25 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
             f"{path} computes in {precision}, not in {named.precision}",
             hint=f"ask for {resolved}, or for {named.device.name}",
         )
+    _check_processor(path, named.device)
     if precision not in named.device.runtime(named.runtime).precisions:
         raise UsageError(
             f"{named.runtime} on {named.device.name} has no {precision}, in which {path} computes",
             hint="profile it for another target",
         )
     return resolved
+
+
+def _check_processor(path: Path, device: Device) -> None:
+    """Raises BadInputError for a library of another processor."""
+    if path.suffix != ".so":
+        return
+    made_for, has = architecture_of(path), device.triple.partition("-")[0]
+    if made_for != has:
+        raise BadInputError(
+            f"{path} is compiled for {made_for}, and {device.name} has {has}",
+            hint="profile model.so of the build, or for a target with that processor",
+        )
 
 
 def _cost_model(target: Target, board: Board | None) -> tuple[CostModel | None, tuple[str, ...]]:

@@ -65,6 +65,9 @@ def test_a_library_alone_is_profiled_but_not_run(
     if platform.machine() != "aarch64":
         done = edgekit("predict", alone, next(iter(stripes.values())))
         assert_fails(done, ExitCode.BAD_INPUT, "compiled for aarch64", "does not lie beside it")
+        twin = Path(compiled["folder"]) / f"model.{platform.machine()}.so"
+        done = edgekit("profile", twin, "--target", "rpi4")
+        assert_fails(done, ExitCode.BAD_INPUT, f"is compiled for {platform.machine()}, and rpi4 has aarch64")
     alone.write_bytes(alone.read_bytes()[:3000])
     assert_fails(edgekit("profile", alone, "--target", "rpi4"), ExitCode.BAD_INPUT, "damaged or no shared library")
 
@@ -75,6 +78,8 @@ def test_a_library_alone_is_profiled_but_not_run(
         (("--target", "rpi4:tvm", "--runtime", "onnx"), ("names the runtime tvm",)),
         (("--target", "rpi4:tflite", "--runtime", "auto"), ("leave it out of the target",)),
         (("--runtime", "ncnn"), ('no runtime "ncnn"',)),
+        (("--target", "rpi4:fp16", "--runtime", "tvm"), ("tvm on rpi4 has no fp16", "ask for int8 or fp32")),
+        (("--target", "rpi5:fp16"), ("tflite on rpi5 has no fp16", "rpi5:tvm-fp16")),
         (("--board", "local"), ("local is a host, not a rpi4",)),
         (("--board", "lobal"), ('no board is called "lobal"', 'did you mean "local"')),
         (("--board", "local", "--variants", "1,2ms"), ("--variants",)),

@@ -32,7 +32,7 @@ def test_unknown_device_is_answered_with_the_nearest_name():
     assert '"rpi4"' in caught.value.hint
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP32])
 def test_target_survives_being_written_and_read(precision: Precision):
     target = Target(device=load_device("rpi4"), runtime="tflite", precision=precision, threads=4)
     assert parse_target(str(target)) == target

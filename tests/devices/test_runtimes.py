@@ -32,14 +32,37 @@ def rewritten(folder: Path, old: str, new: str) -> Device:
     return read_device(copy)
 
 
-def test_boards_of_64_bits_have_onnx_and_tvm_in_both_precisions_and_phones_have_not() -> None:
+def test_boards_of_64_bits_have_onnx_and_tvm_in_fp32_and_int8_and_phones_have_not() -> None:
     assert BOARDS
     for device in BOARDS:
         for runtime in BESIDE_TFLITE:
-            assert set(device.runtime(runtime).precisions) == set(Precision)
+            assert {Precision.INT8, Precision.FP32} <= set(device.runtime(runtime).precisions)
             assert device.runtime(runtime).threads == device.default_threads
     for name in PHONES:
         assert [runtime.name for runtime in SHIPPED[name].runtimes] == ["tflite"]
+
+
+def test_tvm_has_fp16_where_the_processor_has_and_nothing_else_has() -> None:
+    having = {device.name for device in BOARDS if Precision.FP16 in device.runtime("tvm").precisions}
+    assert having == {"rpi5", "jetson-xavier-cpu"}
+    others = [one for device in SHIPPED.values() for one in device.runtimes if one.name != "tvm"]
+    assert all(Precision.FP16 not in one.precisions for one in others)
+    assert str(parse_target("rpi5:tvm-fp16")) == "rpi5:tvm-fp16"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("rpi4:tvm-fp16", "ask for int8 or fp32: Arm Cortex-A72 has no arithmetic in half precision"),
+        ("rpi5:fp16", "ask for int8 or fp32, or for rpi5:tvm-fp16"),
+        ("rpi5:onnx-fp16", "ask for int8 or fp32, or for rpi5:tvm-fp16"),
+        ("pixel3:tflite-fp16", "ask for int8 or fp32"),
+    ],
+)
+def test_fp16_where_there_is_none_is_a_usage_error_that_says_what_there_is(text: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="has no fp16") as caught:
+        parse_target(text)
+    assert (caught.value.code, caught.value.hint) == (2, hint)
 
 
 def test_a_device_alone_is_still_tflite_in_int8() -> None:
@@ -80,7 +103,20 @@ def test_a_latency_is_that_of_tflite_with_an_interval_as_much_wider_as_runtimes_
     assert other.source.endswith(tflite.source)
 
 
+def test_the_latency_of_fp16_is_that_of_fp32_with_an_interval_that_says_it_is_assumed() -> None:
+    half, single = (load_cost_model(parse_target(f"rpi5:tvm-{one}")) for one in ("fp16", "fp32"))
+    found, known = half.predict_latency(NETWORK), single.predict_latency(NETWORK)
+    assert found.value == known.value == pytest.approx(half.latency_ms(NETWORK))
+    assert found.interval is not None
+    assert known.interval is not None
+    assert found.interval == pytest.approx((known.interval[0] / 2, known.interval[1] * 1.25))
+    assert "fp16 is assumed to take 0.5 to 1.25 times as long as fp32" in found.source
+    assert "measured on no board" in found.source
+
+
 def test_a_device_tells_where_the_latencies_of_each_runtime_come_from() -> None:
     words = {origin.name: origin.word for origin in origins_of(SHIPPED["rpi4"])}
     assert words["tflite-int8"] == "own"
     assert words["onnx-int8"] == words["tvm-fp32"] == "tflite"
+    assert "tvm-fp16" not in words
+    assert {origin.name: origin.word for origin in origins_of(SHIPPED["jetson-xavier-cpu"])}["tvm-fp16"] == "tflite"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -85,12 +86,13 @@ def dense(channels: int, out_channels: int) -> Workload:
     )
 
 
-def in_both_precisions(workload: Workload, machine: Machine, *, zero_point: int = 0) -> list[Any]:
+def in_all_precisions(workload: Workload, machine: Machine, *, zero_point: int = 0) -> list[Any]:
     """With random numbers, and with the least and greatest integers."""
-    int8 = replace(workload, precision="int8")
+    float16, int8 = (replace(workload, precision=precision) for precision in ("float16", "int8"))
     cpu = machine.cpu
     return [
         case_of(workload, default_tile(workload, cpu), cpu),
+        case_of(float16, default_tile(float16, cpu), cpu),
         case_of(int8, default_tile(int8, cpu), cpu, zero_point=zero_point),
         case_of(int8, default_tile(int8, cpu), cpu, zero_point=zero_point, extreme=True),
     ]
@@ -99,12 +101,12 @@ def in_both_precisions(workload: Workload, machine: Machine, *, zero_point: int 
 @FEW
 @given(convolutions(), st.integers(-128, 255))
 def test_convolutions_equal_torch(machine: Machine, workload: Workload, zero_point: int) -> None:
-    check(in_both_precisions(workload, machine, zero_point=zero_point), machine.target, machine.cpu)
+    check(in_all_precisions(workload, machine, zero_point=zero_point), machine.target, machine.cpu)
 
 
 def test_dense_layers_equal_torch(machine: Machine) -> None:
     workloads = [dense(*lengths) for lengths in ((1, 1), (6, 43), (22, 6), (43, 22), (64, 64), (130, 300))]
-    cases = [case for workload in workloads for case in in_both_precisions(workload, machine)]
+    cases = [case for workload in workloads for case in in_all_precisions(workload, machine)]
     check(cases, machine.target, machine.cpu)
 
 
@@ -148,7 +150,7 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("workload", CUT.values(), ids=CUT)
 def test_every_tile_gives_the_same(workload: Workload, precision: Any) -> None:
     target = host_target()
@@ -187,3 +189,16 @@ def test_boards_multiply_bytes_by_their_own_instructions(mcpu: str, instruction:
     ]
     compiled = tvm.tirx.build(module_of(cases, cpu), target=target)
     assert instruction in compiled.inspect_source("asm")
+
+
+def test_processors_with_half_precision_multiply_and_add_eight_halves_in_one_instruction() -> None:
+    import tvm
+
+    target = tvm.target.Target({"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a76"})
+    cpu = cpu_of(target)
+    for workload in CUT.values():
+        half = replace(workload, precision="float16")
+        compiled = tvm.tirx.build(module_of([case_of(half, default_tile(half, cpu), cpu)], cpu), target=target)
+        assembly = compiled.inspect_source("asm")
+        assert re.search(r"fmla\s+v\d+\.8h", assembly)
+        assert not re.search(r"fmla\s+v\d+\.4s|fcvt", assembly)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_supernet import SIZE as STRIPES_SIZE
 
-from edgekit.core.errors import MissingExtraError
+from edgekit.core.errors import ConversionError, MissingExtraError, VerificationError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.devices.precision import Precision
 from edgekit.devices.target import parse_target
@@ -29,11 +30,14 @@ from edgekit.exporters.onnx_file import convert_onnx, outputs_of
 from edgekit.exporters.onnx_quantization import quantize_onnx
 from edgekit.exporters.tvm.compiler import lowered
 from edgekit.exporters.tvm.cpu import cpu_of, host_target
+from edgekit.exporters.tvm.half import in_half_precision
 from edgekit.exporters.tvm.library import compile_library, read_record
 from edgekit.exporters.tvm.network import channels_last
 from edgekit.exporters.tvm.products import workloads_of
 from edgekit.exporters.tvm.tile import default_tile
 from edgekit.exporters.tvm.toolchain import linker_for
+from edgekit.exporters.verify import verify
+from edgekit.pipeline.profile import precision_of
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.storage import WEIGHTS, open_supernet
 from edgekit.supernet.subnet import slice_subnet
@@ -114,18 +118,51 @@ def test_a_network_answers_as_torch_does(
 ) -> None:
     module, rng = seeded(make), np.random.default_rng(0)
     given_N = rng.random((16, *shape[1:], *shape[:1]) if len(shape) == 3 else (16, *shape), np.float32)
-    exporter, target = exporter_for("tvm"), parse_target(f"host:tvm-{precision}")
+    exporter, target = exporter_for("tvm"), replace(parse_target("host:tvm-fp32"), precision=precision)
     model = model_of(module, *shape)
     artifact = exporter.export(model, target=target, calibration_N=given_N, folder=tmp_path)
     answers_NK = exporter.run(artifact.path, given_N).outputs
-    if precision is Precision.FP32:
+    assert answers_NK.dtype == np.float32
+    assert precision_of(exporter.read_graph(artifact.path)) is precision
+    if precision is not Precision.INT8:
         with torch.inference_mode():
             expected_NK = module(torch.from_numpy(to_torch(given_N))).numpy()
-        np.testing.assert_allclose(answers_NK, expected_NK, rtol=0, atol=1e-5 * np.abs(expected_NK).max())
+        within = 1e-5 if precision is Precision.FP32 else 0.005
+        np.testing.assert_allclose(answers_NK, expected_NK, rtol=0, atol=within * np.abs(expected_NK).max())
     else:  # the same integers, save where a value lies between two of them
         onnx = quantize_onnx(convert_onnx(model), to_torch(given_N))
         expected_NK = outputs_of(onnx, to_torch(given_N))
         assert np.abs(answers_NK - expected_NK).max() < 0.02 * np.abs(expected_NK).max()
+
+
+class Large(nn.Module):
+    """The same as its input but for rounding, by way of numbers that no half holds."""
+
+    def forward(self, x_NC: Tensor) -> Tensor:
+        return (x_NC * 1e5 + 1e5) * 1e-5 - 1
+
+
+class Chunk(nn.Module):
+    """Gives a part of what an operator gives."""
+
+    def forward(self, x_NC: Tensor) -> Tensor:
+        return (2 * x_NC).split([3, 4], 1)[1]
+
+
+def test_what_exceeds_the_greatest_half_fails_verification(tmp_path: Path) -> None:
+    given_N = np.random.default_rng(0).random((4, 7), np.float32)
+    model = replace(model_of(Large(), 7), labels=())
+    target = replace(parse_target("host:tvm-fp32"), precision=Precision.FP16)
+    artifact = exporter_for("tvm").export(model, target=target, calibration_N=given_N, folder=tmp_path)
+    with pytest.raises(VerificationError, match="fp16 difference in tolerances"):
+        verify(model, artifact, given_N, min_agreement=0)
+
+
+def test_a_part_of_what_an_operator_gives_is_no_output_in_half_precision(tmp_path: Path) -> None:
+    model, given_N = replace(model_of(Chunk(), 7), labels=()), np.zeros((1, 7), np.float32)
+    target = replace(parse_target("host:tvm-fp32"), precision=Precision.FP16)
+    with pytest.raises(ConversionError, match="its output is the result of no operator"):
+        exporter_for("tvm").export(model, target=target, calibration_N=given_N, folder=tmp_path)
 
 
 def answer(onnx: bytes, x: Any) -> Any:
@@ -224,12 +261,14 @@ def test_an_assembled_network_changes_no_layout_and_has_kernels_for_all_its_laye
         onnx = quantize_onnx(onnx, np.random.default_rng(0).random((8, 3, STRIPES_SIZE, STRIPES_SIZE), np.float32))
     target = host_target()
     cpu = cpu_of(target)
-    module = lowered(onnx, target, cpu, partial(default_tile, cpu=cpu))
+    half = precision is Precision.FP16
+    module = lowered(onnx, target, cpu, partial(default_tile, cpu=cpu), half=half)
     names = [variable.name_hint for variable, _ in module.functions_items()]
     assert [name for name in names if "transpose" in name or "conv2d" in name or "matmul" in name] == []
     with target:
-        found = workloads_of(channels_last(onnx, cpu.activations))
-    wanted = "float32" if precision is Precision.FP32 else "int8"
+        spelt_out = channels_last(onnx, cpu.activations)
+        found = workloads_of(in_half_precision(spelt_out) if half else spelt_out)
+    wanted = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.INT8: "int8"}[precision]
     assert {workload.precision for workload in found if workload.kind != "dense"} == {wanted}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,10 +61,11 @@ def tuned_by(
     *,
     many: int = 1,
     evidence: Evidence = Evidence.MEASURED,
+    workload: Workload = WORKLOAD,
 ) -> TileDatabase:
     kept: list[TileDatabase] = []
     result = tune(
-        [WORKLOAD],
+        [workload],
         database,
         bench_of(costs, evidence),
         late=turns(many),
@@ -118,11 +120,15 @@ def test_it_ends_when_all_tiles_are_tried() -> None:
     assert database.tuned[small.key].tried == len(list(tiles(small, cpu_of(host_target()))))
 
 
-def test_kernels_are_timed_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_kernels_are_timed_on_this_machine(precision: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # other tests use this machine at the same time
+    workload = replace(WORKLOAD, precision=precision)
     with open_board(load_board("local")) as session:
-        database = tuned_by(lambda library, functions: session.kernels(library, functions, threads=1), TileDatabase())
-    found = database.tuned[WORKLOAD.key]
+        database = tuned_by(
+            lambda library, functions: session.kernels(library, functions, threads=1), TileDatabase(), workload=workload
+        )
+    found = database.tuned[workload.key]
     assert 0 < found.cost <= found.default_cost
 
 

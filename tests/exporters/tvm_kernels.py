@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Case:
 
     @property
     def output_type(self) -> str:
-        return "float32" if self.workload.precision == "float32" else "int32"
+        return "int32" if self.workload.precision == "int8" else self.workload.precision
 
 
 def module_of(cases: Iterable[Case], cpu: Cpu) -> Any:
@@ -82,12 +82,15 @@ def by_torch(case: Case) -> Array:
 
 
 def check(cases: Sequence[Case], target: Any, cpu: Cpu) -> None:
-    """Integers exactly, floats within 1e-5 of the largest output."""
+    """Integers exactly, float32 within 1e-5 of the largest output, halves within 8 of their roundings of the sum of all sizes."""
     for case, answer in zip(cases, outputs(cases, target, cpu), strict=True):
         expected = by_torch(case)
         assert answer.shape == expected.shape
         if case.workload.precision == "int8":
             np.testing.assert_array_equal(answer, expected, err_msg=f"{case.workload.key}, {case.tile}")
+        elif case.workload.precision == "float16":
+            sizes = by_torch(replace(case, x=np.abs(case.x), w=np.abs(case.w)))
+            assert np.all(np.abs(answer - expected) <= 8 * 2.0**-11 * sizes), f"{case.workload.key}, {case.tile}"
         else:
             within = 1e-5 * max(float(np.abs(expected).max()), 1e-6)
             np.testing.assert_allclose(
@@ -106,8 +109,8 @@ def case_of(
         w_shape = (*w_shape[:-1], 1)
     if workload.kind == "dense":
         x_shape, w_shape = (1, workload.channels), (workload.channels, workload.out_channels)
-    if workload.precision == "float32":
-        x, w = rng.standard_normal(x_shape, np.float32), rng.standard_normal(w_shape, np.float32)
+    if workload.precision != "int8":
+        x, w = (rng.standard_normal(shape, np.float32).astype(workload.precision) for shape in (x_shape, w_shape))
         return Case(workload=workload, tile=tile, x=x, w=w)
     limits = np.iinfo(cpu.activations)
     if extreme:

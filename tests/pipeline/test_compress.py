@@ -23,10 +23,13 @@ from edgekit.core.errors import (
     ConversionError,
     EdgekitError,
     InfeasibleError,
+    MissingExtraError,
     UsageError,
     VerificationError,
 )
 from edgekit.core.quantity import Evidence
+from edgekit.exporters.exporter import exporter_of
+from edgekit.exporters.tvm.toolchain import linker_for
 from edgekit.passes.judgement import Measure
 from edgekit.pipeline.compress import CompressionResult
 
@@ -209,6 +212,22 @@ def test_a_target_says_the_runtime_and_quantises_for_it(digits: Path, weights: P
     size_bytes = (tmp_path / "out" / "model.onnx").stat().st_size
     assert abs(result.rows[-1].size_bytes / size_bytes - 1) < 0.05, "predicted"
     assert edgekit.verify(tmp_path / "out").checks
+
+
+def test_a_network_in_half_precision_loses_nothing_that_is_seen(digits: Path, weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tvm", reason="TVM is an extra")
+    try:
+        linker_for("aarch64-linux-gnu")
+    except MissingExtraError as error:
+        pytest.skip(f"{error.message} ({error.hint})")
+    result = compressed(digits, weights, tmp_path / "out", target="rpi5:tvm-fp16", passes=["fold::batch_norm"])
+    assert [one.id for one in result.recipe.passes] == ["fold::batch_norm"]
+    model = tmp_path / "out" / "model.so"
+    assert set(exporter_of(model).read_graph(model).dtypes) == {"float16"}
+    assert abs(result.drop_points) < 1
+    assert abs(result.rows[-1].size_bytes / model.stat().st_size - 1) < 0.3, "predicted"
+    assert edgekit.verify(tmp_path / "out").checks
+    assert edgekit.profile(tmp_path / "out", "rpi5").target == "rpi5:tvm-fp16"
 
 
 def test_an_interrupted_training_goes_on(

@@ -231,6 +231,7 @@ def test_a_runtime_may_be_named_apart() -> None:
         ("rpi4:fp32", "onnx", "rpi4:onnx-fp32"),
         ("rpi4:tvm-fp32", "tvm", "rpi4:tvm-fp32"),
         ("rpi4:onnx", None, "rpi4:onnx-int8"),
+        ("rpi5:fp16", "tvm", "rpi5:tvm-fp16"),
     ):
         resolved, candidates = with_runtime(target, runtime)
         assert str(resolved) == expected
@@ -244,6 +245,7 @@ def test_auto_compares_all_that_the_device_has_in_the_precision_that_is_named() 
         f"rpi4:{runtime}-{precision}" for runtime in ("tflite", "onnx", "tvm") for precision in ("int8", "fp32")
     }
     assert {str(one) for one in with_runtime("pixel3:fp32", "auto")[1]} == {"pixel3:tflite-fp32"}
+    assert "rpi5:tvm-fp16" in {str(one) for one in with_runtime("rpi5", "auto")[1]}
 
 
 @pytest.mark.parametrize(

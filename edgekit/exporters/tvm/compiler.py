@@ -12,6 +12,7 @@ from typing import Any, Final
 from edgekit.core.quantity import Evidence
 from edgekit.devices.device import Device
 from edgekit.exporters.tvm.cpu import Cpu, cpu_of, host_target, tvm_target
+from edgekit.exporters.tvm.half import in_half_precision
 from edgekit.exporters.tvm.library import compile_library
 from edgekit.exporters.tvm.network import channels_last
 from edgekit.exporters.tvm.products import ChooseTile, with_kernels
@@ -42,8 +43,10 @@ class Kernel:
         )
 
 
-def compile_for_device(onnx: bytes, device: Device, path: Path, record: Mapping[str, Any]) -> tuple[Kernel, ...]:
-    """With the tiles that tuning found for the device; its kernels stand in the library's record too.
+def compile_for_device(
+    onnx: bytes, device: Device, path: Path, record: Mapping[str, Any], *, half: bool = False
+) -> tuple[Kernel, ...]:
+    """With the tiles that tuning found for the device; its kernels stand in the library's record too. With `half` in float16.
 
     Raises MissingExtraError, BadInputError, and whatever TVM raises.
     """
@@ -55,25 +58,27 @@ def compile_for_device(onnx: bytes, device: Device, path: Path, record: Mapping[
         used[workload.key] = Kernel(workload=workload, tuned=database.tuned.get(workload.key))
         return database.tile(workload, cpu)
 
-    module = lowered(onnx, target, cpu, choose)
+    module = lowered(onnx, target, cpu, choose, half=half)
     kernels = tuple(used.values())
     recorded = {**record, KERNELS: [each.to_json() for each in kernels]}
     compile_library(module, target, linker_for(device.triple), path, recorded)
     return kernels
 
 
-def compile_for_host(onnx: bytes, path: Path, record: Mapping[str, Any]) -> None:
-    """For this machine, with default tiles."""
+def compile_for_host(onnx: bytes, path: Path, record: Mapping[str, Any], *, half: bool = False) -> None:
+    """For this machine, with default tiles. One without arithmetic in float16 computes in float32 and rounds each result."""
     target = host_target()
     cpu = cpu_of(target)
-    module = lowered(onnx, target, cpu, partial(default_tile, cpu=cpu))
+    module = lowered(onnx, target, cpu, partial(default_tile, cpu=cpu), half=half)
     compile_library(module, target, linker_for(f"{platform.machine()}-linux-gnu"), path, record)
 
 
-def lowered(onnx: bytes, target: Any, cpu: Cpu, choose: ChooseTile) -> Any:
-    """The Relax module of an ONNX file, every function of it scheduled."""
+def lowered(onnx: bytes, target: Any, cpu: Cpu, choose: ChooseTile, *, half: bool = False) -> Any:
+    """The Relax module of an ONNX file, every function of it scheduled; with `half` it computes in float16."""
     with target:
-        return scheduled(with_kernels(channels_last(onnx, cpu.activations), cpu, choose), cpu)
+        module = channels_last(onnx, cpu.activations)
+        module = in_half_precision(module) if half else module
+        return scheduled(with_kernels(module, cpu, choose), cpu)
 
 
 def tuning_notes(kernels: tuple[Kernel, ...]) -> tuple[str, ...]:

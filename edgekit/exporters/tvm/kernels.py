@@ -2,7 +2,7 @@
 
 Activations are `x_NHWC` of batch 1, or `x_NC`. Weights lie as kernels read them, in blocks of a tile's channels, the last one
 filled up with zeros; so sums have a block axis and an axis within the block, and are cut to the real channels afterwards. Sums of
-integers are exact, in int32.
+integers are exact, in int32; those of float16 are float16, as the processors that multiply it add it up.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _filled_up(x_NC: Any, channels: int) -> Any:
 
 def _product(x: Any, w: Any) -> Any:
     """Of integers in int16, which holds every product of two bytes one of which is signed; vectors of them are twice as long."""
-    if x.dtype == "float32":
+    if str(x.dtype).startswith("float"):
         return x * w
     return (x.astype("int16") * w.astype("int16")).astype("int32")
 

@@ -168,7 +168,8 @@ def _with_values(each: Call, workload: Workload) -> _Product | None:
     """In integers where both factors are; None where the weights are no constants."""
     x, w = each.call.args
     if (stored := each.constant(w)) is not None:
-        return _Product(workload=workload, x=x, w=stored.astype(np.float32))
+        is_half = stored.dtype == np.float16
+        return _Product(workload=replace(workload, precision="float16" if is_half else "float32"), x=x, w=stored)
     quantised_w = _integers(each.argument(1))
     if quantised_w is None:
         return None

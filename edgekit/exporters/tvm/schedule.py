@@ -57,6 +57,8 @@ class _Sum:
         self.kind, precision = str(annotations[KIND]), str(annotations[PRECISION])
         self.dot = dot_product_for(self.kind, precision, cpu)
         self.lanes = self.dot.channels if self.dot else vector_length(self.kind, precision, cpu)
+        # What follows the sums of integers is computed in float32.
+        self.finished_lanes = self.lanes if precision == "float16" else cpu.lanes
         for name in (TILE, KIND, PRECISION):
             schedule.unannotate(block, name)
         self.producers = list(schedule.get_producers(block))
@@ -121,7 +123,7 @@ class _Sum:
         *pixels, channels = loops[place + 1 :]
         for loop in pixels:
             schedule.unroll(loop)
-        _vectorize(schedule, channels, self.cpu.lanes, unroll=True)
+        _vectorize(schedule, channels, self.finished_lanes, unroll=True)
 
     def _use_dot_product(self, lanes: Any, start: Any, dot: DotProduct) -> None:
         schedule = self.schedule

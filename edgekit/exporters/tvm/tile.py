@@ -27,11 +27,11 @@ class Workload:
     """One product of activations and constant weights; what follows it element by element is computed with it.
 
     The input is `height` x `width` x `channels` (a dense layer: 1 x 1), the output `out_height` x `out_width` x `out_channels`.
-    `padding` is top, left, bottom, right. `precision` is "float32", or "int8" for integers that are added up in int32.
+    `padding` is top, left, bottom, right. `precision` is "float32", "float16", or "int8" for integers that are added up in int32.
     """
 
     kind: Kind
-    precision: Literal["float32", "int8"]
+    precision: Literal["float32", "float16", "int8"]
     height: int
     width: int
     channels: int
@@ -96,8 +96,9 @@ class Tile:
 
 
 def vector_length(kind: str, precision: str, cpu: Cpu) -> int:
-    """Sums that are computed at once. Products of bytes that no instruction adds up have 16 bits: twice as many."""
-    return cpu.lanes * (2 if kind == "depthwise" and precision == "int8" else 1)
+    """Sums that are computed at once. Halves have 16 bits, and products of bytes that no instruction adds up: twice as many."""
+    has_16_bits = precision == "float16" or (kind == "depthwise" and precision == "int8")
+    return cpu.lanes * (2 if has_16_bits else 1)
 
 
 def default_tile(workload: Workload, cpu: Cpu) -> Tile:

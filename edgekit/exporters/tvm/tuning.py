@@ -119,19 +119,20 @@ def _function(workload: Workload, tile: Tile, cpu: Cpu) -> Any:
     """The kernel with what mostly follows it: a bias and a ReLU, and for integers their scale before and rounding after."""
     from tvm import te, tirx
 
-    is_float = workload.precision == "float32"
-    given = "float32" if is_float else cpu.activations
-    weights = te.placeholder(packed_shape(workload, tile, cpu), "float32" if is_float else "int8", name="weights")
+    is_float = workload.precision != "int8"
+    given = workload.precision if is_float else cpu.activations
+    weights = te.placeholder(packed_shape(workload, tile, cpu), workload.precision, name="weights")
     shape = (
         (1, workload.channels) if workload.kind == "dense" else (1, workload.height, workload.width, workload.channels)
     )
     x = te.placeholder(shape, given, name="x")
-    bias, scale = (te.placeholder((workload.out_channels,), "float32", name=name) for name in ("bias", "scale"))
+    then = workload.precision if is_float else "float32"
+    bias, scale = (te.placeholder((workload.out_channels,), then, name=name) for name in ("bias", "scale"))
     sums = kernel(workload, tile, cpu)(x, weights)
 
     def finished(*at: Any) -> Any:
         y = sums[at] if is_float else sums[at].astype("float32") * scale[at[-1]]
-        y = te.max(y + bias[at[-1]], tirx.const(0, "float32"))
+        y = te.max(y + bias[at[-1]], tirx.const(0, then))
         return y if is_float else te.min(tirx.round(y), tirx.const(127, "float32")).astype(cpu.activations)
 
     out = te.compute(sums.shape, finished, name="finished")

@@ -61,16 +61,19 @@ class Row:
         }
 
 
-def precision_of(model: Model) -> Precision:
-    """What its file computes with. Weights of 4 bits are read by the size of the file alone: their arithmetic is float32."""
-    return Precision.INT8 if model.quantization and model.quantization.scheme is Scheme.INT8 else Precision.FP32
+def precision_of(model: Model, asked: Precision) -> Precision:
+    """What its file for a target of the precision `asked` computes with. Weights of 4 bits are read by the size of the file alone:
+    their arithmetic is float32."""
+    if model.quantization is None:
+        return Precision.FP16 if asked is Precision.FP16 else Precision.FP32
+    return Precision.INT8 if model.quantization.scheme is Scheme.INT8 else Precision.FP32
 
 
-def predicted_size_bytes(model: Model, runtime: str) -> float:
+def predicted_size_bytes(model: Model, target: Target) -> float:
     """Layers that are kept in float32 are counted so, and in float32 the zeros under masks as the file can leave them out."""
-    kept = model.quantization.kept_float if model.quantization else frozenset()
+    kept, runtime = model.quantization.kept_float if model.quantization else frozenset(), target.runtime
     if not kept:
-        dense = file_size_bytes(model.operators, precision_of(model), runtime)
+        dense = file_size_bytes(model.operators, precision_of(model, target.precision), runtime)
         return dense - (0 if model.quantization or runtime != REFERENCE else _saved_by_zeros(model))
     by_precision = {
         Precision.FP32: [one for one in model.operators if one.name in kept],
@@ -127,8 +130,7 @@ def judged(model: Model, samples: Samples, reference: Tensor) -> Judgement:
 class Accountant:
     """Prices models for one target, and judges them on the evaluation inputs beside the original's answers there."""
 
-    device: str
-    runtime: str
+    target: Target
     cost_models: Mapping[Precision, CostModel]
     evaluation: Samples
     reference: Tensor
@@ -139,8 +141,7 @@ class Accountant:
 
         precisions = target.device.runtime(target.runtime).precisions
         return cls(
-            device=target.device.name,
-            runtime=target.runtime,
+            target=target,
             cost_models={one: load_cost_model(replace(target, precision=one)) for one in precisions},
             evaluation=evaluation,
             reference=run(original.module, evaluation.x_N),
@@ -148,7 +149,7 @@ class Accountant:
 
     def latency(self, model: Model, operators: Sequence[Operator]) -> Quantity:
         """Of operators in the model's precision where the target has it, else in what the target has."""
-        wanted = precision_of(model)
+        wanted = precision_of(model, self.target.precision)
         cost_model = self.cost_models.get(wanted) or next(iter(self.cost_models.values()))
         return cost_model.predict_latency(operators)
 
@@ -158,7 +159,7 @@ class Accountant:
             parameters=sum(one.weights + one.biases for one in model.operators),
             nonzeros=nonzeros_of(model),
             macs=sum(one.macs for one in model.operators),
-            size_bytes=predicted_size_bytes(model, self.runtime),
+            size_bytes=predicted_size_bytes(model, self.target),
             latency=self.latency(model, model.operators),
             judgement=judged(model, self.evaluation, self.reference),
             seconds=seconds,

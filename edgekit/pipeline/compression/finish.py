@@ -49,7 +49,7 @@ def finish(model: Model, target: Target, calibration: Samples, accountant: Accou
 
     exporter = exporter_for(target.runtime)
     calibration_N = to_file(calibration.x_N.numpy())
-    meant = replace(target, precision=precision_of(model))
+    meant = replace(target, precision=precision_of(model, target.precision))
     artifact = exporter.export(model, target=meant, calibration_N=calibration_N, folder=folder)
     verification = verify(
         model,
