@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 PIECE = 2**18
-"""Elements of a piece's patches at most, where a single row of output positions has no more."""
+"""Elements of a piece's patches at most, and as many as the input has, where a single row of output positions has no more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +123,7 @@ class SparseConvolution(torch.autograd.Function):
         needs_x, needs_value, needs_bias, *_ = ctx.needs_input_grad
         gradient_NCHW = torch.zeros_like(x_NCHW) if needs_x else None
         gradient_A = torch.zeros_like(value_A)
-        order_A = pattern.order_A
+        row_A, sorted_A = pattern.row_A[pattern.order_A], value_A[pattern.order_A]
         for samples, rows, window in _pieces(x_NCHW, geometry):
             part_OP = gradient_NOHW[samples, :, rows].transpose(0, 1).reshape(gradient_NOHW.shape[1], -1)
             if needs_value:
@@ -131,7 +131,7 @@ class SparseConvolution(torch.autograd.Function):
                 gradient_A += _products(part_OP, patches_CP, pattern, counter)
                 del patches_CP
             if gradient_NCHW is not None:
-                patches_CP = _sums(part_OP, pattern.row_A[order_A], pattern.column_start_C, value_A[order_A], counter)
+                patches_CP = _sums(part_OP, row_A, pattern.column_start_C, sorted_A, counter)
                 _scatter(patches_CP, gradient_NCHW[samples], rows, geometry, window.shape)
         gradient_O = gradient_NOHW.sum((0, 2, 3)) if needs_bias else None
         return gradient_NCHW, gradient_A if needs_value else None, gradient_O, None, None, None
@@ -156,8 +156,9 @@ def _pieces(x_NCHW: Tensor, geometry: Geometry) -> Iterator[tuple[slice, slice, 
     """Samples, rows of the output, and the view of their patches (C, kernel height, kernel width, N, height, width)."""
     height, width = geometry.output(x_NCHW)
     row = x_NCHW.shape[1] * math.prod(geometry.kernel) * width
-    rows = max(1, min(height, PIECE // max(1, row)))
-    samples = max(1, PIECE // max(1, row * height)) if rows == height else 1
+    piece = min(PIECE, x_NCHW.numel())
+    rows = max(1, min(height, piece // max(1, row)))
+    samples = max(1, piece // max(1, row * height)) if rows == height else 1
     for first in range(0, len(x_NCHW), samples):
         some = slice(first, min(first + samples, len(x_NCHW)))
         windows = geometry.windows(F.pad(x_NCHW[some], geometry.padding))
@@ -177,7 +178,7 @@ def _scatter(
             first = rows.start * geometry.stride[0] + i * geometry.dilation[0] - top
             y, y_patch = _inside(first, shape[4], geometry.stride[0], gradient_NCHW.shape[2])
             x, x_patch = _inside(j * geometry.dilation[1] - left, shape[5], geometry.stride[1], gradient_NCHW.shape[3])
-            gradient_NCHW[:, :, y, x] += patches[:, i, j, :, y_patch, x_patch].transpose(0, 1)
+            gradient_NCHW[:, :, y, x].add_(patches[:, i, j, :, y_patch, x_patch].transpose(0, 1))
 
 
 def _inside(first: int, count: int, stride: int, size: int) -> tuple[slice, slice]:
