@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 PIECE = 2**18
-"""Elements of a piece's patches at most, and as many as the input has, where a single row of output positions has no more."""
+"""Elements of a piece's patches at most, where a single row of output positions has no more; an eighth for small inputs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,23 +65,36 @@ class Geometry:
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
-    def output(self, x_NCHW: Tensor) -> tuple[int, int]:
+    def output(self, shape: torch.Size) -> tuple[int, int]:
         left, right, top, bottom = self.padding
-        sizes = (x_NCHW.shape[2] + top + bottom, x_NCHW.shape[3] + left + right)
+        sizes = (shape[2] + top + bottom, shape[3] + left + right)
         height, width = (
             (size - dilation * (kernel - 1) - 1) // stride + 1
             for size, kernel, stride, dilation in zip(sizes, self.kernel, self.stride, self.dilation, strict=True)
         )
         return height, width
 
-    def windows(self, padded_NCHW: Tensor) -> Tensor:
-        """A view (C, kernel height, kernel width, N, height, width) of all patches."""
+    def patches(self, padded_NCHW: Tensor, rows: slice) -> Tensor:
+        """(C * kernel, positions): a copy of what some rows of the output are made of."""
+        windows = self._windows(padded_NCHW, rows)
+        return windows.reshape(math.prod(windows.shape[:3]), -1)
+
+    def scatter(self, patches_CP: Tensor, padded_NCHW: Tensor, rows: slice) -> None:
+        """Adds patches in place, there where they would be taken."""
+        windows = self._windows(padded_NCHW, rows)
+        patches = patches_CP.view(windows.shape)
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                windows[:, i, j].add_(patches[:, i, j])
+
+    def _windows(self, padded_NCHW: Tensor, rows: slice) -> Tensor:
+        """A view (C, kernel height, kernel width, N, height, width)."""
         n, c, h, w = padded_NCHW.stride()
-        height, width = Geometry(kernel=self.kernel, stride=self.stride, dilation=self.dilation).output(padded_NCHW)
+        width = (padded_NCHW.shape[3] - self.dilation[1] * (self.kernel[1] - 1) - 1) // self.stride[1] + 1
         return padded_NCHW.as_strided(
-            (padded_NCHW.shape[1], *self.kernel, padded_NCHW.shape[0], height, width),
+            (padded_NCHW.shape[1], *self.kernel, len(padded_NCHW), rows.stop - rows.start, width),
             (c, h * self.dilation[0], w * self.dilation[1], n, h * self.stride[0], w * self.stride[1]),
-            padded_NCHW.storage_offset(),
+            padded_NCHW.storage_offset() + rows.start * self.stride[0] * h,
         )
 
 
@@ -107,11 +120,14 @@ class SparseConvolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x_NCHW, value_A)
         ctx.pattern, ctx.geometry, ctx.counter = pattern, geometry, counter
-        y_NOHW = x_NCHW.new_empty(len(x_NCHW), len(pattern.row_start_O), *geometry.output(x_NCHW))
-        for samples, rows, window in _pieces(x_NCHW, geometry):
-            patches_CP = window.reshape(math.prod(window.shape[:3]), -1)
-            part_OP = _sums(patches_CP, pattern.column_A, pattern.row_start_O, value_A, counter)
-            y_NOHW[samples, :, rows] = part_OP.unflatten(1, window.shape[3:]).transpose(0, 1)
+        y_NOHW = x_NCHW.new_empty(len(x_NCHW), len(pattern.row_start_O), *geometry.output(x_NCHW.shape))
+        for samples, rows in _pieces(x_NCHW.shape, geometry):
+            padded_NCHW = F.pad(x_NCHW[samples], geometry.padding)
+            for some in rows:
+                patches_CP = geometry.patches(padded_NCHW, some)
+                part_OP = _sums(patches_CP, pattern.column_A, pattern.row_start_O, value_A, counter)
+                part_NOHW = y_NOHW[samples, :, some]
+                part_NOHW.copy_(part_OP.view(y_NOHW.shape[1], len(part_NOHW), *part_NOHW.shape[2:]).transpose(0, 1))
         if bias_O is not None:
             y_NOHW += bias_O[:, None, None]
         return y_NOHW
@@ -119,22 +135,56 @@ class SparseConvolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient_NOHW: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x_NCHW, value_A = ctx.saved_tensors
-        pattern, geometry, counter = ctx.pattern, ctx.geometry, ctx.counter
         needs_x, needs_value, needs_bias, *_ = ctx.needs_input_grad
-        gradient_NCHW = torch.zeros_like(x_NCHW) if needs_x else None
-        gradient_A = torch.zeros_like(value_A)
-        row_A, sorted_A = pattern.row_A[pattern.order_A], value_A[pattern.order_A]
-        for samples, rows, window in _pieces(x_NCHW, geometry):
-            part_OP = gradient_NOHW[samples, :, rows].transpose(0, 1).reshape(gradient_NOHW.shape[1], -1)
-            if needs_value:
-                patches_CP = window.reshape(math.prod(window.shape[:3]), -1)
-                gradient_A += _products(part_OP, patches_CP, pattern, counter)
-                del patches_CP
-            if gradient_NCHW is not None:
-                patches_CP = _sums(part_OP, row_A, pattern.column_start_C, sorted_A, counter)
-                _scatter(patches_CP, gradient_NCHW[samples], rows, geometry, window.shape)
+        gradient_A = gradient_NCHW = None
+        # One after the other, so that the input and its gradient are not there at the same time.
+        if needs_value:
+            gradient_A = _gradient_of_values(x_NCHW, gradient_NOHW, ctx.pattern, ctx.geometry, ctx.counter)
+        shape = x_NCHW.shape
+        del x_NCHW
+        if needs_x:
+            gradient_NCHW = _gradient_of_input(shape, gradient_NOHW, value_A, ctx.pattern, ctx.geometry, ctx.counter)
         gradient_O = gradient_NOHW.sum((0, 2, 3)) if needs_bias else None
-        return gradient_NCHW, gradient_A if needs_value else None, gradient_O, None, None, None
+        return gradient_NCHW, gradient_A, gradient_O, None, None, None
+
+
+def _gradient_of_values(
+    x_NCHW: Tensor, gradient_NOHW: Tensor, pattern: Pattern, geometry: Geometry, counter: Counter
+) -> Tensor:
+    gradient_A = x_NCHW.new_zeros(len(pattern.row_A))
+    for samples, rows in _pieces(x_NCHW.shape, geometry):
+        padded_NCHW = F.pad(x_NCHW[samples], geometry.padding)
+        for some in rows:
+            part_OP = _positions(gradient_NOHW[samples, :, some])
+            gradient_A += _products(part_OP, geometry.patches(padded_NCHW, some), pattern, counter)
+    return gradient_A
+
+
+def _gradient_of_input(
+    shape: torch.Size,
+    gradient_NOHW: Tensor,
+    value_A: Tensor,
+    pattern: Pattern,
+    geometry: Geometry,
+    counter: Counter,
+) -> Tensor:
+    row_A, value_A = pattern.row_A[pattern.order_A], value_A[pattern.order_A]
+    gradient_NCHW = gradient_NOHW.new_empty(shape)
+    for samples, rows in _pieces(shape, geometry):
+        part_NCHW = gradient_NCHW[samples]
+        padded_NCHW = F.pad(part_NCHW, geometry.padding).zero_()
+        for some in rows:
+            part_OP = _positions(gradient_NOHW[samples, :, some])
+            geometry.scatter(_sums(part_OP, row_A, pattern.column_start_C, value_A, counter), padded_NCHW, some)
+        # What was added to the padding is lost.
+        left, _, top, _ = geometry.padding
+        part_NCHW.copy_(padded_NCHW[:, :, top : top + shape[2], left : left + shape[3]])
+    return gradient_NCHW
+
+
+def _positions(y_NOHW: Tensor) -> Tensor:
+    """(O, positions), rows contiguous."""
+    return y_NOHW.transpose(0, 1).reshape(y_NOHW.shape[1], -1)
 
 
 def _sums(x_BP: Tensor, source_A: Tensor, start_D: Tensor, value_A: Tensor, counter: Counter) -> Tensor:
@@ -152,38 +202,13 @@ def _products(gradient_OP: Tensor, patches_CP: Tensor, pattern: Pattern, counter
     return product_A
 
 
-def _pieces(x_NCHW: Tensor, geometry: Geometry) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Samples, rows of the output, and the view of their patches (C, kernel height, kernel width, N, height, width)."""
-    height, width = geometry.output(x_NCHW)
-    row = x_NCHW.shape[1] * math.prod(geometry.kernel) * width
-    piece = min(PIECE, x_NCHW.numel())
-    rows = max(1, min(height, piece // max(1, row)))
-    samples = max(1, piece // max(1, row * height)) if rows == height else 1
-    for first in range(0, len(x_NCHW), samples):
-        some = slice(first, min(first + samples, len(x_NCHW)))
-        windows = geometry.windows(F.pad(x_NCHW[some], geometry.padding))
-        for top in range(0, height, rows):
-            bottom = min(top + rows, height)
-            yield some, slice(top, bottom), windows[..., top:bottom, :]
-
-
-def _scatter(
-    patches_CP: Tensor, gradient_NCHW: Tensor, rows: slice, geometry: Geometry, shape: tuple[int, ...]
-) -> None:
-    """Adds the patches' gradients where the patches were taken, in place; what falls into the padding is lost."""
-    patches = patches_CP.view(shape)
-    left, _, top, _ = geometry.padding
-    for i in range(geometry.kernel[0]):
-        for j in range(geometry.kernel[1]):
-            first = rows.start * geometry.stride[0] + i * geometry.dilation[0] - top
-            y, y_patch = _inside(first, shape[4], geometry.stride[0], gradient_NCHW.shape[2])
-            x, x_patch = _inside(j * geometry.dilation[1] - left, shape[5], geometry.stride[1], gradient_NCHW.shape[3])
-            gradient_NCHW[:, :, y, x].add_(patches[:, i, j, :, y_patch, x_patch].transpose(0, 1))
-
-
-def _inside(first: int, count: int, stride: int, size: int) -> tuple[slice, slice]:
-    """Of positions first, first + stride, ... those within 0 to size, and which of the `count` they are."""
-    skipped = min(count, max(0, -(first // stride)))
-    last = max(skipped, min(count, (size - 1 - first) // stride + 1))
-    start = first + skipped * stride
-    return slice(start, start + (last - skipped) * stride, stride), slice(skipped, last)
+def _pieces(shape: torch.Size, geometry: Geometry) -> Iterator[tuple[slice, list[slice]]]:
+    """Some samples, and the rows of their output that go together."""
+    height, width = geometry.output(shape)
+    piece = min(PIECE, max(PIECE // 8, shape.numel()))
+    row = max(1, shape[1] * math.prod(geometry.kernel) * width)
+    step = max(1, min(height, piece // row))
+    rows = [slice(top, min(top + step, height)) for top in range(0, height, step)]
+    samples = max(1, piece // (row * height)) if len(rows) == 1 else 1
+    for first in range(0, shape[0], samples):
+        yield slice(first, first + samples), rows

@@ -82,8 +82,13 @@ class Recomputing(fx.Interpreter):
         self._saved: list[Saved] = []
 
     def run(self, *args: Any) -> Any:  # type: ignore[override]
-        with torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack):
-            return super().run(*args)
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack):
+                return super().run(*args)
+        finally:
+            # Autograd holds this object as long as any tensor of the graph; it must not hold all of them.
+            self._recipes.clear()
+            self._saved.clear()
 
     def run_node(self, n: fx.Node) -> Any:
         self._node, self._saved = n, []
