@@ -137,7 +137,9 @@ def test_in_single_precision_it_differs_as_the_order_of_samples_does(network: nn
     train_sparse(sparse, masks, {}, [(0.1, recorded([], x_N, y_N))] * 4)
 
     def apart(module: nn.Module) -> float:
-        return max(float((a - b).detach().abs().max()) for a, b in zip(module.parameters(), dense.parameters(), strict=True))
+        return max(
+            float((a - b).detach().abs().max()) for a, b in zip(module.parameters(), dense.parameters(), strict=True)
+        )
 
     assert apart(sparse) <= 10 * apart(turned) + 1e-6
 
@@ -171,7 +173,7 @@ def test_of_any_geometry_outputs_and_gradients_are_those_of_the_dense_layer(data
     mask = torch.rand(layer.weight.shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
     apply_masks(layer, {"weight": mask})
     sparse = SparseConv2d(layer, kept_weights(layer, {"weight": mask})["weight"])
-    assert torch.equal(sparse.index_A(), mask.flatten().nonzero().flatten())
+    assert torch.equal(sparse.positions(), mask.flatten().nonzero().flatten())
     y_NOHW = layer(x_NCHW)
     gradient_NOHW = torch.randn_like(y_NOHW)
     whole = torch.autograd.grad(y_NOHW, [x_NCHW, *layer.parameters()], gradient_NOHW)
@@ -181,7 +183,7 @@ def test_of_any_geometry_outputs_and_gradients_are_those_of_the_dense_layer(data
         found = torch.autograd.grad(found_NOHW, [x_NCHW, *sparse.parameters()], gradient_NOHW)
     torch.testing.assert_close(found_NOHW, y_NOHW)
     torch.testing.assert_close(found[0], whole[0])
-    torch.testing.assert_close(found[1], whole[1].flatten()[sparse.index_A()])
+    torch.testing.assert_close(found[1], whole[1].flatten()[sparse.positions()])
     torch.testing.assert_close(found[2:], whole[2:])
 
 

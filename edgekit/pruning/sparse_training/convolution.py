@@ -50,8 +50,8 @@ class Pattern:
             column_start_C=torch.searchsorted(column_A[order_A], columns).int(),
         )
 
-    def index_A(self, inputs: int, outputs_of_group: int) -> Tensor:
-        """The reverse of `of`, where a row of the weight has `inputs` elements."""
+    def positions(self, inputs: int, outputs_of_group: int) -> Tensor:
+        """The reverse of `of` (A,), where a row of the weight has `inputs` elements."""
         row_A = self.row_A.long()
         return row_A * inputs + self.column_A - row_A // outputs_of_group * inputs
 
@@ -105,8 +105,18 @@ class Counter:
     macs: int = 0
 
 
+def convolved(
+    x_NCHW: Tensor, value_A: Tensor, bias_O: Tensor | None, pattern: Pattern, geometry: Geometry, counter: Counter
+) -> Tensor:
+    """y_NOHW; differentiable."""
+    y_NOHW: Tensor = SparseConvolution.apply(  # type: ignore[no-untyped-call]
+        x_NCHW, value_A, bias_O, pattern, geometry, counter
+    )
+    return y_NOHW
+
+
 class SparseConvolution(torch.autograd.Function):
-    """`apply(x_NCHW, value_A, bias_O, pattern, geometry, counter)` -> y_NOHW."""
+    """What `convolved` applies."""
 
     @staticmethod
     def forward(
@@ -133,7 +143,7 @@ class SparseConvolution(torch.autograd.Function):
         return y_NOHW
 
     @staticmethod
-    def backward(ctx: Any, gradient_NOHW: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_NOHW: Tensor) -> tuple[Tensor | None, ...]:
         x_NCHW, value_A = ctx.saved_tensors
         needs_x, needs_value, needs_bias, *_ = ctx.needs_input_grad
         gradient_A = gradient_NCHW = None

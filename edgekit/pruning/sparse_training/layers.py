@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from edgekit.pruning.progressive import Sparse
-from edgekit.pruning.sparse_training.convolution import Counter, Geometry, Pattern, SparseConvolution
+from edgekit.pruning.sparse_training.convolution import Counter, Geometry, Pattern, convolved
 
 
 class SparseLinear(nn.Linear):
@@ -22,12 +22,12 @@ class SparseLinear(nn.Linear):
 
     def forward(self, x_NI: Tensor) -> Tensor:
         x_MI11 = x_NI.reshape(-1, self.in_features, 1, 1)
-        y_MO11 = SparseConvolution.apply(x_MI11, self.weight, self.bias, self.pattern, Geometry(), self.counter)
-        y_NO: Tensor = y_MO11.view(*x_NI.shape[:-1], self.out_features)  # type: ignore[no-untyped-call]
-        return y_NO
+        y_MO11 = convolved(x_MI11, self.weight, self.bias, self.pattern, Geometry(), self.counter)
+        return y_MO11.view(*x_NI.shape[:-1], self.out_features)
 
-    def index_A(self) -> Tensor:
-        return self.pattern.index_A(self.in_features, self.out_features)
+    def positions(self) -> Tensor:
+        """Of the kept weights in the dense one, flat (A,)."""
+        return self.pattern.positions(self.in_features, self.out_features)
 
 
 class SparseConv2d(nn.Conv2d):
@@ -60,13 +60,11 @@ class SparseConv2d(nn.Conv2d):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         if self.padding_mode != "zeros":
             x_NCHW = F.pad(x_NCHW, self._reversed_padding_repeated_twice, self.padding_mode)
-        y_NOHW: Tensor = SparseConvolution.apply(  # type: ignore[no-untyped-call]
-            x_NCHW, self.weight, self.bias, self.pattern, self.geometry, self.counter
-        )
-        return y_NOHW
+        return convolved(x_NCHW, self.weight, self.bias, self.pattern, self.geometry, self.counter)
 
-    def index_A(self) -> Tensor:
-        return self.pattern.index_A(
+    def positions(self) -> Tensor:
+        """Of the kept weights in the dense one, flat (A,)."""
+        return self.pattern.positions(
             self.in_channels // self.groups * math.prod(self.kernel_size), self.out_channels // self.groups
         )
 

@@ -19,16 +19,17 @@ from edgekit.pruning.sparse_training.network import SparseNetwork
 from edgekit.pruning.sparse_training.training import train_kept
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it lasts, counts what operators allocate on a device; `peak` is the most that was held at one time.
 
     What was there before does not count, nor does what a library allocates within an operator.
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._device = device
-        self.live = self.peak = 0
+        self.live = 0
+        self.peak = 0
         self._known: dict[int, weakref.finalize[..., Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -93,7 +94,7 @@ def peak_bytes(
 
 def resident_bytes(module: nn.Module) -> int:
     """Of its parameters and buffers and of where the kept weights stand."""
-    tensors = [*module.parameters(), *module.buffers()]
+    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
     if isinstance(module, SparseNetwork):
         patterns = [layer.pattern for layer in module.sparse_layers().values()]
         tensors += [getattr(pattern, field.name) for pattern in patterns for field in fields(pattern)]

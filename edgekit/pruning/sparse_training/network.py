@@ -54,7 +54,7 @@ class SparseNetwork(nn.Module):
     def kept(self) -> dict[str, Sparse]:
         """A copy of the kept weights."""
         return {
-            name: Sparse(index_A=layer.index_A(), value_A=layer.weight.detach().clone())
+            name: Sparse(index_A=layer.positions(), value_A=layer.weight.detach().clone())
             for name, layer in self.sparse_layers().items()
         }
 
@@ -75,11 +75,11 @@ def _replace(body: nn.Module, kept: Mapping[str, Sparse]) -> None:
     sparse: dict[int, SparseLayer] = {}
     shared: dict[str, nn.Parameter] = {}
     for path, layer in list(body.named_modules(remove_duplicate=False)):
-        name = name_of.get(id(layer.weight)) if isinstance(layer, (nn.Conv2d, nn.Linear)) else None
-        if name is None:
+        if not isinstance(layer, (nn.Conv2d, nn.Linear)) or id(layer.weight) not in name_of:
             continue
+        name = name_of[id(layer.weight)]
         if id(layer) not in sparse:
-            new = (SparseConv2d if isinstance(layer, nn.Conv2d) else SparseLinear)(layer, kept[name])  # type: ignore[arg-type]
-            new.weight = shared.setdefault(name, new.weight)
+            new = SparseConv2d(layer, kept[name]) if isinstance(layer, nn.Conv2d) else SparseLinear(layer, kept[name])
+            new.weight = shared.setdefault(name, nn.Parameter(new.weight))
             sparse[id(layer)] = new
         body.set_submodule(path, sparse[id(layer)])

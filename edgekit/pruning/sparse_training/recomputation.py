@@ -48,6 +48,16 @@ FUNCTIONS = {
     torch.sigmoid,
     torch.tanh,
 }
+IN_PLACE: dict[Any, Callable[..., Tensor]] = {
+    F.elu_: F.elu,
+    F.hardtanh_: F.hardtanh,
+    F.leaky_relu_: F.leaky_relu,
+    operator.iadd: operator.add,
+    operator.imul: operator.mul,
+    torch.relu_: torch.relu,
+    torch.sigmoid_: torch.sigmoid,
+    torch.tanh_: torch.tanh,
+}
 DEEPEST = 12
 """Of a chain of sums, as of residual blocks without a convolution on the shortcut: longer ones are cut by keeping a tensor."""
 
@@ -62,7 +72,8 @@ class Recipe:
     depth: int
 
     def value(self) -> Tensor:
-        return self.function(*fx.node.map_aggregate(self.args, _value), **self.kwargs)
+        args: Any = fx.node.map_aggregate(self.args, _value)
+        return self.function(*args, **self.kwargs)
 
 
 @dataclass(slots=True)
@@ -95,7 +106,7 @@ class Recomputing(fx.Interpreter):
         result = super().run_node(n)
         function = self._cheap(n)
         if function is not None and isinstance(result, Tensor):
-            args = fx.node.map_aggregate(n.args, self._ingredient)
+            args: Any = fx.node.map_aggregate(n.args, self._ingredient)
             depth = 1 + max((arg.depth for arg in args if isinstance(arg, Recipe)), default=0)
             if depth <= DEEPEST:
                 self._recipes[n] = Recipe(function, args, dict(n.kwargs), depth)
@@ -119,8 +130,12 @@ class Recomputing(fx.Interpreter):
         return value.detach() if isinstance(value, Tensor) else value
 
     def _cheap(self, n: fx.Node) -> Callable[..., Tensor] | None:
-        if n.op == "call_function" and n.target in FUNCTIONS and not any(isinstance(v, fx.Node) for v in n.kwargs.values()):
-            return n.target  # type: ignore[return-value]
+        if (
+            n.op == "call_function"
+            and n.target in FUNCTIONS
+            and not any(isinstance(v, fx.Node) for v in n.kwargs.values())
+        ):
+            return n.target
         if n.op == "call_module":
             layer = self.submodules[str(n.target)]
             if isinstance(layer, ACTIVATIONS):
@@ -134,16 +149,14 @@ def out_of_place(graph: fx.Graph, modules: dict[str, nn.Module]) -> None:
     """Replaces what works in place, in the graph and in modules, by what gives the same result as a new tensor."""
     order = {node: position for position, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        inplace = bool(node.kwargs.get("inplace", False))
+        in_place = bool(node.kwargs.get("inplace", False))
         if node.op == "call_module" and getattr(modules[str(node.target)], "inplace", False):
-            inplace = True
-        elif node.op == "call_function" and node.target in (operator.iadd, operator.imul):
-            inplace, node.target = True, operator.add if node.target is operator.iadd else operator.mul
-        elif node.op == "call_function" and getattr(torch, node.target.__name__, None) is node.target and node.target.__name__.endswith("_"):
-            inplace, node.target = True, getattr(torch, node.target.__name__[:-1])
+            in_place = True
+        elif node.op == "call_function" and node.target in IN_PLACE:
+            in_place, node.target = True, IN_PLACE[node.target]
         elif node.op == "call_method" and node.target.endswith("_") and not node.target.endswith("__"):
-            inplace, node.target = True, node.target[:-1]
-        if inplace:
+            in_place, node.target = True, node.target[:-1]
+        if in_place:
             if "inplace" in node.kwargs:
                 node.kwargs = {**node.kwargs, "inplace": False}
             # Who reads the argument afterwards reads what it was changed to.
@@ -162,7 +175,7 @@ def _normalisation(layer: _BatchNorm) -> Callable[[Tensor], Tensor]:
 
 @torch.no_grad()
 def _unpack(saved: Saved) -> Tensor:
-    return _value(saved.content)
+    return saved.content.value() if isinstance(saved.content, Recipe) else saved.content
 
 
 def _value(content: Any) -> Any:
@@ -170,7 +183,7 @@ def _value(content: Any) -> Any:
 
 
 def _same(one: Tensor, other: Any) -> bool:
-    return (
+    return bool(
         isinstance(other, Tensor)
         and one.untyped_storage()._cdata == other.untyped_storage()._cdata
         and one.storage_offset() == other.storage_offset()

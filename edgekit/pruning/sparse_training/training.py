@@ -39,9 +39,7 @@ def train_sparse(
     after = train_kept(network, kept_momenta, steps)
     write_back(network, module)
     module.eval()
-    return {
-        name: _dense(momentum, masks[name]) if name in masks else momentum for name, momentum in after.items()
-    }
+    return {name: _dense(momentum, masks[name]) if name in masks else momentum for name, momentum in after.items()}
 
 
 @torch.no_grad()
