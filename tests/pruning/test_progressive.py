@@ -17,6 +17,7 @@ from edgekit.pruning.progressive import (
     Sparse,
     changes,
     exchanged,
+    exchanged_kept,
     largest_gradients,
     merged_gradients,
     unit_of_turn,
@@ -180,6 +181,9 @@ def test_an_exchange_keeps_the_density_and_changes_exactly_so_many(
     order = torch.randperm(len(inactive), generator=generator)[: 2 * count]
     grown = Sparse(index_A=inactive[order], value_A=torch.randn(len(order), generator=generator))
     new = exchanged(weight, mask, grown, count)
+    after = exchanged_kept(Sparse(index_A=active, value_A=weight[active]), grown, count)
+    assert torch.equal(after.index_A, new.nonzero().flatten())
+    assert torch.equal(after.value_A, (weight * mask)[new]), "what stays keeps its value, what is grown begins at zero"
     assert int(new.sum()) == int(mask.sum())
     assert int((new & ~mask).sum()) == int((mask & ~new).sum()) == count
     kept_, dropped = weight[mask & new].abs(), weight[mask & ~new].abs()

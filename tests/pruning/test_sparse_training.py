@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -325,6 +328,34 @@ def test_gradients_beside_the_kept_weights_are_those_of_the_dense_network(networ
     for name, one in expected.items():
         torch.testing.assert_close(found[name].index_A, one.index_A)
         torch.testing.assert_close(found[name].value_A, one.value_A)
+
+
+RESIDENT = """
+import torch
+from pathlib import Path
+from edgekit.pruning.sparse_training.memory import LiveBytes
+def resident(field):
+    return 1024 * next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(field))
+def step(n):
+    x = torch.randn(n, 64, 32, 32, requires_grad=True)
+    (x * x).relu().sin().sum().backward()
+torch.set_num_threads(1)
+with LiveBytes():
+    step(1)
+before = resident("VmRSS:")
+Path("/proc/self/clear_refs").write_text("5")
+with LiveBytes() as memory:
+    step(200)
+print(memory.peak, resident("VmHWM:") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not tell the resident set")
+def test_the_meter_sees_what_the_process_holds() -> None:
+    result = subprocess.run([sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True)
+    metered, resident = map(int, result.stdout.split())
+    assert metered > 200 * 64 * 32 * 32 * 4 * 4
+    assert resident == pytest.approx(metered, rel=0.05)
 
 
 def test_layers_that_share_a_weight_go_on_sharing_it() -> None:

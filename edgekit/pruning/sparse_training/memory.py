@@ -89,7 +89,8 @@ def peak_bytes(
                 train_kept(twin, {}, steps)
             else:
                 train_masked(twin, {}, {}, steps)
-    return memory.peak + resident_bytes(twin)
+    peak: int = memory.peak
+    return peak + resident_bytes(twin)
 
 
 def resident_bytes(module: nn.Module) -> int:
