@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edgekit.core.errors import InfeasibleError
 from edgekit.pruning.masks import (
     Masks,
     counts_of,
@@ -132,3 +133,30 @@ def uses_of(module: nn.Module, names: Sequence[str], x_1: Tensor) -> dict[str, i
 def macs_of(masks: Masks, uses: Mapping[str, int]) -> int:
     """Multiply-accumulates of the kept weights: theoretical, for dense kernels execute the zeros too."""
     return sum(int(mask.sum()) * uses[name] for name, mask in masks.items())
+
+
+def counts_within(
+    shares: Mapping[str, float], sizes: Mapping[str, int], uses: Mapping[str, int], total: int, macs: int
+) -> dict[str, int]:
+    """Kept weights of each layer, `total` in sum, at most `macs` for one input: as `shares` have it as far as that allows, then
+    in between them and one density for all.
+
+    Raises InfeasibleError where even one density for all is too much.
+    """
+
+    def counts(place: float) -> dict[str, int]:
+        return counts_of({name: share**place for name, share in shares.items()}, sizes, total)
+
+    def fits(place: float) -> bool:
+        return sum(count * uses[name] for name, count in counts(place).items()) <= macs
+
+    if not fits(0.0):
+        raise InfeasibleError(
+            f"{total} weights cannot be kept within {macs} multiply-accumulates at one density for all layers",
+            hint="choose a smaller density or allow more",
+        )
+    low, high = (1.0, 1.0) if fits(1.0) else (0.0, 1.0)
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return counts(low)

@@ -18,11 +18,17 @@ RISE = 0.05
 """Share of the training in which the learning rate rises."""
 
 
+Loss = Callable[[nn.Module], Tensor | Iterable[Tensor]]
+"""Of a module on a mini-batch; or the parts whose sum it is, each differentiated before the next is asked for, so that
+the activations of one part alone are held. Where a part is a smaller mini-batch, normalisation in training mode is by its own
+statistics."""
+
+
 def train_masked(
     module: nn.Module,
     masks: Masks,
     momenta: Mapping[str, Tensor],
-    steps: Iterable[tuple[float, Callable[[nn.Module], Tensor]]],
+    steps: Iterable[tuple[float, Loss]],
     *,
     measures: bool = True,
 ) -> dict[str, Tensor]:
@@ -34,29 +40,49 @@ def train_masked(
     """
     apply_masks(module, masks)
     parameters = dict(module.named_parameters())
+    pruned = [(parameters[name], mask.to(parameters[name].dtype)) for name, mask in masks.items()]
+
+    def mask_gradients() -> None:
+        for parameter, factor in pruned:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+
+    new_momenta = descend(module, momenta, steps, mask_gradients, measures=measures)
+    apply_masks(module, masks)
+    return new_momenta
+
+
+def descend(
+    module: nn.Module,
+    momenta: Mapping[str, Tensor],
+    steps: Iterable[tuple[float, Loss]],
+    change_gradients: Callable[[], None],
+    *,
+    measures: bool = True,
+) -> dict[str, Tensor]:
+    """The steps of `train_masked`, each with a call of `change_gradients` before its gradients act."""
+    parameters = dict(module.named_parameters())
     optimizer = torch.optim.SGD(
-        parameters.values(), lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True, foreach=True
+        parameters.values(), lr=0.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
     )
     for name, momentum in momenta.items():
         optimizer.state[parameters[name]]["momentum_buffer"] = momentum.clone()
-    pruned = [(parameters[name], mask.to(parameters[name].dtype)) for name, mask in masks.items()]
     module.train()
     if not measures:
         for norm in norms_of(module).values():
             norm.eval()
     for learning_rate, loss_of in steps:
         optimizer.zero_grad()
-        torch.autograd.backward(loss_of(module))
-        for parameter, factor in pruned:
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
+        loss = loss_of(module)
+        for part in [loss] if isinstance(loss, Tensor) else loss:
+            torch.autograd.backward(part)
+        change_gradients()
         nn.utils.clip_grad_norm_(parameters.values(), LARGEST_GRADIENT)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         optimizer.step()
     module.eval()
     optimizer.zero_grad()
-    apply_masks(module, masks)
     return {
         name: optimizer.state[parameter]["momentum_buffer"]
         for name, parameter in parameters.items()

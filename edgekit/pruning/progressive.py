@@ -64,7 +64,18 @@ def largest_gradients(
     counts: Mapping[str, int],
     losses: Sequence[Callable[[nn.Module], Tensor]],
 ) -> dict[str, Sparse]:
-    """Of each parameter named in `counts`, the so many largest gradients among its inactive weights.
+    """Of each parameter named in `counts`, the so many largest gradients among its inactive weights."""
+    active = {name: masks[name].flatten().nonzero().flatten() for name in counts}
+    return largest_gradients_beside(module, active, counts, losses)
+
+
+def largest_gradients_beside(
+    module: nn.Module,
+    active: Mapping[str, Tensor],
+    counts: Mapping[str, int],
+    losses: Sequence[Callable[[nn.Module], Tensor]],
+) -> dict[str, Sparse]:
+    """Of each parameter named in `counts`, the so many largest gradients beside its `active` weights (flat, ascending).
 
     `losses` are the mean losses of mini-batches. Normalisation is frozen: the module is put into eval mode and nothing of it
     changes. The gradient is the mean over mini-batches; a position that is not among the SHORTLIST * count largest of the
@@ -73,11 +84,13 @@ def largest_gradients(
     """
     module.eval()
     device = next(module.parameters()).device
-    inactive = {name: ~masks[name].flatten() for name in counts}
     lists = {name: Shortlist(SHORTLIST * count, device) for name, count in counts.items()}
 
     def shortlist(name: str, first: int, value_B: Tensor) -> None:
-        lists[name].add(first, value_B, inactive[name][first : first + len(value_B)])
+        start, end = _between(active[name], first, len(value_B))
+        wanted_B = torch.ones_like(value_B, dtype=torch.bool)
+        wanted_B[active[name][start:end] - first] = False
+        lists[name].add(first, value_B, wanted_B)
 
     _stream(module, tuple(counts), losses[0], shortlist)
     orders = {name: one.index_A.sort() for name, one in lists.items()}
@@ -120,15 +133,28 @@ def exchanged(weight: Tensor, mask: Tensor, grown: Sparse, count: int) -> Tensor
     weights change. Where fewer can be grown, so many fewer are dropped. `grown` holds inactive positions only. One without a
     gradient leads nowhere, and is not grown.
     """
+    flat = weight.detach().flatten()
+    active = mask.flatten().nonzero().flatten()
+    after = exchanged_kept(Sparse(index_A=active, value_A=flat[active]), grown, count)
+    new = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
+    new[after.index_A] = True
+    return new.view(mask.shape)
+
+
+def exchanged_kept(kept: Sparse, grown: Sparse, count: int) -> Sparse:
+    """As `exchanged`, of a weight that exists at kept positions only: those kept after it, with zeros at those grown."""
     alive = grown.value_A != 0
     grown = _cut(Sparse(index_A=grown.index_A[alive], value_A=grown.value_A[alive]), count)
-    count = len(grown.index_A)
-    active = mask.flatten().nonzero().flatten()
-    dropped = active[largest(-weight.detach().flatten()[active].abs(), count)]
-    new = mask.flatten().clone()
-    new[dropped] = False
-    new[grown.index_A] = True
-    return new.view(mask.shape)
+    stays = ~largest(-kept.value_A.abs(), len(grown.index_A))
+    index_A, order_A = torch.cat([kept.index_A[stays], grown.index_A]).sort()
+    value_A = torch.cat([kept.value_A[stays], torch.zeros_like(grown.value_A)])
+    return Sparse(index_A=index_A, value_A=value_A[order_A])
+
+
+def _between(index_A: Tensor, first: int, count: int) -> tuple[int, int]:
+    """Which of ascending positions are among the `count` from `first` on."""
+    start, end = torch.searchsorted(index_A, torch.tensor([first, first + count], device=index_A.device)).tolist()
+    return start, end
 
 
 def _cut(sparse: Sparse, count: int) -> Sparse:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgekit.core.errors import BadInputError, UsageError
-from edgekit.pruning.candidates import Draws, macs_of, uses_of
+from edgekit.core.errors import BadInputError, InfeasibleError, UsageError
+from edgekit.pruning.candidates import Draws, counts_within, macs_of, uses_of
 from edgekit.pruning.masks import (
     apply_masks,
     counts_of,
@@ -235,3 +235,19 @@ def test_macs_count_kept_weights_as_often_as_they_are_used() -> None:
     assert macs_of(masks, uses) == 4 * 4 * 4 * 2 * 9 + 64 * 5
     masks["0.weight"][0] = False
     assert macs_of(masks, uses) == 3 * 4 * 4 * 2 * 9 + 64 * 5
+
+
+def test_weights_are_kept_within_a_limit_of_multiplications() -> None:
+    shares, sizes = {"early": 0.9, "late": 0.1}, {"early": 100, "late": 1000}
+    uses = {"early": 50, "late": 1}
+
+    def macs(counts: dict[str, int]) -> int:
+        return sum(counts[name] * uses[name] for name in counts)
+
+    free = counts_of(shares, sizes, 110)
+    assert counts_within(shares, sizes, uses, 110, macs(free)) == free
+    tight = counts_within(shares, sizes, uses, 110, 1500)
+    assert sum(tight.values()) == 110
+    assert 1400 < macs(tight) <= 1500 < macs(free), "no further from the shares than it must be"
+    with pytest.raises(InfeasibleError, match="multiply-accumulates"):
+        counts_within(shares, sizes, uses, 110, 300)
