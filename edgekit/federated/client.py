@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from edgekit.federated.costs import ClientBudget, Cost, cost_of
+from edgekit.federated.costs import ClientBudget, Cost, Kernels, cost_of
 from edgekit.federated.layout import Layout, second_moments
 from edgekit.federated.messages import Declined, Enrolled, Losses, Networks, Offer, Statistics, Training, Update
 from edgekit.federated.parts import Part, training_only
@@ -20,11 +20,13 @@ from edgekit.pruning.batch_norm_selection import mean_loss, measured
 from edgekit.pruning.masked_training import train_masked
 from edgekit.pruning.masks import Masks, hash_of, kept
 from edgekit.pruning.progressive import Sparse, largest_gradients
+from edgekit.pruning.sparse_training.training import train_sparse
 from edgekit.pruning.targets import Answers, cross_entropy
 
 GRADIENT_BATCHES = 4
 """Mini-batches whose mean gradient says which weights grow."""
 JUDGING_BATCH = 256
+_WAYS = ((Part.ALL, Kernels.DENSE), (Part.ALL, Kernels.SPARSE), (Part.LIGHT, Kernels.DENSE))
 JUDGING_SAMPLES = 512
 """At most, drawn at random once, by which a client measures and judges networks."""
 
@@ -122,11 +124,14 @@ class _Pupil:
         chosen = self._affordable(training, masks, request_bytes)
         if isinstance(chosen, Declined):
             return chosen
-        part, cost = chosen
+        part, kernels, cost = chosen
         sparse = self._gradients(training, masks) if training.counts else []
         losses: list[float] = []
-        with training_only(self.module, part):
-            train_masked(self.module, masks, {}, self._steps(training, losses), measures=part is Part.ALL)
+        if kernels is Kernels.SPARSE:
+            train_sparse(self.module, masks, {}, self._steps(training, losses))
+        else:
+            with training_only(self.module, part):
+                train_masked(self.module, masks, {}, self._steps(training, losses), measures=part is Part.ALL)
         after = self.layout.vector(self.module, masks).astype(np.float64)
         before = training.vector_V.astype(np.float64)
         statistics = self.layout.statistics(kept(masks))
@@ -158,19 +163,21 @@ class _Pupil:
         order_N = torch.randperm(len(self.samples), generator=generator(self.client.name, "judging"))
         return torch.split(order_N[:JUDGING_SAMPLES], JUDGING_BATCH)
 
-    def _affordable(self, training: Training, masks: Masks, request_bytes: int) -> tuple[Part, Cost] | Declined:
-        """The most of the network that the budget allows to train, and its cost."""
+    def _affordable(
+        self, training: Training, masks: Masks, request_bytes: int
+    ) -> tuple[Part, Kernels, Cost] | Declined:
+        """The fastest way to train the most of the network that the budget allows, and its cost."""
         shape = self.samples.x_N.shape[1:]
         batch = min(training.batch, len(self.samples))
         steps = training.epochs * max(1, len(self.samples) // batch)
         replied = training.vector_V.nbytes + 8 * sum(training.counts.values())
         obstacle = ""
-        for part in Part:
-            cost = cost_of(self.module, masks, shape, batch=batch, samples=steps * batch, part=part)
+        for part, kernels in _WAYS:
+            cost = cost_of(self.module, masks, shape, batch=batch, samples=steps * batch, part=part, kernels=kernels)
             cost = replace(cost, traffic_bytes=request_bytes + replied)
             obstacle = self.client.budget.obstacle(cost)
             if not obstacle:
-                return part, cost
+                return part, kernels, cost
         return Declined(course=training.course, reason=obstacle)
 
     def _gradients(self, training: Training, masks: Masks) -> list[Sparse]:

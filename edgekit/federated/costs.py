@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor, fx
@@ -12,6 +13,7 @@ from edgekit.core.errors import UsageError
 from edgekit.federated.parts import Part, trained, training_only
 from edgekit.pruning.candidates import uses_of
 from edgekit.pruning.masks import Masks
+from edgekit.pruning.sparse_training.memory import peak_bytes
 
 FLOAT = 4
 _STATE = 3
@@ -53,8 +55,22 @@ class Cost:
     traffic_bytes: int
 
 
+class Kernels(StrEnum):
+    """Dense ones multiply zeros too, and are faster; sparse ones hold and multiply kept weights alone."""
+
+    DENSE = "dense"
+    SPARSE = "sparse"
+
+
 def cost_of(
-    module: fx.GraphModule, masks: Masks, input_shape: Sequence[int], *, batch: int, samples: int, part: Part
+    module: fx.GraphModule,
+    masks: Masks,
+    input_shape: Sequence[int],
+    *,
+    batch: int,
+    samples: int,
+    part: Part,
+    kernels: Kernels = Kernels.DENSE,
 ) -> Cost:
     """Of training on so many samples in all, traffic aside: multiplications of convolutions and linear layers, and the tensors that
     live at once, parameters, gradients, momenta and what a mini-batch keeps for the way back."""
@@ -68,6 +84,10 @@ def cost_of(
     parameters = sum(one.numel() * (_STATE if name in chosen else 1) for name, one in module.named_parameters()) + sum(
         one.numel() for one in module.buffers()
     )
+    if kernels is Kernels.SPARSE:
+        counts = {name: int(mask.sum()) for name, mask in masks.items()}
+        peak = peak_bytes(module, input_shape, batch, kept=counts)
+        return Cost(macs=kept * samples, kept_macs=kept * samples, peak_bytes=peak, traffic_bytes=0)
     return Cost(
         macs=macs * samples,
         kept_macs=kept * samples,

@@ -281,3 +281,14 @@ def test_a_course_is_known_by_its_settings_network_and_labels() -> None:
     assert course().identity() == course().identity()
     others = (course(labels=LABELS[:-1]), course(replace(SETTINGS, seed=1)), course(masks=all_kept(network())))
     assert course().identity() not in {one.identity() for one in others}
+
+
+def test_few_multiplications_train_the_kept_weights_alone_to_the_same_end() -> None:
+    one = replace(SETTINGS, rounds=1, exchange=0.0)
+    dense = course(one).run(clients())
+    limit = ClientBudget(macs=max(record.macs for record in dense.records) // 4 - 1)
+    sparse = course(one).run(clients(budget=limit))
+    assert sparse.records[0].clients == dense.records[0].clients
+    assert sparse.records[0].macs < 0.4 * dense.records[0].macs  # at a density of 0.3
+    assert np.allclose(sparse.vector_V, dense.vector_V, atol=1e-4)
+    assert not np.array_equal(sparse.vector_V, dense.vector_V)  # sums in another order: it did go another way
