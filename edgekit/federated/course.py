@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from edgekit.federated.settings import Settings
 from edgekit.federated.state import State
 from edgekit.federated.training import Learnt, Round, train
 from edgekit.federated.transport import Transport
-from edgekit.passes.fedtiny_rounds import STEPS_TO_GROW
 from edgekit.pruning.aggregation import bounded, weights_of
 from edgekit.pruning.masks import Masks, apply_masks, kept, kept_in_total, prunable
 from edgekit.pruning.progressive import Sparse, changes, exchanged, merged_gradients, unit_of_turn
@@ -64,7 +62,6 @@ class Course:
                 module=self.module, input_shape=self.input_shape, conversation=conversation, settings=self.settings
             )
             state = selection.run() if self.masks is None else selection.of(self.masks)
-            state.samples = round(median([one.samples for one in conversation.known.values()] or [0]))
             self._keep(state, path, identity, layout)
         while state.rounds < self.settings.rounds:
             self._round(state, conversation)
@@ -100,11 +97,6 @@ class Course:
         accuracy = self.judge(self.module) if self.judge else None
         state.records.append(replace(learnt.record, accuracy=accuracy, exchanged=exchanged_weights))
 
-    def _settling(self, samples: int) -> float:
-        """How much of the time that a grown weight needs to learn lies between two exchanges; at most 1."""
-        steps = self.settings.interval * self.settings.epochs * max(1, samples // self.settings.batch)
-        return min(1.0, steps / STEPS_TO_GROW)
-
     def _counts(self, state: State) -> dict[str, int]:
         """Weights to exchange, by layer of the unit whose turn it is."""
         settings, stop = self.settings, round(ADJUSTED * self.settings.rounds)
@@ -113,7 +105,7 @@ class Course:
         counts = {}
         for name in unit_of_turn(units_of(self.module, tuple(state.masks)), state.rounds // settings.interval):
             active = int(state.masks[name].sum())
-            wanted = changes(state.rounds, stop, active, alpha=settings.exchange * self._settling(state.samples))
+            wanted = changes(state.rounds, stop, active, alpha=settings.exchange)
             counts[name] = min(wanted, state.masks[name].numel() - active)
         return {name: count for name, count in counts.items() if count}
 

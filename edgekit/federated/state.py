@@ -43,12 +43,11 @@ class RoundRecord:
 
 @dataclass(kw_only=True, slots=True)
 class State:
-    """`rounds` are done; `vector_V` is laid out by `masks`. `samples` has the median client of those that chose the masks."""
+    """`rounds` are done; `vector_V` is laid out by `masks`."""
 
     masks: dict[str, Tensor]
     vector_V: NDArray[np.float32]
     rounds: int = 0
-    samples: int = 0
     records: list[RoundRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -57,7 +56,6 @@ class State:
             "schema_version": SCHEMA,
             "course": course,
             "rounds": self.rounds,
-            "samples": self.samples,
             "records": [asdict(one) for one in self.records],
             "notes": self.notes,
         }
@@ -85,7 +83,6 @@ class State:
             masks=layout.unpack(mask, 1)[0],
             vector_V=vector_V,
             rounds=facts["rounds"],
-            samples=facts["samples"],
             records=records,
             notes=list(facts["notes"]),
         )
