@@ -65,7 +65,7 @@ REFUSED = {
     "an empty answer": (lambda _content: b"", "cannot be read"),
     "noise": (lambda content: bytes(255 - one for one in content), "cannot be read"),
     "half an answer": (lambda content: content[: len(content) // 2], "cannot be read"),
-    "another message": (lambda _content: encode(Enrolled(course="c", name="n", samples=1)), "expected Update"),
+    "another message": (lambda _content: encode(Enrolled(course="c", name="n")), "expected Update"),
     "nothing": (lambda _content: None, "no answer in time"),
     "a refusal": (lambda _content: encode(Declined(course="c", reason="no time")), "declined: no time"),
 }
