@@ -26,7 +26,13 @@ class PruneFL(Course):
         free = {name: mask.numel() - int(mask.sum()) for name, mask in state.masks.items()}
         return {name: count for name, count in free.items() if count}
 
-    def _exchange(self, state: State, counts: dict[str, int], learnt: Learnt, layout: Layout) -> int:
+    def _exchange(
+        self,
+        state: State,
+        counts: dict[str, int],  # noqa: ARG002
+        learnt: Learnt,
+        layout: Layout,
+    ) -> int:
         before, total = state.masks, kept(state.masks)
         steps = max(1, round(sum(one.samples for one in learnt.updates) / len(learnt.updates) / self.settings.batch))
         moved = learnt.vector_V - learnt.asked_V

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.core.errors import BadInputError
 from edgekit.federated.fixed_point import FixedPoint, Ring
 from edgekit.federated.messages import Training
 from edgekit.federated.parts import Part
@@ -112,16 +113,18 @@ class Summand:
         return form.encoded(np.append(vector_P, scaled), samples, random_bytes)
 
     def decoded(self, sum_P: Ring, clients: tuple[int, ...]) -> Known:
-        """Raises BadInputError where there were no samples."""
+        """Raises BadInputError where there were no samples, or more than so many clients can have."""
         form = self.form
         mean_P, samples = form.decoded_mean(sum_P)
+        if samples > len(clients) * form.most_samples:
+            raise BadInputError(f"a sum over {samples} samples of {len(clients)} clients", hint="a client spoilt it")
         loss = None
         if not self._noised:
             mean_P, loss = mean_P[:-1], float(mean_P[-1]) / form.largest * LARGEST_LOSS
         return Known(
             clients=clients,
             vector_P=mean_P,
-            samples=min(samples, len(clients) * form.most_samples),
+            samples=samples,
             loss=loss,
             part=Part.ALL,
         )

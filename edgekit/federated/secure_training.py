@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -225,15 +226,12 @@ class SecureRound:
         found: dict[int, A] = {}
         for client in wanted:
             number = self.numbers[client]
-            if number not in contents:
-                continue
-
-            def checked(one: A, client: int = client) -> None:
-                if one.nonce != self.training.nonce:
-                    raise BadInputError("the answer belongs to another request: an old one, or a replay")
-                check(client, one)
-
-            one = self.conversation.reader.read({number: contents[number]}, answer, checked).get(number)
-            if one is not None:
+            content = {number: contents[number]} if number in contents else {}
+            for one in self.conversation.reader.read(content, answer, partial(self._check, check, client)).values():
                 found[client] = one
         return found
+
+    def _check(self, check: Callable[[int, A], None], client: int, one: A) -> None:
+        if one.nonce != self.training.nonce:
+            raise BadInputError("the answer belongs to another request: an old one, or a replay")
+        check(client, one)

@@ -169,9 +169,10 @@ def _privately(
         ]
     if not known:
         return None
+    clients = {number for one in known for number in one.clients}
     losses = [(one.loss, one.samples) for one in known if one.loss is not None]
     return _Gathered(
-        clients=tuple(number for one in known for number in one.clients),
+        clients=tuple(number for number in cohort if number in clients),
         changes=Changes(
             delta_KV=np.stack([one.vector_P[: len(training.vector_V)] for one in known]),
             samples_K=[one.samples for one in known],
