@@ -33,7 +33,7 @@ from edgekit.federated.messages import (
 from edgekit.federated.parts import Part, training_only
 from edgekit.federated.privacy import clipped
 from edgekit.federated.randomness import RandomAt
-from edgekit.federated.releases import Summand, positions_of, released
+from edgekit.federated.releases import POOL, Summand, positions_of, released
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import decode, encode
 from edgekit.passes.fedtiny_clients import generator
@@ -181,8 +181,7 @@ class _Pupil:
         if isinstance(chosen, Declined):
             return chosen
         part, cost = chosen
-        private = training.noise_multiplier > 0 or len(training.senders) > 0
-        gradients_of = self._gradients_at_positions if private else self._gradients
+        gradients_of = self._gradients_at_positions if training.private else self._gradients
         sparse = gradients_of(training, masks) if training.counts else []
         losses: list[float] = []
         with training_only(self.module, part):
@@ -195,7 +194,7 @@ class _Pupil:
         delta_V = (after - before).astype(np.float32)
         value_A = np.concatenate([np.empty(0, np.float32), *(one.value_A.numpy() for one in sparse)])
         loss = sum(losses) / len(losses)
-        if private:
+        if training.private:
             return self._private(training, masks, part, delta_V, value_A, loss)
         if training.clip:
             delta_V, value_A = clipped(delta_V, training.clip), clipped(value_A, training.clip)
@@ -255,7 +254,8 @@ class _Pupil:
         shape = self.samples.x_N.shape[1:]
         batch = min(training.batch, len(self.samples))
         steps = training.epochs * max(1, len(self.samples) // batch)
-        replied = training.vector_V.nbytes + 8 * sum(training.counts.values())
+        each = 4 * POOL if training.private else 8
+        replied = training.vector_V.nbytes + each * sum(training.counts.values())
         obstacle = ""
         for part in Part:
             cost = cost_of(self.module, masks, shape, batch=batch, samples=steps * batch, part=part)
@@ -263,7 +263,7 @@ class _Pupil:
             obstacle = self.client.budget.obstacle(cost)
             if not obstacle:
                 return part, cost
-        if training.noise_multiplier or len(training.senders):
+        if training.private:
             obstacle = "the round is more than it can afford"  # figures would tell how many samples there are
         return Declined(course=training.course, reason=obstacle)
 

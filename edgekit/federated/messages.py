@@ -77,6 +77,11 @@ class Training:
     noise_multiplier: float
     senders: NDArray[np.int32]
 
+    @property
+    def private(self) -> bool:
+        """Nobody may get to know the client's vector as it is."""
+        return self.noise_multiplier > 0 or len(self.senders) > 0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
