@@ -16,6 +16,9 @@ from edgekit.federated.transport import Kind, Transport
 from edgekit.federated.wire import encode
 from edgekit.passes.fedtiny_clients import generator
 
+QUORUM = 0.5
+"""Share of the cohort, declining clients aside, without whose answers a round does not count."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Conversation:
@@ -67,6 +70,11 @@ class Conversation:
             if number not in found:
                 self.reader.left_out[number] = "no answer in time"
         return found
+
+    def enough(self, answers: int, cohort: Sequence[int]) -> bool:
+        """Whether so many answers of the cohort count."""
+        declined = sum(reason.startswith("declined") for reason in self.reader.left_out.values())
+        return answers > 0 and answers >= QUORUM * (len(cohort) - declined)
 
     def release(self, cohort: Sequence[int], number: int) -> None:
         """So many releases are about to leave each of these clients, and count whatever comes of the round."""

@@ -89,6 +89,9 @@ class SecureRound:
         """Of each group of which enough were left; of the others the clients are noted as left out."""
         groups = self._shared(self._grouped())
         groups = self._masked(groups)
+        # Of a round that is tried again nothing is revealed: two sums that differ in one client tell what it sent.
+        if not self.conversation.enough(sum(len(group.masked) for group in groups), self.numbers):
+            return []
         self._revealed(groups)
         return [known for group in groups if (known := self._mean(group))]
 

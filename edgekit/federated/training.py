@@ -27,8 +27,6 @@ from edgekit.pruning.progressive import Sparse
 
 ATTEMPTS = 5
 """At a round that too few clients answer, each with another cohort."""
-QUORUM = 0.5
-"""Share of the cohort, declining clients aside, without whose answers a round does not count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +90,7 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
         )
         gather = _privately if settings.private else _openly
         found = gather(conversation, settings, asked, training, cohort)
-        declined = sum(reason.startswith("declined") for reason in conversation.reader.left_out.values())
-        if found and len(found.clients) >= QUORUM * (len(cohort) - declined):
+        if found:
             break
     else:
         raise BoardError(
@@ -128,11 +125,11 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
 def _openly(
     conversation: Conversation, settings: Settings, asked: Round, training: Training, cohort: Sequence[int]
 ) -> _Gathered | None:
-    """None where nobody answers."""
+    """None where too few answer."""
     free = {name: ~asked.masks[name].flatten().numpy() for name in asked.counts}
     answers = conversation.ask(Kind.TRAIN, cohort, encode(training))
     found = conversation.reader.updates(answers, training, hash_of(asked.masks), free)
-    if not found:
+    if not conversation.enough(len(found), cohort):
         return None
     updates, samples = tuple(found.values()), [one.samples for one in found.values()]
     return _Gathered(
@@ -153,7 +150,7 @@ def _openly(
 def _privately(
     conversation: Conversation, settings: Settings, asked: Round, training: Training, cohort: Sequence[int]
 ) -> _Gathered | None:
-    """None where no vector and no sum is known."""
+    """None where too few answer, and then no sum is known."""
     positions = positions_of(training, asked.masks)
     size = len(training.vector_V) + sum(map(len, positions.values()))
     conversation.release(cohort, 2 if positions else 1)
@@ -167,6 +164,8 @@ def _privately(
             Known(clients=(number,), vector_P=one.vector_P, samples=1, loss=None, part=Part(one.part))
             for number, one in conversation.reader.releases(answers, training, hash_of(asked.masks), size).items()
         ]
+        if not conversation.enough(len(known), cohort):
+            return None
     if not known:
         return None
     clients = {number for one in known for number in one.clients}

@@ -187,6 +187,22 @@ def test_below_the_threshold_a_round_is_tried_again_and_in_the_end_given_up(kind
         one_round(SECURE, Faulty(inner=inner, kind=kind, bad=(0, 1, 2)))
 
 
+def test_of_a_round_that_is_tried_again_no_sum_is_revealed() -> None:
+    """Else two sums with and without a client, at the same network, would tell its part."""
+    asked, inner = replace(SECURE, per_round=9, groups=3), Recorded(inner=clients(9))
+    one_round(asked, inner)
+    wanted = decode(next(c for kind, _, c in inner.requests if kind is Kind.SHARES), SharesWanted)
+    whole = Cohort.from_bytes(wanted.cohort).clients
+    others = tuple(number for number in range(9) if number not in whole)
+    transport = Faulty(inner=clients(9), bad=others, times=6)
+    learnt = one_round(asked, transport)
+    assert len(learnt.record.clients) == 9
+    attempts = {decode(c, Training).nonce for kind, _, c in transport.requests if kind is Kind.TRAIN}
+    revealed = {decode(c, RevealWanted).nonce for kind, _, c in transport.requests if kind is Kind.REVEAL}
+    assert len(attempts) == 2
+    assert len(revealed) == 1
+
+
 def test_what_is_not_in_order_is_left_out_with_its_reason() -> None:
     faults = {
         Kind.KEYS: "cannot be read",
