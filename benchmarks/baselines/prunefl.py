@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from edgekit.federated.course import ADJUSTED, Course, merged
+from edgekit.federated.course import ADJUSTED, Course
 from edgekit.federated.layout import Layout
 from edgekit.federated.state import State
 from edgekit.federated.training import Learnt
@@ -26,10 +26,15 @@ class PruneFL(Course):
         free = {name: mask.numel() - int(mask.sum()) for name, mask in state.masks.items()}
         return {name: count for name, count in free.items() if count}
 
-    def _exchange(self, state: State, counts: dict[str, int], learnt: Learnt, layout: Layout) -> int:
+    def _exchange(
+        self,
+        state: State,
+        counts: dict[str, int],  # noqa: ARG002
+        learnt: Learnt,
+        layout: Layout,
+    ) -> int:
         before, total = state.masks, kept(state.masks)
         steps = max(1, round(sum(one.samples for one in learnt.updates) / len(learnt.updates) / self.settings.batch))
-        grown = merged(learnt.updates, counts, self.settings)
         moved = learnt.vector_V - learnt.asked_V
         scores, first = {}, 0
         for name, _ in layout.pruned:
@@ -38,8 +43,8 @@ class PruneFL(Course):
             number = int(mask.sum())
             score[mask] = torch.from_numpy(moved[first : first + number]) / (learnt.learning_rate * steps)
             first += number
-            if name in grown:
-                score[grown[name].index_A] = grown[name].value_A
+            if name in learnt.grown:
+                score[learnt.grown[name].index_A] = learnt.grown[name].value_A
             scores[name] = score.square().view(before[name].shape)
         state.masks = global_masks(scores, total)
         apply_masks(self.module, state.masks)

@@ -34,6 +34,23 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--candidates", type=int, default=6, show_default=True, help="Masks that clients vote on."),
             click.option("--trim", type=float, default=0.2, show_default=True, help="Left out at both ends of a mean."),
             click.option(
+                "--secure", is_flag=True, help="The server knows means of groups of clients, never one's update."
+            ),
+            click.option("--minimum", type=int, default=3, show_default=True, help="Clients of a group at least."),
+            click.option("--groups", type=int, default=3, show_default=True, help="Of clients in a round, at most."),
+            click.option(
+                "--clip", type=float, default=0.0, show_default=True, help="Largest norm of an update; 0: none."
+            ),
+            click.option(
+                "--noise",
+                "noise_multiplier",
+                type=float,
+                default=0.0,
+                show_default=True,
+                help="Its standard deviation over the clip; its epsilon is reported.",
+            ),
+            click.option("--delta", type=float, default=1e-5, show_default=True, help="At which epsilon is told."),
+            click.option(
                 "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all draws."
             ),
         )

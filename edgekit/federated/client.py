@@ -4,24 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from edgekit.core.errors import BadInputError
 from edgekit.federated.costs import ClientBudget, Cost, Kernels, cost_of
 from edgekit.federated.layout import Layout, second_moments
-from edgekit.federated.messages import Declined, Enrolled, Losses, Networks, Offer, Statistics, Training, Update
+from edgekit.federated.messages import (
+    Declined,
+    Enrolled,
+    Keys,
+    KeysWanted,
+    Losses,
+    Masked,
+    Networks,
+    Offer,
+    Release,
+    RevealWanted,
+    SharesWanted,
+    Statistics,
+    Training,
+    Update,
+)
 from edgekit.federated.parts import Part, training_only
+from edgekit.federated.privacy import clipped
+from edgekit.federated.randomness import RandomAt
+from edgekit.federated.releases import POOL, Summand, positions_of, released
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import decode, encode
 from edgekit.passes.fedtiny_clients import generator
 from edgekit.pruning.batch_norm_selection import mean_loss, measured
 from edgekit.pruning.masked_training import train_masked
 from edgekit.pruning.masks import Masks, hash_of, kept
-from edgekit.pruning.progressive import Sparse, largest_gradients
+from edgekit.pruning.progressive import Sparse, gradients_at, largest_gradients
 from edgekit.pruning.sparse_training.training import train_sparse
 from edgekit.pruning.targets import Answers, cross_entropy
+
+if TYPE_CHECKING:
+    from edgekit.federated.secure_client import SecureSum
 
 GRADIENT_BATCHES = 4
 """Mini-batches whose mean gradient says which weights grow."""
@@ -63,18 +87,26 @@ class Studied:
 @dataclass(kw_only=True, slots=True)
 class Client:
     """`study` makes the network of an offer and keeps it, `studied` finds it again by the course; `samples_of` gives the samples
-    that it can learn from."""
+    that it can learn from. Noise and keys come from `random_at`. The client is in one secure sum at a time."""
 
     name: str
     study: Callable[[Offer], Studied]
     studied: Callable[[str], Studied | None]
     samples_of: Callable[[Studied], LocalSamples]
+    random_at: RandomAt
     budget: ClientBudget = field(default_factory=ClientBudget)
+    secure_sum: SecureSum | None = field(default=None, init=False, repr=False)
 
     def answer(self, kind: Kind, request: bytes) -> bytes:
         """Raises BadInputError for a request that makes no sense; whoever carries it tells the server that there is no answer."""
         if kind is Kind.OFFER:
             return encode(self._enrol(decode(request, Offer)))
+        if kind is Kind.KEYS:
+            return encode(self._begin_sum(decode(request, KeysWanted)))
+        if kind is Kind.SHARES:
+            return self._share(decode(request, SharesWanted))
+        if kind is Kind.REVEAL:
+            return self._reveal(decode(request, RevealWanted))
         message = decode(request, Training) if kind is Kind.TRAIN else decode(request, Networks)
         studied = self.studied(message.course)
         if studied is None:
@@ -84,9 +116,33 @@ class Client:
             return encode(pupil.train(message, len(request)))
         return encode(pupil.measure(message) if kind is Kind.STATISTICS else pupil.judge(message))
 
-    def _enrol(self, offer: Offer) -> Enrolled:
+    def _enrol(self, offer: Offer) -> Enrolled | Declined:
         studied = self.study(offer)
-        return Enrolled(course=offer.course, name=self.name, samples=len(self.samples_of(studied)))
+        if not len(self.samples_of(studied)):
+            return Declined(course=offer.course, reason="there are no samples of these labels")
+        return Enrolled(course=offer.course, name=self.name)
+
+    def _begin_sum(self, wanted: KeysWanted) -> Keys | Declined:
+        from edgekit.federated.secure_client import SecureSum
+
+        if self.studied(wanted.course) is None:
+            return Declined(course=wanted.course, reason="the network of this course is not here")
+        self.secure_sum = SecureSum.begun(wanted, self.random_at(wanted.number, "keys"))
+        return self.secure_sum.keys()
+
+    def _share(self, wanted: SharesWanted) -> bytes:
+        one = self.current_sum()
+        return encode(one.shares(wanted, self.random_at(one.wanted.number, "shares")))
+
+    def _reveal(self, wanted: RevealWanted) -> bytes:
+        one, self.secure_sum = self.current_sum(), None
+        return encode(one.unmasking(wanted))
+
+    def current_sum(self) -> SecureSum:
+        """Raises BadInputError where there is none."""
+        if self.secure_sum is None:
+            raise BadInputError("a step of a secure sum that has not begun", hint="the round must start anew")
+        return self.secure_sum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,16 +172,19 @@ class _Pupil:
         ]
         return Losses(course=networks.course, samples=len(self.samples), loss_C=np.asarray(losses, np.float32))
 
-    def train(self, training: Training, request_bytes: int) -> Update | Declined:
+    def train(self, training: Training, request_bytes: int) -> Update | Release | Masked | Declined:
         if len(self.samples) < 2:
-            return Declined(course=training.course, reason=f"{len(self.samples)} samples, two at least are needed")
+            return Declined(course=training.course, reason="fewer than two samples")
+        if len(training.senders):
+            self.client.current_sum().cohort_of(training)  # else it would be trained in vain
         (masks,) = self.layout.unpack(training.mask, 1)
         self.layout.load(self.module, masks, training.vector_V)
         chosen = self._affordable(training, masks, request_bytes)
         if isinstance(chosen, Declined):
             return chosen
         part, kernels, cost = chosen
-        sparse = self._gradients(training, masks) if training.counts else []
+        gradients_of = self._gradients_at_positions if training.private else self._gradients
+        sparse = gradients_of(training, masks) if training.counts else []
         losses: list[float] = []
         if kernels is Kernels.SPARSE:
             train_sparse(self.module, masks, {}, self._steps(training, losses))
@@ -137,19 +196,51 @@ class _Pupil:
         statistics = self.layout.statistics(kept(masks))
         for vector in (before, after):
             vector[statistics] = second_moments(vector[statistics])
+        delta_V = (after - before).astype(np.float32)
+        value_A = np.concatenate([np.empty(0, np.float32), *(one.value_A.numpy() for one in sparse)])
+        loss = sum(losses) / len(losses)
+        if training.private:
+            return self._private(training, masks, part, delta_V, value_A, loss)
+        if training.clip:
+            delta_V, value_A = clipped(delta_V, training.clip), clipped(value_A, training.clip)
         return Update(
             course=training.course,
             number=training.number,
             nonce=training.nonce,
             mask_sha256=hash_of(masks),
             samples=len(self.samples),
-            loss=sum(losses) / len(losses),
+            loss=loss,
             part=part.value,
-            delta_V=(after - before).astype(np.float32),
+            delta_V=delta_V,
             index_A=np.concatenate([np.empty(0, np.int32), *(one.index_A.numpy().astype(np.int32) for one in sparse)]),
-            value_A=np.concatenate([np.empty(0, np.float32), *(one.value_A.numpy() for one in sparse)]),
+            value_A=value_A,
             macs=cost.macs,
             peak_bytes=cost.peak_bytes,
+        )
+
+    def _private(
+        self,
+        training: Training,
+        masks: Masks,
+        part: Part,
+        delta_V: NDArray[np.float32],
+        value_A: NDArray[np.float32],
+        loss: float,
+    ) -> Release | Masked:
+        random_bytes = self.client.random_at(training.number, "release")
+        if len(training.senders):
+            one = self.client.current_sum()
+            integers_P = Summand.of(training, one.cohort_of(training)).encoded(
+                delta_V, value_A, loss=loss, samples=len(self.samples), random_bytes=random_bytes
+            )
+            return one.masked(training, hash_of(masks), integers_P)
+        return Release(
+            course=training.course,
+            number=training.number,
+            nonce=training.nonce,
+            mask_sha256=hash_of(masks),
+            part=part.value,
+            vector_P=released(training, delta_V, value_A, 1, random_bytes),
         )
 
     def _each(self, networks: Networks) -> Iterator[None]:
@@ -170,7 +261,8 @@ class _Pupil:
         shape = self.samples.x_N.shape[1:]
         batch = min(training.batch, len(self.samples))
         steps = training.epochs * max(1, len(self.samples) // batch)
-        replied = training.vector_V.nbytes + 8 * sum(training.counts.values())
+        each = 4 * POOL if training.private else 8
+        replied = training.vector_V.nbytes + each * sum(training.counts.values())
         obstacle = ""
         for part, kernels in _WAYS:
             cost = cost_of(self.module, masks, shape, batch=batch, samples=steps * batch, part=part, kernels=kernels)
@@ -178,15 +270,26 @@ class _Pupil:
             obstacle = self.client.budget.obstacle(cost)
             if not obstacle:
                 return part, kernels, cost
+        if training.private:
+            obstacle = "the round is more than it can afford"  # figures would tell how many samples there are
         return Declined(course=training.course, reason=obstacle)
 
     def _gradients(self, training: Training, masks: Masks) -> list[Sparse]:
-        """Of each layer asked for, in the order of names, on mini-batches of their own draw."""
+        """The largest of each layer asked for, in the order of names."""
+        found = largest_gradients(self.module, masks, training.counts, self._gradient_losses(training))
+        return [found[name] for name in sorted(found)]
+
+    def _gradients_at_positions(self, training: Training, masks: Masks) -> list[Sparse]:
+        """Those that all clients tell."""
+        index = {name: torch.from_numpy(one) for name, one in positions_of(training, masks).items()}
+        return list(gradients_at(self.module, index, self._gradient_losses(training)).values())
+
+    def _gradient_losses(self, training: Training) -> list[Callable[[nn.Module], Tensor]]:
+        """On mini-batches of their own draw."""
         generator_ = generator(training.seed, self.client.name, training.number, "gradients")
         order_N = torch.randperm(len(self.samples), generator=generator_)
         batches = torch.split(order_N, training.batch)[:GRADIENT_BATCHES]
-        found = largest_gradients(self.module, masks, training.counts, [self._loss_on(some) for some in batches])
-        return [found[name] for name in sorted(found)]
+        return [self._loss_on(some) for some in batches]
 
     def _steps(self, training: Training, losses: list[float]) -> Iterator[tuple[float, Callable[[nn.Module], Tensor]]]:
         """Whole passes over the samples, each in an order of its own; `losses` grows."""

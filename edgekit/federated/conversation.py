@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,10 +16,14 @@ from edgekit.federated.transport import Kind, Transport
 from edgekit.federated.wire import encode
 from edgekit.passes.fedtiny_clients import generator
 
+QUORUM = 0.5
+"""Share of the cohort, declining clients aside, without whose answers a round does not count."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Conversation:
-    """`known` are the clients that accepted the offer, by number; the counts are of the present round."""
+    """`known` are the clients that accepted the offer, by number; the counts of bytes are of the present round, `releases` of the
+    course, by a client's name, and `keep` writes them down."""
 
     transport: Transport
     offer: Offer
@@ -29,6 +33,8 @@ class Conversation:
     reader: Reader = field(init=False)
     down_bytes: int = 0
     up_bytes: int = 0
+    releases: dict[str, int] = field(default_factory=dict)
+    keep: Callable[[], None] = field(default=lambda: None)
 
     def __post_init__(self) -> None:
         self.reader = Reader(course=self.offer.course, layout=self.layout)
@@ -52,14 +58,29 @@ class Conversation:
 
     def ask(self, kind: Kind, cohort: Sequence[int], request: bytes) -> dict[int, bytes]:
         """The answers, in the order of the cohort; whoever gives none is noted as left out."""
-        answers = self.transport.exchange(kind, dict.fromkeys(cohort, request), self.settings.timeout_s)
-        self.down_bytes += len(request) * len(cohort)
-        found = {number: answers[number] for number in cohort if number in answers}
+        return self.ask_each(kind, dict.fromkeys(cohort, request))
+
+    def ask_each(self, kind: Kind, requests: Mapping[int, bytes]) -> dict[int, bytes]:
+        """The same, of each client something of its own."""
+        answers = self.transport.exchange(kind, requests, self.settings.timeout_s)
+        self.down_bytes += sum(map(len, requests.values()))
+        found = {number: answers[number] for number in requests if number in answers}
         self.up_bytes += sum(map(len, found.values()))
-        for number in cohort:
+        for number in requests:
             if number not in found:
                 self.reader.left_out[number] = "no answer in time"
         return found
+
+    def enough(self, answers: int, cohort: Sequence[int]) -> bool:
+        """Whether so many answers of the cohort count."""
+        declined = sum(reason.startswith("declined") for reason in self.reader.left_out.values())
+        return answers > 0 and answers >= QUORUM * (len(cohort) - declined)
+
+    def release(self, cohort: Sequence[int], number: int) -> None:
+        """So many releases are about to leave each of these clients, and count whatever comes of the round."""
+        for name in (self.known[client].name for client in cohort):
+            self.releases[name] = self.releases.get(name, 0) + number
+        self.keep()
 
     def left_out(self) -> dict[str, str]:
         """By name, or number where it is not known."""

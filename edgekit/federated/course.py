@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import fx
+from torch import Tensor, fx, nn
 
 from edgekit.core.errors import VerificationError
 from edgekit.federated.conversation import Conversation
 from edgekit.federated.layout import Layout
-from edgekit.federated.messages import Offer, Update
-from edgekit.federated.replies import parts_of
+from edgekit.federated.messages import Offer
 from edgekit.federated.selection import Selection
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import State
 from edgekit.federated.training import Learnt, Round, train
 from edgekit.federated.transport import Transport
-from edgekit.pruning.aggregation import bounded, weights_of
 from edgekit.pruning.masks import Masks, apply_masks, kept, kept_in_total, prunable
-from edgekit.pruning.progressive import Sparse, changes, exchanged, merged_gradients, unit_of_turn
+from edgekit.pruning.progressive import changes, exchanged, unit_of_turn
 from edgekit.pruning.units import units_of
 
 ADJUSTED = 0.75
@@ -36,7 +33,8 @@ class Course:
     """`module` has the weights to begin with, and those learnt in the end; `network` is the program that clients are offered.
 
     With `masks` there is no vote. `judge` tells the accuracy of the network on the server's own pictures. `folder` keeps the
-    state after each full round, from which the same course goes on.
+    state after each full round, from which the same course goes on. By pictures of nobody's data, `x_NCHW`, the statistics of a
+    private course begin.
     """
 
     module: fx.GraphModule
@@ -48,6 +46,7 @@ class Course:
     masks: Masks | None = None
     judge: Callable[[fx.GraphModule], float] | None = None
     folder: Path | None = None
+    x_NCHW: Tensor | None = None
 
     def run(self, transport: Transport, progress: Callable[[str], None] = lambda _line: None) -> State:
         """Raises BoardError where too few clients answer, UsageError or BadInputError for a folder of another course or damaged."""
@@ -59,18 +58,25 @@ class Course:
         if state is None:
             progress("clients judge masks")
             selection = Selection(
-                module=self.module, input_shape=self.input_shape, conversation=conversation, settings=self.settings
+                module=self.module,
+                input_shape=self.input_shape,
+                conversation=conversation,
+                settings=self.settings,
+                x_NCHW=self.x_NCHW,
             )
             state = selection.run() if self.masks is None else selection.of(self.masks)
+            state.notes += self.settings.notes()
             self._keep(state, path, identity, layout)
+        conversation.releases = state.releases
+        conversation.keep = lambda: self._keep(state, path, identity, layout)
         while state.rounds < self.settings.rounds:
             self._round(state, conversation)
-            self._keep(state, path, identity, layout)
+            conversation.keep()
             last = state.records[-1]
             accuracy = "" if last.accuracy is None else f", accuracy {last.accuracy:.1%}"
+            loss = "" if last.loss is None else f", loss {last.loss:.3f}"
             progress(
-                f"round {state.rounds} of {self.settings.rounds}: {len(last.clients)} clients, loss {last.loss:.3f}"
-                f"{accuracy}, {last.seconds:.1f} s"
+                f"round {state.rounds} of {self.settings.rounds}: {len(last.clients)} clients{loss}{accuracy}, {last.seconds:.1f} s"
             )
         layout.load(self.module, state.masks, state.vector_V)
         return state
@@ -102,8 +108,10 @@ class Course:
         settings, stop = self.settings, round(ADJUSTED * self.settings.rounds)
         if settings.density == 1 or state.rounds >= stop or state.rounds % settings.interval:
             return {}
-        counts = {}
-        for name in unit_of_turn(units_of(self.module, tuple(state.masks)), state.rounds // settings.interval):
+        # Gradients of linear layers tell labels and images (arXiv 2209.05578), and never leave a client.
+        names = [name for name in state.masks if not isinstance(_layer(self.module, name), nn.Linear)]
+        units, counts = units_of(self.module, names), {}
+        for name in unit_of_turn(units, state.rounds // settings.interval) if units else ():
             active = int(state.masks[name].sum())
             wanted = changes(state.rounds, stop, active, alpha=settings.exchange)
             counts[name] = min(wanted, state.masks[name].numel() - active)
@@ -112,9 +120,8 @@ class Course:
     def _exchange(self, state: State, counts: dict[str, int], learnt: Learnt, layout: Layout) -> int:
         """The smallest weights of the unit for those of the largest gradients; how many."""
         weights, changed = prunable(self.module), 0
-        grown = merged(learnt.updates, counts, self.settings)
         for name, count in counts.items():
-            mask = exchanged(weights[name], state.masks[name], grown[name], count)
+            mask = exchanged(weights[name], state.masks[name], learnt.grown[name], count)
             changed += int((mask & ~state.masks[name]).sum())
             state.masks[name] = mask
         apply_masks(self.module, state.masks)
@@ -134,17 +141,5 @@ class Course:
             )
 
 
-def merged(updates: Sequence[Update], counts: dict[str, int], settings: Settings) -> dict[str, Sparse]:
-    """By layer the largest of what the clients together found; no client's gradients are much longer than those of most."""
-    ordered = [(name, counts[name]) for name in sorted(counts)]
-    value_KA = bounded(np.stack([one.value_A for one in updates]), slice(None), settings.norm_limit)
-    weights = weights_of([one.samples for one in updates]).tolist()
-    parts: dict[str, list[Sparse]] = {name: [] for name, _ in ordered}
-    for one, value_A in zip(updates, value_KA, strict=True):
-        for (name, _), indices, values in zip(
-            ordered, parts_of(one.index_A, ordered), parts_of(value_A, ordered), strict=True
-        ):
-            parts[name].append(
-                Sparse(index_A=torch.from_numpy(indices.astype(np.int64)), value_A=torch.from_numpy(values.copy()))
-            )
-    return {name: merged_gradients(parts[name], weights, count) for name, count in ordered}
+def _layer(module: fx.GraphModule, name: str) -> nn.Module:
+    return module.get_submodule(name.removesuffix("weight").removesuffix("."))

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from edgekit.core.errors import BadInputError
 from edgekit.core.records import read_json, write_bytes, write_json
 from edgekit.federated.layout import Layout
+from edgekit.federated.privacy import Privacy, epsilon
 from edgekit.federated.programs import write_program
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import RoundRecord, State
@@ -97,6 +98,7 @@ def write_course(
     """`module` has the learnt weights and gives logits; the program gives probabilities. `x_NCHW` are pictures of nobody's data,
     for int8."""
     layout = Layout.of(module)
+    noised = settings.noise_multiplier > 0
     result = CourseResult(
         folder=folder,
         settings=settings,
@@ -109,6 +111,8 @@ def write_course(
         records=tuple(state.records),
         notes=tuple(state.notes),
         accuracy=next((one.accuracy for one in reversed(state.records) if one.accuracy is not None), None),
+        epsilon=spent(settings, state) if noised else None,
+        delta=settings.delta if noised else None,
     )
     write_program(_Probabilities(module), input_shape, folder / NETWORK)
     write_pictures(folder / PICTURES, x_NCHW)
@@ -117,6 +121,12 @@ def write_course(
     write_federated_page(folder / "report.html", result.to_json())
     write_json(folder / REPORT, result.to_json())
     return result
+
+
+def spent(settings: Settings, state: State) -> float:
+    """Epsilon against the server, of the client that released most."""
+    privacy = Privacy(clip=settings.clip, noise_multiplier=settings.noise_multiplier, delta=settings.delta)
+    return epsilon(privacy, max(state.releases.values(), default=0))
 
 
 def write_pictures(path: Path, x_NCHW: Tensor, y_N: Tensor | None = None) -> None:

@@ -16,6 +16,7 @@ from edgekit.federated.costs import ClientBudget
 from edgekit.federated.datasets import own_samples
 from edgekit.federated.messages import Offer
 from edgekit.federated.programs import keep_structure, read_program
+from edgekit.federated.randomness import unpredictable
 from edgekit.federated.simulator import one_thread
 from edgekit.federated.transport import Kind
 from edgekit.pruning.targets import Answers
@@ -34,6 +35,7 @@ def join_course(*, server: str, keys: Path, data: Path, budget: ClientBudget, st
         study=kept.study,
         studied=kept.studied,
         samples_of=kept.samples_of,
+        random_at=unpredictable,
         budget=budget,
     )
 

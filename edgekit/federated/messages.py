@@ -22,11 +22,10 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Enrolled:
-    """A client takes part: what it is called, and how many samples it has."""
+    """A client takes part, and what it is called."""
 
     course: str
     name: str
-    samples: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,8 +58,10 @@ class Losses:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
     """A round: whole passes over the client's samples from this network, once `counts` (by layer) of the largest gradients of
-    pruned weights are taken at it. `nonce` names the request, so that no old answer can pass for a new one. The update is cut
-    to a norm of `clip`, and has Gaussian noise of the standard deviation `noise`; zero of either leaves it as it is."""
+    pruned weights are taken at it. `nonce` names the request, so that no old answer can pass for a new one. What leaves the
+    client is cut to a norm of `clip` and has noise of `noise_multiplier` times it; zero of either leaves it as it is. With
+    `senders` it goes into the secure sum of these clients, by their numbers in the round; an `Update` is the answer else, or a
+    `Release` with noise."""
 
     course: str
     number: int
@@ -73,7 +74,13 @@ class Training:
     seed: int
     counts: Mapping[str, int]
     clip: float
-    noise: float
+    noise_multiplier: float
+    senders: NDArray[np.int32]
+
+    @property
+    def private(self) -> bool:
+        """Nobody may get to know the client's vector as it is."""
+        return self.noise_multiplier > 0 or len(self.senders) > 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +100,85 @@ class Update:
     value_A: NDArray[np.float32]
     macs: int
     peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """An update with noise: the difference of vectors, then the gradients at positions that all clients know; each part was
+    cut and noised on its own."""
+
+    course: str
+    number: int
+    nonce: str
+    mask_sha256: str
+    part: str
+    vector_P: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeysWanted:
+    """The client has the number `client` in the secure sum named `nonce`, for the round `number`."""
+
+    course: str
+    number: int
+    nonce: str
+    client: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keys:
+    """An `Advertisement`."""
+
+    course: str
+    nonce: str
+    advertisement: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharesWanted:
+    """By the clients of a `Cohort`."""
+
+    course: str
+    nonce: str
+    cohort: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shares:
+    """One after another, sealed for the clients of the cohort in their order."""
+
+    course: str
+    nonce: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Masked:
+    """A client's part of a secure sum: integers modulo 2^32."""
+
+    course: str
+    nonce: str
+    mask_sha256: str
+    masked_P: NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RevealWanted:
+    """Who is left, and what the senders sealed for this client, one after another in the order in which `Training` named them."""
+
+    course: str
+    nonce: str
+    survivors: NDArray[np.int32]
+    inbox: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unmasking:
+    """A `Revealed`."""
+
+    course: str
+    nonce: str
+    revealed: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,20 @@ from scipy.special import ndtri
 RandomBytes = Callable[[int], bytes]
 """So many random bytes: `secrets.token_bytes` on a device, `numpy.random.default_rng(seed).bytes` in a simulation."""
 
+RandomAt = Callable[[int, str], RandomBytes]
+"""The source for a purpose in a round: a simulation that goes on after a break draws the same again."""
+
 TAIL = 8.0
 """Standard deviations beyond which `gaussian` never is."""
+
+
+def unpredictable(_number: int, _purpose: str) -> RandomBytes:
+    return secrets.token_bytes
+
+
+def repeatable(*path: int | str) -> RandomBytes:
+    """The same bytes for the same path: of a simulation, as whoever knows the path knows them."""
+    return np.random.default_rng(list(sha256(repr(path).encode()).digest())).bytes
 
 
 def uniform(count: int, random_bytes: RandomBytes) -> NDArray[np.float64]:

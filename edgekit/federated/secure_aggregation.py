@@ -48,11 +48,6 @@ from edgekit.federated.secure_messages import (
     number_bytes,
 )
 
-ROBUST_OR_SECURE = (
-    "Secure aggregation hides every single update from the server, which therefore cannot trim updates or bound their norms: "
-    "choose one of the two (with secure aggregation each client clips its own update)."
-)
-
 
 def shared(secrets: Secrets, cohort: Cohort, random_bytes: RandomBytes) -> dict[int, bytes]:
     """By receiver (itself too), a share of each of the client's two secrets, which the server passes on and cannot read.

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx
+from torch import Tensor, fx
 
 from edgekit.core.errors import BoardError
 from edgekit.federated.conversation import Conversation
@@ -24,7 +24,7 @@ from edgekit.federated.wire import encode
 from edgekit.passes.fedtiny_clients import generator
 from edgekit.passes.fedtiny_selection import CLEARLY, TELLS
 from edgekit.pruning.aggregation import trimmed_mean, weights_of
-from edgekit.pruning.batch_norm_selection import vote
+from edgekit.pruning.batch_norm_selection import measured, vote
 from edgekit.pruning.candidates import ERK, FLOW, MAGNITUDE, Candidate, Draws, macs_of, uses_of
 from edgekit.pruning.masks import Masks, prunable
 
@@ -39,12 +39,14 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """`module` has the weights that all candidates are masks of."""
+    """`module` has the weights that all candidates are masks of. In a private course clients are not asked: there is one
+    candidate, whose statistics are those of `x_NCHW`, or the module's without it."""
 
     module: fx.GraphModule
     input_shape: Sequence[int]
     conversation: Conversation
     settings: Settings
+    x_NCHW: Tensor | None = None
 
     def of(self, masks: Masks) -> State:
         """Of these masks, with the statistics of the clients."""
@@ -58,7 +60,8 @@ class Selection:
             return State(masks=ones, vector_V=vector_V, notes=["Every weight is kept."])
         draws = Draws.of(self.module, self.input_shape, self.settings.density)
         first = generator(self.settings.seed, "candidates").initial_seed() % 2**31 + 3
-        seeds = [FLOW, ERK, MAGNITUDE, *range(first, first + self.settings.candidates)][: self.settings.candidates]
+        number = 1 if self.settings.private else self.settings.candidates
+        seeds = [FLOW, ERK, MAGNITUDE, *range(first, first + number)][:number]
         candidates = [draws.candidate(seed) for seed in seeds]
         masks_C: list[Masks] = [one.masks for one in candidates]
         vector_CV = self._settled(masks_C)
@@ -107,6 +110,12 @@ class Selection:
         layout, conversation = self.conversation.layout, self.conversation
         vector_CV = np.stack([layout.vector(self.module, masks) for masks in masks_C])
         if not layout.norms:
+            return vector_CV
+        if self.settings.private:
+            if self.x_NCHW is not None:
+                for masks, vector_V in zip(masks_C, vector_CV, strict=True):
+                    layout.load(self.module, masks, vector_V)
+                    vector_V[-layout.moments :] = layout.moments_of(measured(self.module, [self.x_NCHW]))
             return vector_CV
         answers = conversation.ask(Kind.STATISTICS, self._cohort(), self._request(masks_C, vector_CV))
         found = tuple(conversation.reader.statistics(answers, len(masks_C)).values())

@@ -96,6 +96,7 @@ def serve_course(
             preprocessing=preprocessing_of(begin.input_shape),
             settings=config.course,
             judge=judge,
+            x_NCHW=begin.x_NCHW,
             folder=config.output,
         )
 
@@ -135,10 +136,12 @@ def _checked(path: Path, record: Mapping[str, Any], kind: type) -> dict[str, Any
                 f"{path}: unknown key {name}", hint=did_you_mean(name, kinds) or f"it takes {', '.join(kinds)}"
             )
         expected: tuple[type, ...] = (str,)
-        if kinds[name] == "int":
+        if kinds[name] == "bool":
+            expected = (bool,)
+        elif kinds[name] == "int":
             expected = (int,)
         elif kinds[name] == "float":
             expected = (int, float)
-        if isinstance(value, bool) or not isinstance(value, expected):
+        if (isinstance(value, bool) and kinds[name] != "bool") or not isinstance(value, expected):
             raise UsageError(f"{path}: {name} is {value!r}", hint=f"expected {kinds[name].replace('Path', 'a path')}")
     return dict(record)

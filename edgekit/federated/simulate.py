@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgekit.federated.course_folder import CourseResult, write_course
 from edgekit.federated.datasets import samples_of, training_and_test
 from edgekit.federated.partition import partition
 from edgekit.federated.programs import preprocessing_of, structure_of
+from edgekit.federated.randomness import repeatable
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.start import start
@@ -60,7 +62,11 @@ def simulate(
     simulator = Simulator(
         clients_by_number={
             index: simulated(
-                f"client {index:04}", studied, samples_of(training.take(_chosen(part, len(training)))), budget
+                f"client {index:04}",
+                studied,
+                samples_of(training.take(_chosen(part, len(training)))),
+                budget,
+                seed=settings.seed,
             )
             for index, part in enumerate(parts)
         }
@@ -73,6 +79,7 @@ def simulate(
         preprocessing=preprocessing_of(begin.input_shape),
         settings=settings,
         judge=judge_of(samples_of(test)),
+        x_NCHW=begin.x_NCHW,
         folder=folder,
     )
     with one_thread():
@@ -89,13 +96,16 @@ def simulate(
     )
 
 
-def simulated(name: str, studied: Studied, samples: LocalSamples, budget: ClientBudget | None = None) -> Client:
-    """A client whose network and samples are in this process."""
+def simulated(
+    name: str, studied: Studied, samples: LocalSamples, budget: ClientBudget | None = None, *, seed: int = 0
+) -> Client:
+    """A client whose network and samples are in this process, and whose noise can be repeated."""
     return Client(
         name=name,
         study=lambda _offer: studied,
         studied=lambda _course: studied,
         samples_of=lambda _studied: samples,
+        random_at=partial(repeatable, seed, name),
         budget=budget or ClientBudget(),
     )
 

@@ -18,38 +18,40 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.records import write_bytes
 from edgekit.federated.layout import Layout
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundRecord:
     """What happened in a round. `left_out` gives a reason by client: declined, refused, or no answer; `accuracy` is that of
-    the server's own pictures where it has some; `peak_bytes` is the largest of the clients', predicted."""
+    the server's own pictures where it has some; `peak_bytes` is the largest of the clients', predicted. In a private round clients
+    do not say what it cost them, and with noise not the loss either."""
 
     number: int
     stage: str
     seconds: float
     clients: tuple[str, ...]
     left_out: Mapping[str, str]
-    loss: float
+    loss: float | None
     accuracy: float | None
     down_bytes: int
     up_bytes: int
-    macs: int
-    peak_bytes: int
+    macs: int | None
+    peak_bytes: int | None
     exchanged: int
     densities: Mapping[str, float]
 
 
 @dataclass(kw_only=True, slots=True)
 class State:
-    """`rounds` are done; `vector_V` is laid out by `masks`."""
+    """`rounds` are done; `vector_V` is laid out by `masks`; `releases` of noised vectors by each client, by name."""
 
     masks: dict[str, Tensor]
     vector_V: NDArray[np.float32]
     rounds: int = 0
     records: list[RoundRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    releases: dict[str, int] = field(default_factory=dict)
 
     def write(self, path: Path, course: str, layout: Layout) -> None:
         facts = {
@@ -58,6 +60,7 @@ class State:
             "rounds": self.rounds,
             "records": [asdict(one) for one in self.records],
             "notes": self.notes,
+            "releases": self.releases,
         }
         arrays = {"vector": self.vector_V, "mask": np.frombuffer(layout.pack([self.masks]), np.uint8)}
         write_bytes(path, save(arrays, {"federated": json.dumps(facts)}))
@@ -85,4 +88,5 @@ class State:
             rounds=facts["rounds"],
             records=records,
             notes=list(facts["notes"]),
+            releases=dict(facts["releases"]),
         )

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
 from edgekit.core.errors import BoardError
+from edgekit.federated.averaging import Changes, averaged, merged, merged_at_positions
 from edgekit.federated.conversation import Conversation
-from edgekit.federated.layout import Layout, central_moments, second_moments
 from edgekit.federated.messages import Training, Update
-from edgekit.federated.parts import Part, covered
+from edgekit.federated.parts import Part
+from edgekit.federated.releases import Known, positions_of
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import RoundRecord
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import encode
-from edgekit.pruning.aggregation import bounded, trimmed_mean, weights_of
 from edgekit.pruning.masked_training import rise_and_fall
-from edgekit.pruning.masks import Masks, hash_of, kept
+from edgekit.pruning.masks import Masks, hash_of
+from edgekit.pruning.progressive import Sparse
 
 ATTEMPTS = 5
 """At a round that too few clients answer, each with another cohort."""
-QUORUM = 0.5
-"""Share of the cohort, declining clients aside, without whose answers a round does not count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,19 +44,33 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Learnt:
-    """The vector asked with and the next, laid out by the same masks, and the answers that it was made of."""
+    """The vector asked with and the next, laid out by the same masks, and gradients of pruned weights by layer; in a round that
+    is not private, the answers that they were made of."""
 
     asked_V: NDArray[np.float32]
     vector_V: NDArray[np.float32]
+    grown: Mapping[str, Sparse]
     learning_rate: float
     updates: tuple[Update, ...]
     record: RoundRecord
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Gathered:
+    """What the server knows after the answers, of these clients together."""
+
+    clients: tuple[int, ...]
+    changes: Changes
+    grown: Mapping[str, Sparse]
+    loss: float | None
+    macs: int | None = None
+    peak_bytes: int | None = None
+    updates: tuple[Update, ...] = field(default=())
+
+
 def train(module: fx.GraphModule, conversation: Conversation, settings: Settings, asked: Round) -> Learnt:
     """Raises BoardError where too few clients answer, however often it is tried."""
     began = time.monotonic()
-    layout = conversation.layout
     share = (asked.number + 0.5) / settings.rounds
     for attempt in range(ATTEMPTS):
         conversation.begin_round()
@@ -67,7 +80,7 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
             course=conversation.offer.course,
             number=asked.number,
             nonce=secrets.token_hex(8),
-            mask=layout.pack([asked.masks]),
+            mask=conversation.layout.pack([asked.masks]),
             vector_V=asked.vector_V,
             learning_rate=settings.learning_rate * rise_and_fall(share, share),
             epochs=settings.epochs,
@@ -75,59 +88,100 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
             seed=settings.seed,
             counts=asked.counts,
             clip=settings.clip,
-            noise=0.0,
+            noise_multiplier=settings.noise_multiplier,
+            senders=np.empty(0, np.int32),
         )
-        free = {name: ~asked.masks[name].flatten().numpy() for name in asked.counts}
-        answers = conversation.ask(Kind.TRAIN, cohort, encode(training))
-        found = conversation.reader.updates(answers, training, hash_of(asked.masks), free)
-        declined = sum(reason.startswith("declined") for reason in conversation.reader.left_out.values())
-        if found and len(found) >= QUORUM * (len(cohort) - declined):
+        gather = _privately if settings.private else _openly
+        found = gather(conversation, settings, asked, training, cohort)
+        if found:
             break
     else:
         raise BoardError(
             f"round {asked.number}: too few clients answered, {ATTEMPTS} times: {conversation.left_out()}",
             hint="see why, then give the same command again: it goes on from the last full round",
         )
-    updates = tuple(found.values())
     record = RoundRecord(
         number=asked.number,
         stage=asked.stage,
         seconds=time.monotonic() - began,
-        clients=tuple(conversation.known[number].name for number in found),
+        clients=tuple(conversation.known[number].name for number in found.clients),
         left_out=conversation.left_out(),
-        loss=float(np.average([one.loss for one in updates], weights=[one.samples for one in updates])),
+        loss=found.loss,
         accuracy=None,
         down_bytes=conversation.down_bytes,
         up_bytes=conversation.up_bytes,
-        macs=sum(one.macs for one in updates),
-        peak_bytes=max(one.peak_bytes for one in updates),
+        macs=found.macs,
+        peak_bytes=found.peak_bytes,
         exchanged=0,
         densities={name: float(mask.float().mean()) for name, mask in asked.masks.items()},
     )
     return Learnt(
         asked_V=asked.vector_V,
-        vector_V=averaged(module, layout, settings, asked, updates),
+        vector_V=averaged(module, conversation.layout, settings, asked.masks, asked.vector_V, found.changes),
+        grown=found.grown,
         learning_rate=training.learning_rate,
-        updates=updates,
+        updates=found.updates,
         record=record,
     )
 
 
-def averaged(
-    module: fx.GraphModule, layout: Layout, settings: Settings, asked: Round, updates: tuple[Update, ...]
-) -> NDArray[np.float32]:
-    """The vector moved by the trimmed mean of the updates, no part of which is much longer than that of most."""
-    delta_KV = np.stack([one.delta_V for one in updates])
-    number = kept(asked.masks)
-    for part in (layout.parameters(number), layout.statistics(number)):
-        delta_KV = bounded(delta_KV, part, settings.norm_limit)
-    has_KV = None
-    if any(one.part != Part.ALL for one in updates):
-        has_KV = np.stack([covered(module, layout, asked.masks, Part(one.part)) for one in updates])
-    mean_V = trimmed_mean(delta_KV, weights_of([one.samples for one in updates]), settings.trim, has_KV)
-    vector_V = asked.vector_V.astype(np.float64)
-    statistics = layout.statistics(number)
-    vector_V[statistics] = second_moments(vector_V[statistics])
-    vector_V += mean_V
-    vector_V[statistics] = central_moments(vector_V[statistics])
-    return vector_V.astype(np.float32)
+def _openly(
+    conversation: Conversation, settings: Settings, asked: Round, training: Training, cohort: Sequence[int]
+) -> _Gathered | None:
+    """None where too few answer."""
+    free = {name: ~asked.masks[name].flatten().numpy() for name in asked.counts}
+    answers = conversation.ask(Kind.TRAIN, cohort, encode(training))
+    found = conversation.reader.updates(answers, training, hash_of(asked.masks), free)
+    if not conversation.enough(len(found), cohort):
+        return None
+    updates, samples = tuple(found.values()), [one.samples for one in found.values()]
+    return _Gathered(
+        clients=tuple(found),
+        changes=Changes(
+            delta_KV=np.stack([one.delta_V for one in updates]),
+            samples_K=samples,
+            parts_K=[one.part for one in updates],
+        ),
+        grown=merged(updates, asked.counts, settings) if asked.counts else {},
+        loss=float(np.average([one.loss for one in updates], weights=samples)),
+        macs=sum(one.macs for one in updates),
+        peak_bytes=max(one.peak_bytes for one in updates),
+        updates=updates,
+    )
+
+
+def _privately(
+    conversation: Conversation, settings: Settings, asked: Round, training: Training, cohort: Sequence[int]
+) -> _Gathered | None:
+    """None where too few answer, and then no sum is known."""
+    positions = positions_of(training, asked.masks)
+    size = len(training.vector_V) + sum(map(len, positions.values()))
+    conversation.release(cohort, 2 if positions else 1)
+    if settings.secure:
+        from edgekit.federated.secure_training import SecureRound
+
+        known = SecureRound.of(conversation, settings, training, hash_of(asked.masks), size, cohort).means()
+    else:
+        answers = conversation.ask(Kind.TRAIN, cohort, encode(training))
+        known = [
+            Known(clients=(number,), vector_P=one.vector_P, samples=1, loss=None, part=Part(one.part))
+            for number, one in conversation.reader.releases(answers, training, hash_of(asked.masks), size).items()
+        ]
+        if not conversation.enough(len(known), cohort):
+            return None
+    if not known:
+        return None
+    clients = {number for one in known for number in one.clients}
+    losses = [(one.loss, one.samples) for one in known if one.loss is not None]
+    return _Gathered(
+        clients=tuple(number for number in cohort if number in clients),
+        changes=Changes(
+            delta_KV=np.stack([one.vector_P[: len(training.vector_V)] for one in known]),
+            samples_K=[one.samples for one in known],
+            parts_K=[one.part for one in known],
+        ),
+        grown=merged_at_positions(known, positions, settings),
+        loss=float(np.average([loss for loss, _ in losses], weights=[samples for _, samples in losses]))
+        if losses
+        else None,
+    )

@@ -18,6 +18,12 @@ class Kind(StrEnum):
     """The loss of each candidate."""
     TRAIN = "train"
     """A round of training, and where asked for the largest gradients of pruned weights before it."""
+    KEYS = "keys"
+    """Public keys for one secure sum."""
+    SHARES = "shares"
+    """Shares of the secrets behind them, sealed for each other client."""
+    REVEAL = "reveal"
+    """What takes the masks off the sum of those that are left."""
 
 
 class Transport(Protocol):

@@ -56,12 +56,16 @@ def _privacy(report: Mapping[str, Any]) -> str:
 
 
 def _row(one: Mapping[str, Any]) -> str:
-    accuracy = "" if one["accuracy"] is None else f"{one['accuracy']:.2%}"
+    accuracy = _or_blank(one["accuracy"], ".2%")
     return (
         f"| {one['number']} {one['stage'] if one['stage'] != 'round' else ''} | {len(one['clients'])} | "
-        f"{len(one['left_out'])} | {one['loss']:.4f} | {accuracy} | {one['down_bytes']:,} | {one['up_bytes']:,} | "
-        f"{one['macs']:,} | {one['peak_bytes']:,} | {one['exchanged']} |"
+        f"{len(one['left_out'])} | {_or_blank(one['loss'], '.4f')} | {accuracy} | {one['down_bytes']:,} | {one['up_bytes']:,} | "
+        f"{_or_blank(one['macs'], ',')} | {_or_blank(one['peak_bytes'], ',')} | {one['exchanged']} |"
     )
+
+
+def _or_blank(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _left_out(rounds: list[Mapping[str, Any]]) -> list[str]:

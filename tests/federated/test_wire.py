@@ -29,7 +29,8 @@ TRAINING = Training(
     seed=7,
     counts={"a.weight": 3},
     clip=0.0,
-    noise=0.0,
+    noise_multiplier=0.0,
+    senders=np.empty(0, np.int32),
 )
 
 
@@ -53,11 +54,15 @@ def test_every_message_comes_back_as_it_was(
     number: int, text: str, values: list[float], counts: Mapping[str, int]
 ) -> None:
     message = Training(
-        **{name: getattr(TRAINING, name) for name in ("epochs", "batch", "seed", "clip", "noise", "learning_rate")},
+        **{
+            name: getattr(TRAINING, name)
+            for name in ("epochs", "batch", "seed", "clip", "noise_multiplier", "learning_rate")
+        },
         course=text,
         number=number,
         nonce=text,
         mask=text.encode(),
+        senders=np.arange(len(values), dtype=np.int32),
         vector_V=np.array(values, np.float32),
         counts=counts,
     )
@@ -108,7 +113,7 @@ def test_a_field_of_another_type_is_refused(name: str, value: object) -> None:
         "seed": 7,
         "counts": {},
         "clip": 0.0,
-        "noise": 0.0,
+        "noise_multiplier": 0.0,
     }
     facts |= {"course": "c", "nonce": "n", name: value}
     arrays = {"vector_V": ARRAY, "mask": np.zeros(2, np.uint8)}

@@ -1,0 +1,136 @@
+"""What leaves a client in a private round, in one form on both sides: its noised vector, or its part of a secure sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.errors import BadInputError
+from edgekit.federated.fixed_point import FixedPoint, Ring
+from edgekit.federated.messages import Training
+from edgekit.federated.parts import Part
+from edgekit.federated.privacy import Privacy, protected, public_positions
+from edgekit.federated.randomness import RandomBytes, repeatable
+from edgekit.pruning.masks import Masks
+
+if TYPE_CHECKING:
+    from edgekit.federated.secure_messages import Cohort
+
+POOL: Final = 4
+"""Positions at which all clients tell the gradients, for each weight that is to grow."""
+MOST_SAMPLES: Final = 1_000
+"""Of a client that count in a secure sum."""
+LARGEST_LOSS: Final = 16.0
+"""Above which a loss counts as this."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What the server gets to know: the vector of one client, or the mean of several; `loss` where it is told."""
+
+    clients: tuple[int, ...]
+    vector_P: NDArray[np.float32]
+    samples: int
+    loss: float | None
+    part: Part
+
+
+def positions_of(training: Training, masks: Masks) -> dict[str, NDArray[np.int64]]:
+    """At which all clients of the round tell the gradients, by layer in the order of names."""
+    return {
+        name: public_positions(
+            masks[name].numpy().reshape(-1),
+            POOL * training.counts[name],
+            np.random.default_rng(list(repeatable(training.seed, training.number, name)(16))),
+        )
+        for name in sorted(training.counts)
+    }
+
+
+def privacy_of(training: Training, shares: int) -> Privacy:
+    """Delta is the server's to choose, and nothing that leaves depends on it."""
+    return Privacy(clip=training.clip, noise_multiplier=training.noise_multiplier, shares=shares)
+
+
+def released(
+    training: Training,
+    delta_V: NDArray[np.float32],
+    value_A: NDArray[np.float32],
+    shares: int,
+    random_bytes: RandomBytes,
+) -> NDArray[np.float32]:
+    """The change, then the gradients: a release each, cut and noised on its own."""
+    privacy = privacy_of(training, shares)
+    return np.concatenate([protected(one, privacy, random_bytes) for one in (delta_V, value_A) if len(one)])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summand:
+    """A client's part of the secure sum of a cohort, as integers. With noise every client weighs the same, and no loss is told;
+    the noise of as many clients as the threshold is all of it."""
+
+    training: Training
+    shares: int
+    clients: int
+
+    @classmethod
+    def of(cls, training: Training, cohort: Cohort) -> Summand:
+        return cls(training=training, shares=cohort.threshold, clients=len(cohort.clients))
+
+    @property
+    def _noised(self) -> bool:
+        return self.training.noise_multiplier > 0
+
+    @property
+    def form(self) -> FixedPoint:
+        return FixedPoint(
+            largest=privacy_of(self.training, self.shares).largest_entry,
+            clients=self.clients,
+            most_samples=1 if self._noised else MOST_SAMPLES,
+        )
+
+    def size(self, released: int) -> int:
+        """Of the sum: with the loss, where it is told, and the samples."""
+        return released + (not self._noised) + 1
+
+    def encoded(
+        self,
+        delta_V: NDArray[np.float32],
+        value_A: NDArray[np.float32],
+        *,
+        loss: float,
+        samples: int,
+        random_bytes: RandomBytes,
+    ) -> Ring:
+        vector_P, form = released(self.training, delta_V, value_A, self.shares, random_bytes), self.form
+        if self._noised:
+            return form.encoded(vector_P, 1, random_bytes)
+        scaled = np.float32(min(loss, LARGEST_LOSS) / LARGEST_LOSS * form.largest)
+        return form.encoded(np.append(vector_P, scaled), samples, random_bytes)
+
+    def decoded(self, sum_P: Ring, clients: tuple[int, ...]) -> Known:
+        """Raises BadInputError where there were no samples, or more than so many clients can have."""
+        form = self.form
+        mean_P, samples = form.decoded_mean(sum_P)
+        if samples > len(clients) * form.most_samples:
+            raise BadInputError(f"a sum over {samples} samples of {len(clients)} clients", hint="a client spoilt it")
+        loss = None
+        if not self._noised:
+            mean_P, loss = mean_P[:-1], float(mean_P[-1]) / form.largest * LARGEST_LOSS
+        return Known(
+            clients=clients,
+            vector_P=mean_P,
+            samples=samples,
+            loss=loss,
+            part=Part.ALL,
+        )
+
+
+def split_by_layer(
+    value_A: NDArray[np.float64], positions: Mapping[str, NDArray[np.int64]]
+) -> list[NDArray[np.float64]]:
+    return np.split(value_A, np.cumsum([len(one) for one in positions.values()])[:-1])
