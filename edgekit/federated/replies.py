@@ -42,8 +42,8 @@ class Reader:
         names: set[str] = set()
 
         def check(one: Enrolled) -> None:
-            if not one.name or len(one.name) > 200 or one.name in names:
-                raise BadInputError(f"the name {one.name[:40]!r} is empty, too long or taken")
+            if not one.name.isprintable() or not 0 < len(one.name) <= 200 or one.name in names:
+                raise BadInputError(f"the name {one.name[:40]!r} is empty, too long, unprintable or taken")
             names.add(one.name)
 
         return self.read(answers, Enrolled, check)
@@ -116,7 +116,9 @@ class Reader:
     @staticmethod
     def _declined(content: bytes) -> None:
         if is_a(content, Declined):
-            raise BadInputError(f"declined: {decode(content, Declined).reason[:200]}")
+            # What a client says ends up in reports and on terminals: no line of its own making.
+            reason = decode(content, Declined).reason[:200]
+            raise BadInputError(f"declined: {''.join(one if one.isprintable() else '?' for one in reason)}")
 
 
 def _some(samples: int) -> None:

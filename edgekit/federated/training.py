@@ -21,8 +21,9 @@ from edgekit.federated.settings import Settings
 from edgekit.federated.state import RoundRecord
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import encode
+from edgekit.pruning.aggregation import against_most
 from edgekit.pruning.masked_training import rise_and_fall
-from edgekit.pruning.masks import Masks, hash_of
+from edgekit.pruning.masks import Masks, hash_of, kept
 from edgekit.pruning.progressive import Sparse
 
 ATTEMPTS = 5
@@ -134,6 +135,12 @@ def _openly(
     found = conversation.reader.updates(answers, training, hash_of(asked.masks), free)
     if not conversation.enough(len(found), cohort):
         return None
+    if settings.trim:
+        parameters = conversation.layout.parameters(kept(asked.masks))
+        against = against_most(np.stack([one.delta_V[parameters] for one in found.values()]))
+        for number in [one for one, is_against in zip(found, against, strict=True) if is_against]:
+            del found[number]
+            conversation.reader.left_out[number] = "the update points against that of most"
     updates, samples = tuple(found.values()), [one.samples for one in found.values()]
     return _Gathered(
         clients=tuple(found),

@@ -18,6 +18,18 @@ def bounded(delta_KV: NDArray[np.float32], part: slice, limit: float) -> NDArray
     return result
 
 
+def against_most(delta_KV: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """`is_K`: whose change has a negative cosine with the coordinate-wise median of all: it undoes what they learnt.
+
+    Nobody among two, of whom none are most, and nobody where it would be everyone.
+    """
+    if len(delta_KV) < 3:
+        return np.zeros(len(delta_KV), bool)
+    median_V = np.median(delta_KV.astype(np.float64), axis=0)
+    is_K = np.asarray(delta_KV.astype(np.float64) @ median_V < 0)
+    return is_K & ~is_K.all()
+
+
 def weights_of(samples_K: Sequence[int]) -> NDArray[np.float64]:
     """By samples, of which none may claim more than twice the median; they sum to 1."""
     samples = np.asarray(samples_K, np.float64)

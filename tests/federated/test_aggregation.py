@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import trim_mean
 
-from edgekit.pruning.aggregation import bounded, trimmed_mean, weights_of
+from edgekit.pruning.aggregation import against_most, bounded, trimmed_mean, weights_of
 
 DELTAS = arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 6)), elements=st.floats(-100, 100, width=32))
 
@@ -81,3 +81,21 @@ def test_only_the_part_is_bounded() -> None:
 
 def test_nobody_weighs_more_than_twice_the_median_by_what_it_claims() -> None:
     assert weights_of([100, 100, 10**9]).tolist() == [0.25, 0.25, 0.5]
+
+
+@given(st.integers(5, 12), st.integers(0, 2**31))
+def test_whoever_sends_the_opposite_is_told_from_who_learnt_something_else(number: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=200)
+    delta_KV = (common + rng.normal(size=(number, 200))).astype(np.float32)
+    delta_KV[1] *= -5
+    assert against_most(delta_KV).tolist() == [index == 1 for index in range(number)]
+
+
+@given(DELTAS)
+def test_never_are_all_against_most(delta_KV: np.ndarray) -> None:
+    assert against_most(delta_KV).sum() < len(delta_KV)
+
+
+def test_of_two_nobody_is_against_most() -> None:
+    assert not against_most(np.array([[1.0], [-1.0]], np.float32)).any()
