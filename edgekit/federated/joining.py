@@ -27,16 +27,8 @@ def join_course(*, server: str, keys: Path, data: Path, budget: ClientBudget, st
     from edgekit.federated.flower.client import join
     from edgekit.federated.keys import read_bundle
 
-    if not data.exists():
-        raise BadInputError(f"{data} does not exist", hint="name a folder with a folder of pictures for each label")
-    kept = _Kept(data=data, store=store or user_state_path("edgekit") / "federated")
-    client = Client(
-        name=read_bundle(keys).name,
-        study=kept.study,
-        studied=kept.studied,
-        samples_of=kept.samples_of,
-        random_at=unpredictable,
-        budget=budget,
+    client = client_of(
+        name=read_bundle(keys).name, data=data, budget=budget, store=store or user_state_path("edgekit") / "federated"
     )
 
     def answer(kind: Kind, request: bytes) -> bytes:
@@ -44,6 +36,21 @@ def join_course(*, server: str, keys: Path, data: Path, budget: ClientBudget, st
             return client.answer(kind, request)
 
     join(answer, server=server, bundle=keys)
+
+
+def client_of(*, name: str, data: Path, budget: ClientBudget, store: Path) -> Client:
+    """With the pictures of the folder `data`; what it learns about courses lies in `store`. Raises BadInputError."""
+    if not data.exists():
+        raise BadInputError(f"{data} does not exist", hint="name a folder with a folder of pictures for each label")
+    kept = _Kept(data=data, store=store)
+    return Client(
+        name=name,
+        study=kept.study,
+        studied=kept.studied,
+        samples_of=kept.samples_of,
+        random_at=unpredictable,
+        budget=budget,
+    )
 
 
 @dataclass(kw_only=True, slots=True)

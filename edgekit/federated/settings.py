@@ -33,7 +33,7 @@ class Settings:
     interval: int = 2
     exchange: float = 0.3
     trim: float = 0.2
-    norm_limit: float = 2.0
+    norm_limit: float = 1.0
     timeout_s: float = 600.0
     clip: float = 0.0
     noise_multiplier: float = 0.0
