@@ -127,6 +127,11 @@ def _show(console: Console, result: CourseResult) -> None:
             "folder": result.folder,
             "kept": f"{result.kept:,} of {result.weights:,} weights, {result.others:,} other parameters",
             **({} if result.accuracy is None else {"accuracy": f"{result.accuracy:.2%} (measured, server's pictures)"}),
+            **(
+                {}
+                if result.epsilon is None
+                else {"privacy": f"epsilon {result.epsilon:.3g} at delta {result.delta:.1g} for a client (computed)"}
+            ),
             "traffic": f"{result.traffic_bytes:,} bytes (counted); dense {result.dense_traffic_bytes:,} (computed)",
         }
     )

@@ -56,7 +56,7 @@ class Course:
         path = self.folder / "state.safetensors" if self.folder else None
         state = State.read(path, identity, layout) if path else None
         if state is None:
-            progress("clients judge masks")
+            progress("mask" if self.settings.private else "clients judge masks")
             selection = Selection(
                 module=self.module,
                 input_shape=self.input_shape,
