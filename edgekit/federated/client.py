@@ -33,7 +33,7 @@ from edgekit.federated.messages import (
 from edgekit.federated.parts import Part, training_only
 from edgekit.federated.privacy import clipped
 from edgekit.federated.randomness import RandomAt
-from edgekit.federated.releases import POOL, Summand, positions_of, released
+from edgekit.federated.releases import POOL, Summand, cut, positions_of, released, units_of
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import decode, encode
 from edgekit.passes.fedtiny_clients import generator
@@ -199,10 +199,14 @@ class _Pupil:
         delta_V = (after - before).astype(np.float32)
         value_A = np.concatenate([np.empty(0, np.float32), *(one.value_A.numpy() for one in sparse)])
         loss = sum(losses) / len(losses)
+        if training.clip:
+            unit_V = units_of(training.vector_V, statistics)
+            cut_V = cut(delta_V / unit_V, statistics, training.clip)
+            delta_V = cut_V if training.private else cut_V * unit_V
         if training.private:
             return self._private(training, masks, part, delta_V, value_A, loss)
         if training.clip:
-            delta_V, value_A = clipped(delta_V, training.clip), clipped(value_A, training.clip)
+            value_A = clipped(value_A, training.clip)
         return Update(
             course=training.course,
             number=training.number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from edgekit.core.errors import BadInputError
 from edgekit.federated.fixed_point import FixedPoint, Ring
 from edgekit.federated.messages import Training
 from edgekit.federated.parts import Part
-from edgekit.federated.privacy import Privacy, protected, public_positions
+from edgekit.federated.privacy import Privacy, clipped, protected, public_positions
 from edgekit.federated.randomness import RandomBytes, repeatable
 from edgekit.pruning.masks import Masks
 
@@ -56,6 +57,23 @@ def privacy_of(training: Training, shares: int) -> Privacy:
     return Privacy(clip=training.clip, noise_multiplier=training.noise_multiplier, shares=shares)
 
 
+def units_of(vector_V: NDArray[np.float32], statistics: slice) -> NDArray[np.float32]:
+    """By which a change from this vector is divided before it is cut, and multiplied once it is known: statistics are told in the
+    network's own standard deviations and variances, else they would be most of the length."""
+    unit_V = np.ones_like(vector_V)
+    mean_C, var_C = np.split(vector_V[statistics].astype(np.float64), 2)
+    if len(var_C):
+        var_C = var_C + var_C.mean()  # a channel that is dead now must not count without bound once it lives
+        unit_V[statistics] = np.concatenate([np.sqrt(var_C), var_C + mean_C**2])
+    return unit_V
+
+
+def cut(delta_V: NDArray[np.float32], statistics: slice, clip: float) -> NDArray[np.float32]:
+    """Parameters and statistics each to the same length, so that all of it is `clip` long at most."""
+    parts = [one for one in (delta_V[: statistics.start], delta_V[statistics]) if len(one)]
+    return np.concatenate([clipped(one, clip / math.sqrt(len(parts))) for one in parts])
+
+
 def released(
     training: Training,
     delta_V: NDArray[np.float32],
@@ -63,7 +81,7 @@ def released(
     shares: int,
     random_bytes: RandomBytes,
 ) -> NDArray[np.float32]:
-    """The change, then the gradients: a release each, cut and noised on its own."""
+    """The change, cut already, then the gradients: a release each, cut and noised on its own."""
     privacy = privacy_of(training, shares)
     return np.concatenate([protected(one, privacy, random_bytes) for one in (delta_V, value_A) if len(one)])
 

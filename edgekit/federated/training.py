@@ -16,7 +16,7 @@ from edgekit.federated.averaging import Changes, averaged, merged, merged_at_pos
 from edgekit.federated.conversation import Conversation
 from edgekit.federated.messages import Training, Update
 from edgekit.federated.parts import Part
-from edgekit.federated.releases import Known, positions_of
+from edgekit.federated.releases import Known, positions_of, units_of
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import RoundRecord
 from edgekit.federated.transport import Kind
@@ -178,12 +178,13 @@ def _privately(
             return None
     if not known:
         return None
+    unit_V = units_of(training.vector_V, conversation.layout.statistics(kept(asked.masks)))
     clients = {number for one in known for number in one.clients}
     losses = [(one.loss, one.samples) for one in known if one.loss is not None]
     return _Gathered(
         clients=tuple(number for number in cohort if number in clients),
         changes=Changes(
-            delta_KV=np.stack([one.vector_P[: len(training.vector_V)] for one in known]),
+            delta_KV=np.stack([one.vector_P[: len(unit_V)] * unit_V for one in known]),
             samples_K=[one.samples for one in known],
             parts_K=[one.part for one in known],
         ),
