@@ -1,4 +1,4 @@
-"""Attacks on federated clients: labels and images from what the server gets, without defences, with each, with the defaults.
+"""Attacks on federated clients: labels and images from what the server gets, without defences, with each, with --secure.
 
     python benchmarks/federated_attacks.py [--quick] [--seeds N] [--data FOLDER] [-o RESULT.json]
 
@@ -270,7 +270,7 @@ def views(scene: Scene) -> Iterator[tuple[str, Seen]]:
     )
     mean, _ = together(changes, scene.masks, CLIP)
     yield (
-        f"epochs, mask, clipped, secure sum of {CLIENTS} (defaults)",
+        f"epochs, mask, clipped, secure sum of {CLIENTS} (with --secure)",
         Seen(descents=mean, indices_N=first, masks=scene.masks, is_gradient=False, clients=CLIENTS),
     )
     noise = Privacy(clip=NOISE.clip, noise_multiplier=NOISE.noise_multiplier, shares=CLIENTS)
@@ -312,19 +312,19 @@ def main() -> None:
             for name, one in means.items()
         ],
     )
-    off, on = (next(one for name, one in means.items() if tag in name) for tag in ("(all off)", "(defaults)"))
+    off, on = (next(one for name, one in means.items() if tag in name) for tag in ("(all off)", "(with --secure)"))
     more = on.labels - on.labels_guessed
     judged = bars(
         ("labels, all off", f"{off.labels:.0%}", f"at least {BAR_LABELS:.0%}", off.labels >= BAR_LABELS),
         ("images, all off", f"{off.images:.2f}", f"at least {BAR_IMAGES:g}", off.images >= BAR_IMAGES),
         (
-            "labels, defaults",
+            "labels, with --secure",
             f"{100 * more:+.0f} points to the guess",
             f"at most +{100 * BAR_MORE_LABELS:.0f}",
             more <= BAR_MORE_LABELS,
         ),
         (
-            "images, defaults",
+            "images, with --secure",
             f"{on.images:.2f}",
             f"at most the guess, {on.images_guessed:.2f}",
             on.images <= on.images_guessed,

@@ -38,8 +38,8 @@ def test_one_gradient_gives_away_labels_and_images(scene: Scene, seen: dict[str,
     assert leak.images > 0.9 > leak.images_guessed + 0.1
 
 
-def test_with_the_defaults_labels_and_images_are_no_better_than_guessed(scene: Scene, seen: dict[str, Seen]) -> None:
-    leak = scene.leak(seen["epochs, mask, clipped, secure sum of 10 (defaults)"])
+def test_with_secure_sums_labels_and_images_are_no_better_than_guessed(scene: Scene, seen: dict[str, Seen]) -> None:
+    leak = scene.leak(seen["epochs, mask, clipped, secure sum of 10 (with --secure)"])
     assert leak.labels < leak.labels_guessed + 0.15
     assert leak.images < leak.images_guessed
 
