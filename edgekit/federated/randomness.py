@@ -8,7 +8,6 @@ from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 RandomBytes = Callable[[int], bytes]
 """So many random bytes: `secrets.token_bytes` on a device, `numpy.random.default_rng(seed).bytes` in a simulation."""
@@ -38,5 +37,7 @@ def uniform(count: int, random_bytes: RandomBytes) -> NDArray[np.float64]:
 
 def gaussian(count: int, random_bytes: RandomBytes) -> NDArray[np.float64]:
     """Standard normal numbers, by inversion, so that they are as unpredictable as the bytes are."""
+    from scipy.special import ndtri
+
     normal_P: NDArray[np.float64] = ndtri(uniform(count, random_bytes))
     return np.clip(normal_P, -TAIL, TAIL)
