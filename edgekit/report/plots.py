@@ -63,7 +63,8 @@ def line_plot(title: str, series: Sequence[Series], *, x_label: str, y_label: st
 
 def nice_ticks(low: float, high: float) -> list[float]:
     """Some round numbers from below `low` to above `high`, evenly spaced."""
-    span = high - low or abs(high) or 1.0
+    largest = max(abs(low), abs(high), 1e-12)
+    span = high - low if high - low > 1e-12 * largest else largest
     power = 10.0 ** math.floor(math.log10(span / _TICKS))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power * _TICKS >= span)
     first, last = math.floor(low / step), math.ceil(high / step)

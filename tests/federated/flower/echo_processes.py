@@ -50,7 +50,7 @@ class Process:
         assert len(found) >= count, self.errors.read_text()
         return found[count - 1]
 
-    def end(self, signal: int, *, timeout_s: float = 20) -> int:
+    def end(self, signal: int, *, timeout_s: float = 90) -> int:
         self.process.send_signal(signal)
         return self.process.wait(timeout_s)
 

@@ -52,7 +52,7 @@ def test_a_course_with_four_boards(tmp_path: Path) -> None:
         assert_bytes_are_those_of_the_nodes(exchanges, nodes)
         assert [exchange["bytes_down"] for exchange in exchanges] == [10 * len(PAYLOAD)] * 3
 
-        assert revoked.process.wait(30) == stranger.process.wait(30) == ExitCode.BAD_INPUT
+        assert revoked.process.wait(90) == stranger.process.wait(90) == ExitCode.BAD_INPUT
         assert "is revoked" in revoked.errors.read_text()
         assert "is not enrolled" in stranger.errors.read_text()
         refused = [line for line in access.read_text().splitlines() if " refused " in line]
@@ -66,7 +66,7 @@ def test_a_course_with_four_boards(tmp_path: Path) -> None:
         keys.revoke(tmp_path / "keys", "pi-4")
         server.tell("3")
         assert server.wait_for("clients") == [1, 2, 3]
-        assert nodes[3].process.wait(30) == ExitCode.BAD_INPUT
+        assert nodes[3].process.wait(90) == ExitCode.BAD_INPUT
 
         assert_no_secret_is_told(tmp_path, [server.wait_for("pid"), *(p.process.pid for p in (server, *nodes))])
 
@@ -74,7 +74,7 @@ def test_a_course_with_four_boards(tmp_path: Path) -> None:
         superlink = server.wait_for("pid")
         assert is_running(superlink)
         server.end(signal.SIGKILL)
-        wait_until(lambda: not is_running(superlink), timeout_s=20)
+        wait_until(lambda: not is_running(superlink), timeout_s=90)
         again = start("echo_server.py", tmp_path, port, "3")
         again.wait_for("done")
         assert [record["echoes"] for record in again.said() if "echoes" in record] == [[1, 2, 3], [1, 3], [1, 2, 3]]
@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
 def speaks_plain_text_to(port: int) -> bytes:
     """What comes back."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(b"POST /v1/fleet/activate-node HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         try:
             return connection.recv(1000)
