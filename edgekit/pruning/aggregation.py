@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+FEW = 5
+AGAINST = -0.1
+
 
 def bounded(delta_KV: NDArray[np.float32], part: slice, limit: float) -> NDArray[np.float32]:
     """No row's `part` is longer (L2) than `limit` times the median length; longer ones are scaled down to it."""
@@ -19,14 +22,18 @@ def bounded(delta_KV: NDArray[np.float32], part: slice, limit: float) -> NDArray
 
 
 def against_most(delta_KV: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """`is_K`: whose change has a negative cosine with the coordinate-wise median of all: it undoes what they learnt.
+    """`is_K`: whose change has a cosine below AGAINST with the sum of all others' directions: it undoes what they learnt.
 
-    Nobody among two, of whom none are most, and nobody where it would be everyone.
+    Nobody among few, whose directions agree by chance or not, and nobody where it would be everyone.
     """
-    if len(delta_KV) < 3:
+    if len(delta_KV) < FEW:
         return np.zeros(len(delta_KV), bool)
-    median_V = np.median(delta_KV.astype(np.float64), axis=0)
-    is_K = np.asarray(delta_KV.astype(np.float64) @ median_V < 0)
+    delta = delta_KV.astype(np.float64)
+    # Each of length one, so that a long change does not say where most go.
+    unit_KV = delta / np.maximum(np.linalg.norm(delta, axis=1, keepdims=True), 1e-300)
+    others_KV = unit_KV.sum(0) - unit_KV
+    cosine_K = (unit_KV * others_KV).sum(1) / np.maximum(np.linalg.norm(others_KV, axis=1), 1e-300)
+    is_K = np.asarray(cosine_K < AGAINST)
     return is_K & ~is_K.all()
 
 

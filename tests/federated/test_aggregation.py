@@ -97,5 +97,6 @@ def test_never_are_all_against_most(delta_KV: np.ndarray) -> None:
     assert against_most(delta_KV).sum() < len(delta_KV)
 
 
-def test_of_two_nobody_is_against_most() -> None:
-    assert not against_most(np.array([[1.0], [-1.0]], np.float32)).any()
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_of_few_nobody_is_against_most(number: int) -> None:
+    assert not against_most(np.array([[1.0]] * (number - 1) + [[-1.0]], np.float32)).any()
