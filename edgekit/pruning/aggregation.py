@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEW = 5
-AGAINST = -0.1
+AGAINST = 0.0
 
 
 def bounded(delta_KV: NDArray[np.float32], part: slice, limit: float) -> NDArray[np.float32]:
