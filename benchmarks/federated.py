@@ -30,6 +30,7 @@ import torch
 from baselines.prunefl import PruneFL
 from baselines.pruning_scores import magnitude, snip, synflow
 from federated_data import Dealt, omniglot, pretrained, signs43
+from federated_faults import Deadly, KilledError, Lossy, honest, with_hostile, without_hostile
 from harness import Table, bars, options_of, publish, standard_error
 from signs43_resnet import SHAPE
 from torch import fx
@@ -39,13 +40,10 @@ from edgekit.core.records import write_json
 from edgekit.federated.client import Client, Studied
 from edgekit.federated.course import Course
 from edgekit.federated.layout import Layout
-from edgekit.federated.messages import Update
 from edgekit.federated.settings import Settings
-from edgekit.federated.simulate import judge_of, simulated
+from edgekit.federated.simulate import judge_of
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.state import State
-from edgekit.federated.transport import Kind
-from edgekit.federated.wire import decode, encode, is_a
 from edgekit.pruning.targets import Answers
 
 WIDTH = 16
@@ -59,86 +57,6 @@ DATA: Mapping[str, Callable[[int], Dealt]] = {
 SETTINGS = Settings(rounds=30, per_round=10, epochs=3, batch=32, learning_rate=0.2)
 DENSE_LEARNING_RATE = 0.1
 """Of 0.1 and 0.2 the better one for dense and for pruned networks, on tracks that are neither the clients' nor the test's."""
-
-
-@dataclass(kw_only=True)
-class Lossy:
-    """A transport that loses a share of the clients at every message, before it reaches them or after they answered."""
-
-    inner: Simulator
-    share: float
-    generator: torch.Generator
-
-    def clients(self) -> Sequence[int]:
-        return self.inner.clients()
-
-    def exchange(self, kind: Kind, requests: Mapping[int, bytes], timeout_s: float) -> Mapping[int, bytes]:
-        drawn = torch.rand(len(requests), 2, generator=self.generator).tolist()
-        arriving = {
-            number: one
-            for (number, one), (lost, when) in zip(requests.items(), drawn, strict=True)
-            if lost >= self.share or when >= 0.5
-        }
-        returning = {number for number, (lost, _) in zip(requests, drawn, strict=True) if lost >= self.share}
-        return {n: one for n, one in self.inner.exchange(kind, arriving, timeout_s).items() if n in returning}
-
-
-class KilledError(Exception):
-    """The server's process ends here."""
-
-
-@dataclass(kw_only=True)
-class Deadly:
-    """A transport during one of whose messages the server is killed, `left` messages from now."""
-
-    inner: Simulator
-    left: int
-
-    def clients(self) -> Sequence[int]:
-        return self.inner.clients()
-
-    def exchange(self, kind: Kind, requests: Mapping[int, bytes], timeout_s: float) -> Mapping[int, bytes]:
-        self.left -= 1
-        answers = self.inner.exchange(kind, requests, timeout_s)
-        if self.left == 0:
-            raise KilledError
-        return answers
-
-
-@dataclass(kw_only=True)
-class Hostile:
-    """A client that changes its update before it sends it, or what it learns from."""
-
-    inner: Client
-    harm: str
-    generator: torch.Generator
-
-    def answer(self, kind: Kind, request: bytes) -> bytes:
-        content = self.inner.answer(kind, request)
-        if kind is not Kind.TRAIN or self.harm == "label flip" or not is_a(content, Update):
-            return content
-        update = decode(content, Update)
-        delta = torch.from_numpy(update.delta_V.copy())
-        if self.harm == "noise":
-            changed = torch.randn(delta.shape, generator=self.generator) * delta.norm() / delta.numel() ** 0.5 * 10
-        else:
-            changed = delta * {"sign flip": -5.0, "scaling": 1000.0}[self.harm]
-        return encode(replace(update, delta_V=changed.numpy()))
-
-
-def with_hostile(harm: str, share: float, seed: int, dealt: Dealt, studied: Studied) -> dict[int, Client]:
-    """Every so many clients one that does harm."""
-    clients = honest(dealt, studied)
-    generator = torch.Generator().manual_seed(seed)
-    bad = torch.randperm(len(clients), generator=generator)[: round(share * len(clients))].tolist()
-    for index in bad:
-        samples = dealt.clients[index]
-        if harm == "label flip":
-            clients[index] = simulated(
-                clients[index].name, studied, replace(samples, y_N=dealt.labels - 1 - samples.y_N)
-            )
-        clients[index] = Hostile(inner=clients[index], harm=harm, generator=generator)  # type: ignore[assignment]
-    return clients
 
 
 @dataclass(kw_only=True)
@@ -209,10 +127,6 @@ class Study:
         write_json(path, record)
         print(f"{path.stem}: {accuracy:.2%}, {record['seconds']:.0f} s", file=sys.stderr, flush=True)
         return record
-
-
-def honest(dealt: Dealt, studied: Studied) -> dict[int, Client]:
-    return {index: simulated(f"client {index:04}", studied, one) for index, one in enumerate(dealt.clients)}
 
 
 def masks_of(method: str, module: fx.GraphModule, density: float, dealt: Dealt):
@@ -320,6 +234,12 @@ def hostile(study: Study) -> tuple[Table, list]:
                 for s in study.seeds
             ]
         )
+    found["the others alone"] = _mean(
+        [
+            study.run("track, others", deal, s, settings, clients=partial(without_hostile, HOSTILE, s))
+            for s in study.seeds
+        ]
+    )
     plain = replace(settings, trim=0.0, norm_limit=1e9)
     for harm in HARMS:
         found[f"{HOSTILE:.0%} {harm}, plain mean"] = _mean(
@@ -384,7 +304,7 @@ def _disturbed(title: str, found: Mapping[str, Mean | None], *, limit: float) ->
             continue
         behind = 100 * (base.accuracy - one.accuracy)
         rows.append((name, *_cells(one)))
-        if one is not base and "plain" not in name:
+        if one is not base and "plain" not in name and "alone" not in name:
             bar_rows.append((name, f"{behind:+.2f} points behind", f"<= {limit:g}", behind <= limit))
     return Table(title, ("", "accuracy", "+-", "MB of traffic", "courses", "seconds"), rows), bar_rows
 

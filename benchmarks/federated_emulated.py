@@ -25,18 +25,15 @@ from PIL import Image
 from edgekit.devices.boards.board import load_board
 from edgekit.devices.boards.session import open_transport
 from edgekit.devices.boards.transport import Transport
-from edgekit.federated.client import Studied
 from edgekit.federated.course import Course
 from edgekit.federated.datasets import own_samples
 from edgekit.federated.messages import Enrolled, Losses, Statistics, Update
-from edgekit.federated.programs import preprocessing_of, structure_of
 from edgekit.federated.settings import Settings
-from edgekit.federated.simulate import simulated
+from edgekit.federated.simulate import simulated, studied_of
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.start import start
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import decode
-from edgekit.pruning.targets import Answers
 
 NAME, TASK, PICTURES, TIMEOUT_S = "pi-1", ("stop", "yield", "no entry"), 4, 540
 SETTINGS = Settings(density=0.05, rounds=2, per_round=1, batch=4, candidates=2, interval=1, learning_rate=0.02)
@@ -94,17 +91,10 @@ def course(data: Path) -> list[tuple[Kind, bytes, bytes]]:
     with one_thread():
         begin = start(model="signs43", task=", ".join(TASK), genotype=None)
         size = begin.input_shape[1]
-        studied = Studied(module=begin.module, size=size, mean_std=None, labels=begin.labels, answers=Answers.LOGITS)
+        studied = studied_of(begin)
         client = simulated(NAME, studied, own_samples(data, begin.labels, size))
         recorded = Recorded(inner=Simulator(clients_by_number={0: client}))
-        Course(
-            module=begin.module,
-            input_shape=begin.input_shape,
-            network=structure_of(begin.module, begin.input_shape),
-            labels=begin.labels,
-            preprocessing=preprocessing_of(begin.input_shape),
-            settings=SETTINGS,
-        ).run(recorded)
+        Course.of(begin, SETTINGS).run(recorded)
     return recorded.carried
 
 

@@ -32,8 +32,8 @@ def writing_to(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a whole file or none. Raises BadInputError."""
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Writes a whole file or none, at no moment open to others than `mode` says. Raises BadInputError."""
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -42,7 +42,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(beside).chmod(0o644)
+            Path(beside).chmod(mode)
             Path(beside).replace(path)
         except BaseException:
             Path(beside).unlink(missing_ok=True)

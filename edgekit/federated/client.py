@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from edgekit.core.errors import BadInputError
-from edgekit.federated.costs import ClientBudget, Cost, Kernels, cost_of
+from edgekit.federated.costs import ClientBudget, Cost, Kernels, cost_of, samples_seen
 from edgekit.federated.layout import Layout, second_moments
 from edgekit.federated.messages import (
     Declined,
@@ -264,12 +264,12 @@ class _Pupil:
         """The fastest way to train the most of the network that the budget allows, and its cost."""
         shape = self.samples.x_N.shape[1:]
         batch = min(training.batch, len(self.samples))
-        steps = training.epochs * max(1, len(self.samples) // batch)
+        seen = samples_seen(len(self.samples), epochs=training.epochs, batch=training.batch)
         each = 4 * POOL if training.private else 8
         replied = training.vector_V.nbytes + each * sum(training.counts.values())
         obstacle = ""
         for part, kernels in _WAYS:
-            cost = cost_of(self.module, masks, shape, batch=batch, samples=steps * batch, part=part, kernels=kernels)
+            cost = cost_of(self.module, masks, shape, batch=batch, samples=seen, part=part, kernels=kernels)
             cost = replace(cost, traffic_bytes=request_bytes + replied)
             obstacle = self.client.budget.obstacle(cost)
             if not obstacle:

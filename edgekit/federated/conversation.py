@@ -29,6 +29,7 @@ class Conversation:
     offer: Offer
     layout: Layout
     settings: Settings
+    input_shape: tuple[int, ...]
     known: dict[int, Enrolled] = field(default_factory=dict)
     reader: Reader = field(init=False)
     down_bytes: int = 0

@@ -62,6 +62,12 @@ class Kernels(StrEnum):
     SPARSE = "sparse"
 
 
+def samples_seen(samples: int, *, epochs: int, batch: int) -> int:
+    """By a client of so many in a round: whole mini-batches, smaller ones where it has fewer samples."""
+    size = min(batch, samples)
+    return epochs * max(1, samples // size) * size
+
+
 def cost_of(
     module: fx.GraphModule,
     masks: Masks,

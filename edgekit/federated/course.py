@@ -15,8 +15,10 @@ from edgekit.core.errors import VerificationError
 from edgekit.federated.conversation import Conversation
 from edgekit.federated.layout import Layout
 from edgekit.federated.messages import Offer
+from edgekit.federated.programs import preprocessing_of, structure_of
 from edgekit.federated.selection import Selection
 from edgekit.federated.settings import Settings
+from edgekit.federated.start import Start
 from edgekit.federated.state import State
 from edgekit.federated.training import Learnt, Round, train
 from edgekit.federated.transport import Transport
@@ -48,11 +50,35 @@ class Course:
     folder: Path | None = None
     x_NCHW: Tensor | None = None
 
+    @classmethod
+    def of(
+        cls,
+        begin: Start,
+        settings: Settings,
+        *,
+        judge: Callable[[fx.GraphModule], float] | None = None,
+        folder: Path | None = None,
+    ) -> Course:
+        """That begins with a slice of a supernet."""
+        return cls(
+            module=begin.module,
+            input_shape=begin.input_shape,
+            network=structure_of(begin.module, begin.input_shape),
+            labels=begin.labels,
+            preprocessing=preprocessing_of(begin.input_shape),
+            settings=settings,
+            judge=judge,
+            folder=folder,
+            x_NCHW=begin.x_NCHW,
+        )
+
     def run(self, transport: Transport, progress: Callable[[str], None] = lambda _line: None) -> State:
         """Raises BoardError where too few clients answer, UsageError or BadInputError for a folder of another course or damaged."""
         layout, identity = Layout.of(self.module), self.identity()
         offer = Offer(course=identity, network=self.network, labels=self.labels, preprocessing=self.preprocessing)
-        conversation = Conversation(transport=transport, offer=offer, layout=layout, settings=self.settings)
+        conversation = Conversation(
+            transport=transport, offer=offer, layout=layout, settings=self.settings, input_shape=self.input_shape
+        )
         path = self.folder / "state.safetensors" if self.folder else None
         state = State.read(path, identity, layout) if path else None
         if state is None:

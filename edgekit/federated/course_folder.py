@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgekit.core.errors import BadInputError
 from edgekit.core.records import read_json, write_bytes, write_json
@@ -16,6 +16,7 @@ from edgekit.federated.layout import Layout
 from edgekit.federated.privacy import Privacy, epsilon
 from edgekit.federated.programs import write_program
 from edgekit.federated.settings import Settings
+from edgekit.federated.start import Start
 from edgekit.federated.state import RoundRecord, State
 from edgekit.pruning.masks import kept
 from edgekit.report.federated_card import write_federated_card
@@ -84,27 +85,16 @@ class _Probabilities(nn.Module):
         return p_NK
 
 
-def write_course(
-    folder: Path,
-    *,
-    module: fx.GraphModule,
-    input_shape: tuple[int, ...],
-    labels: tuple[str, ...],
-    origin: str,
-    settings: Settings,
-    state: State,
-    x_NCHW: Tensor,
-) -> CourseResult:
-    """`module` has the learnt weights and gives logits; the program gives probabilities. `x_NCHW` are pictures of nobody's data,
-    for int8."""
-    layout = Layout.of(module)
+def write_course(folder: Path, begin: Start, settings: Settings, state: State) -> CourseResult:
+    """`begin.module` has the learnt weights and gives logits; the program gives probabilities."""
+    layout = Layout.of(begin.module)
     noised = settings.noise_multiplier > 0
     result = CourseResult(
         folder=folder,
         settings=settings,
-        origin=origin,
-        labels=labels,
-        input_shape=input_shape,
+        origin=begin.origin,
+        labels=begin.labels,
+        input_shape=begin.input_shape,
         kept=kept(state.masks),
         weights=layout.weights,
         others=layout.others,
@@ -114,9 +104,9 @@ def write_course(
         epsilon=spent(settings, state) if noised else None,
         delta=settings.delta if noised else None,
     )
-    write_program(_Probabilities(module), input_shape, folder / NETWORK)
-    write_pictures(folder / PICTURES, x_NCHW)
-    write_bytes(folder / "labels.txt", "".join(f"{label}\n" for label in labels).encode())
+    write_program(_Probabilities(begin.module), begin.input_shape, folder / NETWORK)
+    write_pictures(folder / PICTURES, begin.x_NCHW)
+    write_bytes(folder / "labels.txt", "".join(f"{label}\n" for label in begin.labels).encode())
     write_federated_card(folder / "card.md", result.to_json())
     write_federated_page(folder / "report.html", result.to_json())
     write_json(folder / REPORT, result.to_json())
@@ -124,7 +114,7 @@ def write_course(
 
 
 def spent(settings: Settings, state: State) -> float:
-    """Epsilon against the server, of the client that released most."""
+    """Epsilon against the server, of the client that released most. Raises MissingExtraError without dp-accounting."""
     privacy = Privacy(clip=settings.clip, noise_multiplier=settings.noise_multiplier, delta=settings.delta)
     return epsilon(privacy, max(state.releases.values(), default=0))
 

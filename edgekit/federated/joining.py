@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from platformdirs import user_state_path
 
-from edgekit.core.errors import BadInputError
+from edgekit.core.errors import BadInputError, UsageError
 from edgekit.devices.target import parse_target
 from edgekit.federated.client import Client, LocalSamples, Studied
 from edgekit.federated.costs import ClientBudget
@@ -23,10 +23,16 @@ from edgekit.pruning.targets import Answers
 
 
 def join_course(*, server: str, keys: Path, data: Path, budget: ClientBudget, store: Path | None = None) -> None:
-    """Answers the server's requests until interrupted. Raises BadInputError for keys or pictures that are no good."""
+    """Answers the server's requests until interrupted.
+
+    Raises UsageError for what is no address of a server, BadInputError for keys or pictures that are no good.
+    """
     from edgekit.federated.flower.client import join
     from edgekit.federated.keys import read_bundle
 
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f'"{server}" is no address of a server', hint="give HOST:PORT, such as fleet.example.org:8443")
     client = client_of(
         name=read_bundle(keys).name, data=data, budget=budget, store=store or user_state_path("edgekit") / "federated"
     )

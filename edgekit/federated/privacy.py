@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,12 @@ def clipped(vector_P: NDArray[np.float32], norm: float) -> NDArray[np.float32]:
     return (vector_P * (norm / length * (1 - 1e-6))).astype(np.float32)
 
 
+def require_accountant() -> None:
+    """Raises MissingExtraError where nothing can tell epsilon."""
+    if find_spec("dp_accounting") is None:
+        raise MissingExtraError("accounting of privacy needs dp-accounting", hint="pip install 'edgekit[federated]'")
+
+
 def epsilon(privacy: Privacy, releases: int, sampling_rate: float = 1.0) -> float:
     """Epsilon at `privacy.delta` after so many releases; infinite without noise.
 
@@ -108,13 +115,10 @@ def epsilon(privacy: Privacy, releases: int, sampling_rate: float = 1.0) -> floa
         return 0.0
     if privacy.noise_multiplier == 0:
         return math.inf
-    try:
-        from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
-        from dp_accounting.pld import PLDAccountant
-    except ImportError as error:
-        raise MissingExtraError(
-            "accounting of privacy needs dp-accounting", hint='pip install "edgekit[federated]"'
-        ) from error
+    require_accountant()
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+    from dp_accounting.pld import PLDAccountant
+
     event = GaussianDpEvent(privacy.noise_multiplier)
     if sampling_rate < 1:
         event = PoissonSampledDpEvent(sampling_rate, event)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgekit.core.errors import BadInputError
-from edgekit.core.records import writing_to
+from edgekit.core.records import write_bytes, writing_to
 
 
 def private_folder(path: Path) -> Path:
@@ -23,17 +22,7 @@ def private_folder(path: Path) -> Path:
 
 def write_private(path: Path, content: bytes) -> None:
     """A reader sees the old file or the new one, never a part, and nobody else either. Raises BadInputError."""
-    with writing_to(path):
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # of mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+    write_bytes(path, content, mode=0o600)
 
 
 def read_private(path: Path, *, hint: str) -> bytes:

@@ -11,11 +11,10 @@ from typing import Any
 
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
-from edgekit.core.records import writing_to
 from edgekit.federated.course import Course
 from edgekit.federated.course_folder import CourseResult, write_course
 from edgekit.federated.datasets import read_split, samples_of
-from edgekit.federated.programs import preprocessing_of, structure_of
+from edgekit.federated.privacy import require_accountant
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import judge_of
 from edgekit.federated.simulator import one_thread
@@ -76,9 +75,11 @@ def serve_course(
     Raises UsageError, BadInputError, BoardError and MissingExtraError.
     """
     from edgekit.federated.flower.server import SuperLink, serve
+    from edgekit.federated.keys import ServerKeys
 
-    with writing_to(config.output):
-        config.output.mkdir(parents=True, exist_ok=True)
+    ServerKeys(folder=config.keys).check()
+    if config.course.noise_multiplier:
+        require_accountant()
     results: list[CourseResult] = []
     with one_thread():
         progress("start")
@@ -88,35 +89,14 @@ def serve_course(
             size, vocabulary = begin.input_shape[1], begin.vocabulary
             test = read_split(config.test, "test", size=size, vocabulary=vocabulary, indices=begin.indices)
             judge = judge_of(samples_of(test))
-        course = Course(
-            module=begin.module,
-            input_shape=begin.input_shape,
-            network=structure_of(begin.module, begin.input_shape),
-            labels=begin.labels,
-            preprocessing=preprocessing_of(begin.input_shape),
-            settings=config.course,
-            judge=judge,
-            x_NCHW=begin.x_NCHW,
-            folder=config.output,
-        )
+        course = Course.of(begin, config.course, judge=judge, folder=config.output)
 
         def run(transport: Transport) -> None:
             progress(f"waiting for {config.clients} clients")
             while len(transport.clients()) < config.clients:
                 time.sleep(WAIT_POLL_S)
             state = course.run(transport, progress)
-            results.append(
-                write_course(
-                    config.output,
-                    module=begin.module,
-                    input_shape=begin.input_shape,
-                    labels=begin.labels,
-                    origin=begin.origin,
-                    settings=config.course,
-                    state=state,
-                    x_NCHW=begin.x_NCHW,
-                )
-            )
+            results.append(write_course(config.output, begin, config.course, state))
 
         def listening(link: SuperLink) -> None:
             ready(f"{config.host}:{link.ports.fleet}")

@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from torch import fx
 
-from edgekit.core.records import writing_to
 from edgekit.federated.client import Client, LocalSamples, Studied
 from edgekit.federated.costs import ClientBudget
 from edgekit.federated.course import Course
 from edgekit.federated.course_folder import CourseResult, write_course
 from edgekit.federated.datasets import samples_of, training_and_test
 from edgekit.federated.partition import partition
-from edgekit.federated.programs import preprocessing_of, structure_of
+from edgekit.federated.privacy import require_accountant
 from edgekit.federated.randomness import repeatable
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulator import Simulator, one_thread
-from edgekit.federated.start import start
+from edgekit.federated.start import Start, start
 from edgekit.pruning.targets import Answers
 
 JUDGING_BATCH = 512
@@ -46,8 +45,8 @@ def simulate(
     UsageError, BadInputError and BoardError.
     """
     settings, folder = settings or Settings(), Path(output)
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    if settings.noise_multiplier:
+        require_accountant()
     progress("start")
     begin = start(model=model, task=task, genotype=genotype)
     progress("data")
@@ -56,9 +55,7 @@ def simulate(
     )
     unit_N = np.unique(np.stack([training.y_N, training.units]), axis=1, return_inverse=True)[1].reshape(-1)
     parts = partition(clients, training.y_N, unit_N, number, settings.seed)
-    studied = Studied(
-        module=begin.module, size=begin.input_shape[1], mean_std=None, labels=begin.labels, answers=Answers.LOGITS
-    )
+    studied = studied_of(begin)
     simulator = Simulator(
         clients_by_number={
             index: simulated(
@@ -71,28 +68,16 @@ def simulate(
             for index, part in enumerate(parts)
         }
     )
-    course = Course(
-        module=begin.module,
-        input_shape=begin.input_shape,
-        network=structure_of(begin.module, begin.input_shape),
-        labels=begin.labels,
-        preprocessing=preprocessing_of(begin.input_shape),
-        settings=settings,
-        judge=judge_of(samples_of(test)),
-        x_NCHW=begin.x_NCHW,
-        folder=folder,
-    )
+    course = Course.of(begin, settings, judge=judge_of(samples_of(test)), folder=folder)
     with one_thread():
         state = course.run(simulator, progress)
-    return write_course(
-        folder,
-        module=begin.module,
-        input_shape=begin.input_shape,
-        labels=begin.labels,
-        origin=begin.origin,
-        settings=settings,
-        state=state,
-        x_NCHW=begin.x_NCHW,
+    return write_course(folder, begin, settings, state)
+
+
+def studied_of(begin: Start) -> Studied:
+    """The network as a client in this process has it."""
+    return Studied(
+        module=begin.module, size=begin.input_shape[1], mean_std=None, labels=begin.labels, answers=Answers.LOGITS
     )
 
 

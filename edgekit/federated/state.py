@@ -18,14 +18,15 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.records import write_bytes
 from edgekit.federated.layout import Layout
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundRecord:
     """What happened in a round. `left_out` gives a reason by client: declined, refused, or no answer; `accuracy` is that of
-    the server's own pictures where it has some; `peak_bytes` is the largest of the clients', predicted. In a private round clients
-    do not say what it cost them, and with noise not the loss either."""
+    the server's own pictures where it has some. `macs` are those of the kernels that clients run, `kept_macs` those of kept
+    weights among them; `peak_bytes` is the largest of the clients', beside both those of dense averaging: all predicted. In
+    a private round clients do not say what it cost them, and with noise not the loss either."""
 
     number: int
     stage: str
@@ -37,7 +38,10 @@ class RoundRecord:
     down_bytes: int
     up_bytes: int
     macs: int | None
+    kept_macs: int | None
+    dense_macs: int | None
     peak_bytes: int | None
+    dense_peak_bytes: int
     exchanged: int
     densities: Mapping[str, float]
 

@@ -14,6 +14,7 @@ from torch import fx
 from edgekit.core.errors import BoardError
 from edgekit.federated.averaging import Changes, averaged, merged, merged_at_positions
 from edgekit.federated.conversation import Conversation
+from edgekit.federated.costs import cost_of, samples_seen
 from edgekit.federated.messages import Training, Update
 from edgekit.federated.parts import Part
 from edgekit.federated.releases import Known, positions_of, units_of
@@ -101,6 +102,10 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
             f"round {asked.number}: too few clients answered, {ATTEMPTS} times: {conversation.left_out()}",
             hint="see why, then give the same command again: it goes on from the last full round",
         )
+    seen = [samples_seen(one.samples, epochs=settings.epochs, batch=settings.batch) for one in found.updates]
+    dense = cost_of(
+        module, asked.masks, conversation.input_shape, batch=settings.batch, samples=sum(seen), part=Part.ALL
+    )
     record = RoundRecord(
         number=asked.number,
         stage=asked.stage,
@@ -112,7 +117,10 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
         down_bytes=conversation.down_bytes,
         up_bytes=conversation.up_bytes,
         macs=found.macs,
+        kept_macs=dense.kept_macs if seen else None,
+        dense_macs=dense.macs if seen else None,
         peak_bytes=found.peak_bytes,
+        dense_peak_bytes=dense.peak_bytes,
         exchanged=0,
         densities={name: float(mask.float().mean()) for name, mask in asked.masks.items()},
     )

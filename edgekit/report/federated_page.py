@@ -59,13 +59,17 @@ def write_federated_page(path: Path, report: Mapping[str, Any]) -> None:
         ),
         line_plot(
             "Memory of the client that needs most (predicted)",
-            [_series("bytes", rounds, "peak_bytes")],
+            [_series("this course", rounds, "peak_bytes"), _series("dense averaging", rounds, "dense_peak_bytes")],
             x_label="round",
             y_label="bytes",
         ),
         line_plot(
             "Multiplications of all clients of a round (predicted)",
-            [_series("MACs", rounds, "macs")],
+            [
+                _series("executed", rounds, "macs"),
+                _series("of kept weights (theoretical)", rounds, "kept_macs"),
+                _series("dense averaging", rounds, "dense_macs"),
+            ],
             x_label="round",
             y_label="MACs",
         ),

@@ -16,18 +16,15 @@ from packaging.requirements import Requirement
 from PIL import Image
 from tiny_supernet import LABELS, draw
 
-from edgekit.federated.client import Studied
 from edgekit.federated.course import Course
 from edgekit.federated.datasets import own_samples
 from edgekit.federated.messages import Enrolled, Losses, Statistics, Update
-from edgekit.federated.programs import preprocessing_of, structure_of
 from edgekit.federated.settings import Settings
-from edgekit.federated.simulate import simulated
+from edgekit.federated.simulate import simulated, studied_of
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.start import start
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import decode
-from edgekit.pruning.targets import Answers
 
 ROOT = Path(__file__).parents[2]
 NAME = "pi-1"
@@ -88,17 +85,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_supernet: Path) -> t
     with one_thread():
         begin = start(model=tiny_supernet, task="all", genotype=None)
         size = begin.input_shape[1]
-        studied = Studied(module=begin.module, size=size, mean_std=None, labels=begin.labels, answers=Answers.LOGITS)
+        studied = studied_of(begin)
         samples = own_samples(folder / "data", begin.labels, size)
         transport = Recorded(inner=Simulator(clients_by_number={0: simulated(NAME, studied, samples)}))
-        course = Course(
-            module=begin.module,
-            input_shape=begin.input_shape,
-            network=structure_of(begin.module, begin.input_shape),
-            labels=begin.labels,
-            preprocessing=preprocessing_of(begin.input_shape),
-            settings=SETTINGS,
-        )
+        course = Course.of(begin, SETTINGS)
         course.run(transport)
     for index, (kind, _, request) in enumerate(transport.requests):
         (folder / f"{index} {kind}.request").write_bytes(request)

@@ -292,3 +292,13 @@ def test_few_multiplications_train_the_kept_weights_alone_to_the_same_end() -> N
     assert sparse.records[0].macs < 0.4 * dense.records[0].macs  # at a density of 0.3
     assert np.allclose(sparse.vector_V, dense.vector_V, atol=1e-4)
     assert not np.array_equal(sparse.vector_V, dense.vector_V)  # sums in another order: it did go another way
+
+
+def test_what_a_round_costs_stands_beside_what_dense_averaging_does() -> None:
+    one = replace(SETTINGS, rounds=1)
+    (record,) = course(one).run(clients()).records
+    (dense,) = course(replace(one, density=1.0)).run(clients()).records
+    assert record.macs == record.dense_macs == dense.macs  # dense kernels multiply zeros too
+    assert record.kept_macs is not None
+    assert 0 < record.kept_macs < record.dense_macs
+    assert record.dense_peak_bytes == dense.peak_bytes

@@ -18,15 +18,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 from tiny_supernet import LABELS, draw
 
-from edgekit.federated.client import Studied
 from edgekit.federated.course import Course
 from edgekit.federated.datasets import own_samples
-from edgekit.federated.programs import preprocessing_of, structure_of
 from edgekit.federated.serving import read_config
-from edgekit.federated.simulate import simulated
+from edgekit.federated.simulate import simulated, studied_of
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.start import start
-from edgekit.pruning.targets import Answers
 
 CLIENTS = ("pi-1", "pi-2", "pi-3", "pi-4")
 START_S = 120
@@ -104,23 +101,14 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, tiny_supernet: Path) -> P
 def test_it_is_the_network_of_the_simulator_to_the_bit(deployed: Path, tiny_supernet: Path) -> None:
     with one_thread():
         begin = start(model=tiny_supernet, task="all", genotype=None)
-        studied = Studied(
-            module=begin.module, size=begin.input_shape[1], mean_std=None, labels=begin.labels, answers=Answers.LOGITS
-        )
+        studied = studied_of(begin)
         simulator = Simulator(
             clients_by_number={
                 number: simulated(name, studied, own_samples(deployed / f"data {name}", begin.labels, studied.size))
                 for number, name in enumerate(CLIENTS)
             }
         )
-        course = Course(
-            module=begin.module,
-            input_shape=begin.input_shape,
-            network=structure_of(begin.module, begin.input_shape),
-            labels=begin.labels,
-            preprocessing=preprocessing_of(begin.input_shape),
-            settings=read_config(deployed / "fed.toml").course,
-        )
+        course = Course.of(begin, read_config(deployed / "fed.toml").course)
         state = course.run(simulator)
     kept = load_file(deployed / "fl" / "state.safetensors")
     assert np.array_equal(kept["vector"], state.vector_V)

@@ -70,7 +70,7 @@ def unequal(number: int = 5) -> Simulator:
 def one_round(settings: Settings, transport: Transport, counts: Mapping[str, int] | None = None) -> Learnt:
     module, layout = network(), Layout.of(network())
     offer = Offer(course="c", network=b"", labels=LABELS, preprocessing="")
-    conversation = Conversation(transport=transport, offer=offer, layout=layout, settings=settings)
+    conversation = Conversation(transport=transport, offer=offer, layout=layout, settings=settings, input_shape=SHAPE)
     masks = all_kept(module)
     for name in counts or {}:
         masks[name] = torch.rand(masks[name].shape, generator=torch.Generator().manual_seed(0)) < 0.5

@@ -30,7 +30,10 @@ def round_(number: int, **changed: object) -> dict[str, object]:
         "down_bytes": 1000,
         "up_bytes": 900,
         "macs": 10**9,
+        "kept_macs": 10**8,
+        "dense_macs": 2 * 10**9,
         "peak_bytes": 10**6,
+        "dense_peak_bytes": 2 * 10**6,
         "exchanged": 3,
         "densities": {"stem.weight": 0.1, "head.weight": 0.05 + number / 1000},
     } | changed
