@@ -27,11 +27,13 @@ from edgekit.federated.serving import read_config
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import simulated
 from edgekit.federated.simulator import Simulator
+from edgekit.federated.start import Start
 from edgekit.federated.state import State
 from edgekit.federated.training import Learnt, Round, train
 from edgekit.federated.transport import Kind, Transport
 from edgekit.federated.wire import decode, encode, is_a
 from edgekit.pruning.masks import kept, kept_in_total
+from edgekit.tasks.vocabulary import Label, Vocabulary
 
 OPEN = replace(SETTINGS, candidates=1, rounds=3, clip=1e3, trim=0.0, norm_limit=1e9, per_round=5)
 SECURE = replace(OPEN, secure=True, groups=1, clip=50.0)
@@ -287,16 +289,16 @@ def test_noise_has_an_epsilon_that_is_reported(way: str, tmp_path: Path) -> None
     most = max(state.releases.values())
     assert sum(state.releases.values()) == 3 * (4 + adjusted)
     assert spent(asked, state) == epsilon(Privacy(clip=0.5, noise_multiplier=0.5), most)
-    result = write_course(
-        tmp_path,
+    begin = Start(
         module=one.module,
         input_shape=SHAPE,
         labels=LABELS,
+        indices=tuple(range(len(LABELS))),
+        vocabulary=Vocabulary(tuple(Label(name=name, index=index) for index, name in enumerate(LABELS))),
         origin="digits",
-        settings=asked,
-        state=state,
         x_NCHW=samples(0, 4).x_N,
     )
+    result = write_course(tmp_path, begin, asked, state)
     assert result.epsilon == spent(asked, state)
     assert read_json(tmp_path / "report.json", schema_version=1)["epsilon"] == result.epsilon
     assert f"epsilon {result.epsilon:.3g} at delta 1e-05" in (tmp_path / "card.md").read_text()

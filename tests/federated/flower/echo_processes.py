@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,11 @@ from edgekit.federated import keys
 HERE = Path(__file__).parent
 
 
+def _heeds_interruption() -> None:
+    """What a shell starts in the background, these tests too, is to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process:
     """Its output goes to files of its own, so that none waits for a reader."""
 
@@ -28,6 +34,7 @@ class Process:
             stdout=log.open("wb"),
             stderr=self.errors.open("wb"),
             env=os.environ | {"OMP_NUM_THREADS": "1"},
+            preexec_fn=_heeds_interruption,
         )
 
     def tell(self, line: str) -> None:
@@ -50,8 +57,8 @@ class Process:
         assert len(found) >= count, self.errors.read_text()
         return found[count - 1]
 
-    def end(self, signal: int, *, timeout_s: float = 90) -> int:
-        self.process.send_signal(signal)
+    def end(self, number: int, *, timeout_s: float = 90) -> int:
+        self.process.send_signal(number)
         return self.process.wait(timeout_s)
 
     def close(self) -> None:
