@@ -145,7 +145,8 @@ def _openly(
         return None
     if settings.trim:
         parameters = conversation.layout.parameters(kept(asked.masks))
-        against = against_most(np.stack([one.delta_V[parameters] for one in found.values()]))
+        deltas_KP = np.stack([one.delta_V[parameters] for one in found.values()])
+        against = against_most(deltas_KP, int(settings.trim * len(found)))
         for number in [one for one, is_against in zip(found, against, strict=True) if is_against]:
             del found[number]
             conversation.reader.left_out[number] = "the update points against that of most"

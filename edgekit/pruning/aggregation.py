@@ -7,9 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FEW = 5
-AGAINST = 0.0
-
 
 def bounded(delta_KV: NDArray[np.float32], part: slice, limit: float) -> NDArray[np.float32]:
     """No row's `part` is longer (L2) than `limit` times the median length; longer ones are scaled down to it."""
@@ -21,20 +18,21 @@ def bounded(delta_KV: NDArray[np.float32], part: slice, limit: float) -> NDArray
     return result
 
 
-def against_most(delta_KV: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """`is_K`: whose change has a cosine below AGAINST with the sum of all others' directions: it undoes what they learnt.
+def against_most(delta_KV: NDArray[np.float32], most: int) -> NDArray[np.bool_]:
+    """`is_K`: whose change has a negative cosine with the sum of all others' directions, and so undoes what they learnt.
 
-    Nobody among few, whose directions agree by chance or not, and nobody where it would be everyone.
+    At most `most` of them, those of the least cosines: clients that see other labels go other ways without meaning harm, and
+    may be many.
     """
-    if len(delta_KV) < FEW:
-        return np.zeros(len(delta_KV), bool)
     delta = delta_KV.astype(np.float64)
     # Each of length one, so that a long change does not say where most go.
     unit_KV = delta / np.maximum(np.linalg.norm(delta, axis=1, keepdims=True), 1e-300)
     others_KV = unit_KV.sum(0) - unit_KV
     cosine_K = (unit_KV * others_KV).sum(1) / np.maximum(np.linalg.norm(others_KV, axis=1), 1e-300)
-    is_K = np.asarray(cosine_K < AGAINST)
-    return is_K & ~is_K.all()
+    is_K = np.zeros(len(delta_KV), bool)
+    is_K[np.argsort(cosine_K, kind="stable")[:most]] = True
+    against_K: NDArray[np.bool_] = is_K & (cosine_K < 0)
+    return against_K
 
 
 def weights_of(samples_K: Sequence[int]) -> NDArray[np.float64]:
