@@ -93,10 +93,15 @@ def _limits(asked: dict[str, Any]) -> dict[str, int | None]:
 @click.option("--number", type=int, default=20, show_default=True, help="Of clients.")
 @_settings
 @_budget
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Play the clients on a Ray cluster, one a core; local: on the cores of this machine.",
+)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Goes on there.")
 @output_options
-def simulate(*, console: Console, output: Path, **asked: Any) -> None:
-    """Run a course with all clients in this process.
+def simulate(*, console: Console, output: Path, ray: str | None, **asked: Any) -> None:
+    """Run a course with all clients simulated, in this process or on a Ray cluster.
 
     What was broken off goes on from the last full round when the same command is given again.
 
@@ -114,7 +119,7 @@ def simulate(*, console: Console, output: Path, **asked: Any) -> None:
         from edgekit.federated.simulate import simulate as run
 
         budget = ClientBudget(**_limits(asked))
-        result = run(**places, output=output, settings=Settings(**asked), budget=budget, progress=progress)
+        result = run(**places, output=output, settings=Settings(**asked), budget=budget, ray=ray, progress=progress)
     _show(console, result)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from edgekit_command import assert_fails, edgekit, edgekit_json
 from PIL import Image
+from safetensors.numpy import load_file
 from tiny_supernet import LABELS, draw
 
 SHORT = ("--rounds", "2", "--number", "3", "--per-round", "3", "--density", "0.3", "--candidates", "2", "--batch", "8")
@@ -58,6 +59,17 @@ def test_a_course_leaves_all_that_a_reader_and_a_build_need(learnt: Path) -> Non
     page = (learnt / "report.html").read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("<svg") >= 4
+
+
+def test_a_ray_cluster_learns_the_same_network_to_the_bit(
+    tiny_supernet: Path, stripes: Path, learnt: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="needs the extra ray")
+    done = simulate(tiny_supernet, stripes, tmp_path / "fl", "--ray", "local")
+    assert done.returncode == 0, done.stderr
+    here, there = (load_file(folder / "state.safetensors") for folder in (learnt, tmp_path / "fl"))
+    assert np.array_equal(here["vector"], there["vector"])
+    assert (learnt / "card.md").read_text() == (tmp_path / "fl" / "card.md").read_text()
 
 
 def test_the_same_command_again_finds_it_finished(tiny_supernet: Path, stripes: Path, learnt: Path) -> None:
