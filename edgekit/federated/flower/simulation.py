@@ -6,6 +6,7 @@ Ray pickles what it sends between the processes of one cluster, which is one use
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -33,6 +34,8 @@ LOCAL: Final = "local"
 """In place of an address: a cluster of this machine alone, which ends with the course."""
 _PART, _PARTITION, _RECORD = "query.part", "partition-id", "edgekit"
 _KEPT_CLIENTS = 64
+# Ray reports to its makers unless told not to, and warns of a change that does not concern us.
+_SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _ANSWERS_WITHIN_S, _POLL_S = 5.0, 0.05
 
 
@@ -119,6 +122,7 @@ def _client(handle: Any) -> Client:
 def _cluster(address: str) -> Iterator[Any]:
     if find_spec("ray") is None:
         raise MissingExtraError("a simulation on Ray needs ray", hint="pip install 'edgekit[federated,ray]'")
+    os.environ.update(_SILENT)
     import ray
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
@@ -128,7 +132,7 @@ def _cluster(address: str) -> Iterator[Any]:
         place |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:
         _check_answers(address)
-        ray.init(log_to_driver=False, **place)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **place)
     except (OSError, RuntimeError, ValueError) as error:
         raise BadInputError(
             f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}",
