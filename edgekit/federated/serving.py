@@ -74,6 +74,7 @@ def serve_course(
 
     Raises UsageError, BadInputError, BoardError and MissingExtraError.
     """
+    from edgekit.federated.allow_list import read_allow_list
     from edgekit.federated.flower.server import SuperLink, serve
     from edgekit.federated.keys import ServerKeys
 
@@ -85,11 +86,15 @@ def serve_course(
         progress("start")
         begin = start(model=config.model, task=config.task, genotype=config.genotype)
         judge = None
+
+        def names() -> dict[int, str]:
+            return {node.number: node.name for node in read_allow_list(config.keys).nodes}
+
         if config.test is not None:
             size, vocabulary = begin.input_shape[1], begin.vocabulary
             test = read_split(config.test, "test", size=size, vocabulary=vocabulary, indices=begin.indices)
             judge = judge_of(samples_of(test))
-        course = Course.of(begin, config.course, judge=judge, folder=config.output)
+        course = Course.of(begin, config.course, judge=judge, folder=config.output, names=names)
 
         def run(transport: Transport) -> None:
             progress(f"waiting for {config.clients} clients")
