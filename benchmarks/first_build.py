@@ -3,9 +3,9 @@
     python3 benchmarks/first_build.py [-o RESULT.json]
     python3 benchmarks/first_build.py --wheel WHEEL --venv DIR [-o RESULT.json]
 
-The command of the README, `make demo`, in a copy of what is committed; or a wheel, into the new environment DIR, which stays: build,
-verify and predict in a folder from which no checkout can be imported. Needs a bare Python alone. pip's cache is not used, so all that
-is fetched counts; how long that takes is the network's matter.
+The command of the README, `make demo`, in a copy of what is committed; or a wheel, into the new environment DIR, which stays:
+build, verify and predict in a folder from which no checkout can be imported. Needs a bare Python alone. pip's cache is not used,
+so all that is fetched counts; how long that takes is the network's matter.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def of_a_wheel(wheel: Path, venv: Path, work: Path) -> FirstBuild:
     course.run("verify", edgekit, "verify", "out")
     for name in PICTURES:
         shutil.copy(REPO_ROOT / "examples" / f"{name}.png", work)
-    answered = json.loads(course.run("predict", edgekit, "predict", "out", *(f"{name}.png" for name in PICTURES), "--json"))
+    answered = json.loads(
+        course.run("predict", edgekit, "predict", "out", *(f"{name}.png" for name in PICTURES), "--json")
+    )
     labels = [prediction["label"].replace(" ", "_") for prediction in answered["predictions"]]
     assert labels == list(PICTURES), labels
     return _account(f"pip install {wheel.name}", course, log, installed)
@@ -154,10 +156,9 @@ def main() -> None:
         parser.error("give --wheel with --venv, a folder that is not there yet; or neither")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        if options.wheel:
-            build = of_a_wheel(options.wheel.resolve(), options.venv.resolve(), work)
-        else:
-            build = by_the_readme(work)
+        build = (
+            of_a_wheel(options.wheel.resolve(), options.venv.resolve(), work) if options.wheel else by_the_readme(work)
+        )
     print(table(build))
     output = options.output or RESULTS / ("first_build_wheel.json" if options.wheel else "first_build.json")
     record = {"python": platform.python_version(), "processors": os.cpu_count(), **asdict(build)}
