@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ("devices",)
+SHIPPED = ("devices", "models")
 
 
 class BuildWithData(build_py):
