@@ -14,6 +14,7 @@ from edgekit.cli.compress import compress
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
+from edgekit.cli.init import init
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
 from edgekit.cli.models import models
@@ -31,7 +32,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
+for command in (init, build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
     edgekit.add_command(command)
 
 

@@ -7,19 +7,17 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.core.budget import Budget, Limit, Share, parse_limit
 from edgekit.core.errors import BadInputError, EdgekitError, UsageError
 from edgekit.core.names import did_you_mean
-from edgekit.supernet.storage import list_supernets
+from edgekit.supernet.storage import CARD
 
 FILE: Final = "edgekit.toml"
 BUDGET: Final = "budget"
-ALTERNATIVES: Final = (("task", "examples"), ("variants", "early_exit"))
-"""Keys of which a build has at most one."""
-
 _LARGEST_SEED = 2**32 - 1
 _PAGE = "docs/configuration.md"
 
@@ -60,7 +58,8 @@ def _task(value: str, folder: Path) -> str:
 
 def _model(value: str, folder: Path) -> str:
     """A name that ships, else a folder."""
-    return value if value in list_supernets() or not (folder / value).exists() else str(folder / value)
+    is_name = Path(value).name == value and not (folder / value / CARD).is_file()
+    return value if is_name else str(folder / value)
 
 
 def _limit(value: Any, _folder: Path) -> Limit:
@@ -118,7 +117,9 @@ class BuildConfig:
     board: str | None = _key(TEXT, "pi", "Run the file on it too, one of `edgekit devices boards`, and tell its cost.")
     tuning_minutes: float | None = _key(MINUTES, 10.0, "TVM alone: try kernels on the board for so long.")
     model: str | None = _key(MODEL, "signs43", "A supernet, by name or folder; `edgekit models list`.")
-    genotype: str | None = _key(TEXT, "ff.07.00.01", "This network, such as one of `edgekit assemble`, and no limits.")
+    genotype: str | None = _key(
+        TEXT, "00.0f.00.03.7f.03.03.1f", "This network, such as one of `edgekit assemble`, and no limits."
+    )
     variants: str | None = _key(TEXT, "0.5,1,2ms", "A network for each of these latency limits, in one file.")
     early_exit: float | None = _key(
         PROBABILITY, 0.9, "Two networks: the answer of a small one stands where it is that sure."
@@ -151,6 +152,20 @@ BUDGET_KEYS: Final = (
 )
 """Of the table [budget]; a share is one of what the full supernet costs or reaches."""
 
+_LIMITS = tuple(key.name for key in BUDGET_KEYS)
+_EXCLUDED = {
+    "task": ("examples",),
+    "examples": ("presence", "grouped", "other", "variants", "early_exit", "min_accuracy"),
+    "genotype": ("variants", "early_exit", *_LIMITS),
+    "variants": ("early_exit", "latency_ms", "runtime", "board", "tuning_minutes"),
+    "early_exit": ("min_accuracy", "runtime", "board", "tuning_minutes"),
+}
+
+
+def exclude(one: str, other: str) -> bool:
+    """Whether no build has both."""
+    return other in _EXCLUDED.get(one, ()) or one in _EXCLUDED.get(other, ())
+
 
 def read_build_config(path: Path) -> BuildConfig:
     """Raises BadInputError for a file that cannot be read, and for what `parse_build` refuses."""
@@ -175,9 +190,6 @@ def parse_build(table: Mapping[str, Any], *, where: str, folder: Path) -> BuildC
     own = {name: value for name, value in table.items() if name != BUDGET}
     nested = [f"{BUDGET}.{key.name}" for key in BUDGET_KEYS]
     values = _values(own, KEYS, where=where, folder=folder, others=nested)
-    for one, other in ALTERNATIVES:
-        if one in values and other in values:
-            raise BadInputError(f"{where}: {one} and {other} exclude each other", hint="leave out one of them")
     limits = table.get(BUDGET, {})
     if not isinstance(limits, Mapping):
         raise _unfit(where, BUDGET, limits, "a table of limits")
@@ -187,6 +199,9 @@ def parse_build(table: Mapping[str, Any], *, where: str, folder: Path) -> BuildC
         budget = Budget(**given)
     except EdgekitError as error:
         raise BadInputError(f"{within}: {error.message}", hint=error.hint) from error
+    for one, other in combinations([*(name for name in values if values[name] is not False), *given], 2):
+        if exclude(one, other):
+            raise BadInputError(f"{where}: {one} and {other} exclude each other", hint="leave out one of them")
     return BuildConfig(**values, budget=budget)
 
 
