@@ -84,6 +84,7 @@ def _figures(records: list[Mapping[str, Any]]) -> dict[str, Quantity]:
 
 def _quantity(record: Mapping[str, Any]) -> Quantity:
     value, interval = record["value"], record["interval"]
+    low, high = (None, None) if interval is None else map(float, interval)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{record['name']} is {value!r}, not a number")
     return Quantity(
@@ -91,5 +92,5 @@ def _quantity(record: Mapping[str, Any]) -> Quantity:
         unit=record["unit"],
         evidence=Evidence(record["evidence"]),
         source=record["source"],
-        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        interval=None if low is None or high is None else (low, high),
     )
