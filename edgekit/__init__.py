@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from edgekit.core.errors import EdgekitError
     from edgekit.pipeline.build import build
     from edgekit.pipeline.check import verify
+    from edgekit.pipeline.compare import ComparisonResult, compare
     from edgekit.pipeline.compress import CompressionResult, compress
     from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit
     from edgekit.pipeline.predict import predict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget",
     "BuildResult",
+    "ComparisonResult",
     "CompressionResult",
     "EarlyExitResult",
     "EdgekitError",
@@ -30,6 +32,7 @@ __all__ = [
     "build",
     "build_early_exit",
     "build_variants",
+    "compare",
     "compress",
     "predict",
     "profile",
@@ -41,6 +44,7 @@ __version__ = VERSION
 _MODULES = {
     "Budget": "edgekit.core.budget",
     "BuildResult": "edgekit.pipeline.result",
+    "ComparisonResult": "edgekit.pipeline.compare",
     "CompressionResult": "edgekit.pipeline.compress",
     "EarlyExitResult": "edgekit.pipeline.early_exit",
     "EdgekitError": "edgekit.core.errors",
@@ -50,6 +54,7 @@ _MODULES = {
     "build": "edgekit.pipeline.build",
     "build_early_exit": "edgekit.pipeline.early_exit",
     "build_variants": "edgekit.pipeline.variants",
+    "compare": "edgekit.pipeline.compare",
     "compress": "edgekit.pipeline.compress",
     "predict": "edgekit.pipeline.predict",
     "profile": "edgekit.pipeline.profile",

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cli.budget_options import budget_options
+from edgekit.cli.config_option import config_option
 from edgekit.cli.console import Console, number, output_options
 from edgekit.cli.progress import stages
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from edgekit.pipeline.variants import Variant, VariantsResult
 
 
+_OF_SEVERAL = ("variants", "early_exit")
+_OF_ONE = ("runtime", "board", "tuning_minutes")
+
+
 @click.command()
+@config_option
 @click.option("--task", help='What to recognise, such as "stop, yield" or "kind=danger".')
 @click.option(
     "--examples",
@@ -43,9 +49,9 @@ if TYPE_CHECKING:
     metavar="MINUTES",
     help="TVM alone: try kernels on the board for so long; what is found serves later builds too.",
 )
-@click.option("--presence", is_flag=True, help="Ask whether any of the labels is in the picture: yes or no.")
-@click.option("--grouped", is_flag=True, help="One output for each term between commas, whatever it selects.")
-@click.option("--other", is_flag=True, help='Add a class "other" for all labels that the task leaves out.')
+@click.option("--presence/--no-presence", help="Ask whether any of the labels is in the picture: yes or no.")
+@click.option("--grouped/--no-grouped", help="One output for each term between commas, whatever it selects.")
+@click.option("--other/--no-other", help='Add a class "other" for all labels that the task leaves out.')
 @click.option("--model", default="signs43", show_default=True, help="A supernet, by name or folder.")
 @budget_options
 @click.option("--genotype", metavar="GENOTYPE", help="This network, such as one of `edgekit assemble`, and no limits.")
@@ -60,6 +66,7 @@ if TYPE_CHECKING:
     "--from",
     "course",
     type=click.Path(path_type=Path),
+    is_eager=True,  # before --config, which is not read then
     metavar="DIR",
     help="Not a slice of a supernet but what clients learnt: a folder of `edgekit federated`.",
 )
@@ -72,11 +79,6 @@ if TYPE_CHECKING:
 def build(
     *,
     console: Console,
-    variants: str | None,
-    early_exit: float | None,
-    runtime: str | None,
-    board: str | None,
-    tuning_minutes: float | None,
     course: Path | None,
     output: Path | None,
     overwrite: bool,
@@ -90,21 +92,10 @@ def build(
     the device in int8 and fp32, and the fastest is kept, as far as evidence tells.
     """
     if course is not None:
-        _build_learnt(console, course, board=board, output=output, overwrite=overwrite)
+        _build_learnt(console, course, board=inputs["board"], output=output, overwrite=overwrite)
         return
-    if variants is not None and early_exit is not None:
-        raise click.UsageError("--variants and --early-exit exclude each other.")
-    of_one_network = {"runtime": runtime, "board": board, "tuning_minutes": tuning_minutes}
-    if any(value is not None for value in of_one_network.values()):
-        if variants is not None or early_exit is not None:
-            raise click.UsageError(
-                "--runtime, --board and --tuning-minutes are for builds of one network: leave out --variants or --early-exit."
-            )
-        inputs |= of_one_network
-    if variants is not None:
-        inputs["variants"] = variants
-    if early_exit is not None:
-        inputs["early_exit"] = early_exit
+    inputs = of_one_kind(inputs)
+    variants, early_exit = inputs.get("variants"), inputs.get("early_exit")
     if dry_run:
         _plan(console, inputs)
     elif output is None:
@@ -117,8 +108,22 @@ def build(
         _build(console, {**inputs, "output": output, "overwrite": overwrite})
 
 
+def of_one_kind(asked: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a build of one network, of variants, or of an early exit. Raises UsageError for what no build has together."""
+    inputs = dict(asked)
+    several = {name: value for name in _OF_SEVERAL if (value := inputs.pop(name, None)) is not None}
+    if len(several) > 1:
+        raise click.UsageError("--variants and --early-exit exclude each other.")
+    of_one_network = {name: value for name in _OF_ONE if (value := inputs.pop(name, None)) is not None}
+    if several and of_one_network:
+        raise click.UsageError(
+            "--runtime, --board and --tuning-minutes are for builds of one network: leave out --variants or --early-exit."
+        )
+    return inputs | several | of_one_network
+
+
 def _plan(console: Console, inputs: dict[str, Any]) -> None:
-    planned = _planned(inputs)
+    planned = plan_of(inputs)
     if console.as_json:
         console.json(planned)
         return
@@ -142,7 +147,8 @@ def _plan(console: Console, inputs: dict[str, Any]) -> None:
     )
 
 
-def _planned(inputs: dict[str, Any]) -> dict[str, Any]:
+def plan_of(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The record of the plan, of whatever kind."""
     if "variants" in inputs:
         from edgekit.pipeline.variants import plan_variants
 

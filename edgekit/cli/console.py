@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,12 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
         command(console=Console(as_json=as_json, quiet=quiet, interruption=interruption), **options)
 
     return with_console
+
+
+def drop_output() -> None:
+    """Keeps the interpreter from failing once more when it flushes stdout at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 def number(value: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -10,10 +9,13 @@ import click
 
 from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
+from edgekit.cli.compare import compare
 from edgekit.cli.compress import compress
+from edgekit.cli.console import drop_output
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
+from edgekit.cli.init import init
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
 from edgekit.cli.models import models
@@ -31,7 +33,21 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
+for command in (
+    init,
+    build,
+    compress,
+    assemble,
+    predict,
+    verify,
+    compare,
+    profile,
+    models,
+    devices,
+    passes,
+    federated,
+    lab,
+):
     edgekit.add_command(command)
 
 
@@ -49,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return ExitCode.USAGE
@@ -77,14 +93,8 @@ def _report(failure: Failure, error: BaseException, arguments: Sequence[str]) ->
             sys.stdout.write(json.dumps({"error": failure.to_json()}, indent=2) + "\n")
         sys.stdout.flush()
     except OSError:  # nobody reads, or nothing can be written: the exit code still tells
-        _drop_output()
+        drop_output()
     return failure.code
-
-
-def _drop_output() -> None:
-    """Keeps the interpreter from failing once more when it flushes stdout at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ MAX_HELP_S = 0.6
 MAX_MODULES = 60
 HEAVY = ("numpy", "torch", "rich", "PIL", "pyarrow", "scipy", "litert_torch")
 COMMANDS = (
+    ("init",),
     ("build",),
+    ("compare",),
     ("assemble",),
     ("predict",),
     ("verify",),
