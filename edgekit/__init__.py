@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from edgekit.pipeline.check import verify
     from edgekit.pipeline.compress import CompressionResult, compress
     from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit
+    from edgekit.pipeline.fleet.fleet import fleet
+    from edgekit.pipeline.fleet.result import FleetResult
     from edgekit.pipeline.predict import predict
     from edgekit.pipeline.profile import Profile, profile
     from edgekit.pipeline.result import BuildResult
@@ -23,6 +25,7 @@ __all__ = [
     "CompressionResult",
     "EarlyExitResult",
     "EdgekitError",
+    "FleetResult",
     "Profile",
     "Share",
     "VariantsResult",
@@ -31,6 +34,7 @@ __all__ = [
     "build_early_exit",
     "build_variants",
     "compress",
+    "fleet",
     "predict",
     "profile",
     "verify",
@@ -44,6 +48,7 @@ _MODULES = {
     "CompressionResult": "edgekit.pipeline.compress",
     "EarlyExitResult": "edgekit.pipeline.early_exit",
     "EdgekitError": "edgekit.core.errors",
+    "FleetResult": "edgekit.pipeline.fleet.result",
     "Profile": "edgekit.pipeline.profile",
     "Share": "edgekit.core.budget",
     "VariantsResult": "edgekit.pipeline.variants",
@@ -51,6 +56,7 @@ _MODULES = {
     "build_early_exit": "edgekit.pipeline.early_exit",
     "build_variants": "edgekit.pipeline.variants",
     "compress": "edgekit.pipeline.compress",
+    "fleet": "edgekit.pipeline.fleet.fleet",
     "predict": "edgekit.pipeline.predict",
     "profile": "edgekit.pipeline.profile",
     "verify": "edgekit.pipeline.check",

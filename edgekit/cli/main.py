@@ -10,10 +10,12 @@ import click
 
 from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
+from edgekit.cli.cache import cache
 from edgekit.cli.compress import compress
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
+from edgekit.cli.fleet import fleet
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
 from edgekit.cli.models import models
@@ -31,7 +33,21 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
+for command in (
+    build,
+    fleet,
+    compress,
+    assemble,
+    predict,
+    verify,
+    profile,
+    models,
+    devices,
+    passes,
+    federated,
+    lab,
+    cache,
+):
     edgekit.add_command(command)
 
 

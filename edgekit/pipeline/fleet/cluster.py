@@ -1,0 +1,1 @@
+"""Builds members of a fleet on a Ray cluster."""
