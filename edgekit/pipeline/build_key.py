@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -35,16 +35,18 @@ class BuildKeys:
 
     def __init__(self) -> None:
         self._sums: dict[Path, str] = {}
-        self._surroundings = {
+        self.surroundings: Mapping[str, Any] = {
             "environment": environment(),
             "source": self._sum_of(Path(edgekit.__file__).parent, "*.py"),
-            "devices": [self._sum_of(data_folder("devices")), self._sum_of(user_folder("devices"))],
+            "devices": self._sum_of(data_folder("devices")),
         }
+        """What every build on this machine shares, whoever asks for it."""
 
     def key_of(self, planned: BuildPlan) -> str:
         """Raises BadInputError where `planned.data` cannot be read."""
         inputs = {
-            **self._surroundings,
+            **self.surroundings,
+            "own_devices": self._sum_of(user_folder("devices")),
             "model": [planned.model.name, self._sum_of(planned.model.path)],
             "task": self._task(planned),
             "targets": [self._target(target) for target in planned.candidates or (planned.target,)],
