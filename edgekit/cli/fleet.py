@@ -83,7 +83,7 @@ def _inputs(member: Member) -> str:
 
 
 def _results(console: Console, result: FleetResult) -> None:
-    console.table(("member", "state", *_FIGURES, "genotype"), map(_row, result.members))
+    console.table(("member", "state", *_FIGURES, "genotype, or why there is none"), map(_row, result.members))
     console.line()
     counts = ", ".join(f"{count} {state}" for state, count in result.to_json()["counts"].items() if count)
     console.facts(
@@ -98,14 +98,12 @@ def _row(one: MemberResult) -> tuple[str, ...]:
         for name in _FIGURES
         if (quantity := figures.get(name)) is not None
     ]
-    return one.member.name, one.state.value, *(told or [""] * len(_FIGURES)), one.report.get("genotype", "")
+    last = f"{one.failure.code}: {one.failure.message}" if one.failure else one.report.get("genotype", "")
+    return one.member.name, one.state.value, *(told or [""] * len(_FIGURES)), last
 
 
 def _fail(result: FleetResult) -> None:
     """The result is on stdout already, with --json the one object there; this says on stderr what was not built."""
-    for one in result.failed:
-        if one.failure is not None:
-            sys.stderr.write(f"{one.member.name}: exit code {one.failure.code}: {one.failure.message}\n")
     error = IncompleteError(
         f"{len(result.failed)} of {len(result.members)} members were not built",
         hint=f"{result.folder / 'fleet.json'} says why",
