@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 # As many workers as a small machine has cores, a thread each: threads of two workers on the same cores wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: demo test coverage hil release
+.PHONY: demo test coverage cluster hil release
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/edgekit build --target rpi4 --task "stop, yield, no entry" --latency-ms 1.0 -o out/ --overwrite
@@ -20,6 +20,10 @@ test: $(VENV)/.installed-dev
 # The same tests, twice as slow.
 coverage: $(VENV)/.installed-dev
 	$(PYTEST) -n 2 --dist worksteal -m "not hil and not slow" --cov
+
+# A fleet on a Ray cluster of this machine.
+cluster: $(VENV)/.installed-dev
+	$(PYTEST) -m slow tests/pipeline/test_fleet_cluster.py
 
 # On an emulated board, which stays up: edgekit lab down.
 hil: $(VENV)/.installed-dev

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from edgekit.pipeline.compare import ComparisonResult, compare
     from edgekit.pipeline.compress import CompressionResult, compress
     from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit
+    from edgekit.pipeline.fleet.fleet import fleet
+    from edgekit.pipeline.fleet.result import FleetResult
     from edgekit.pipeline.predict import predict
     from edgekit.pipeline.profile import Profile, profile
     from edgekit.pipeline.result import BuildResult
@@ -25,6 +27,7 @@ __all__ = [
     "CompressionResult",
     "EarlyExitResult",
     "EdgekitError",
+    "FleetResult",
     "Profile",
     "Share",
     "VariantsResult",
@@ -34,6 +37,7 @@ __all__ = [
     "build_variants",
     "compare",
     "compress",
+    "fleet",
     "predict",
     "profile",
     "verify",
@@ -48,6 +52,7 @@ _MODULES = {
     "CompressionResult": "edgekit.pipeline.compress",
     "EarlyExitResult": "edgekit.pipeline.early_exit",
     "EdgekitError": "edgekit.core.errors",
+    "FleetResult": "edgekit.pipeline.fleet.result",
     "Profile": "edgekit.pipeline.profile",
     "Share": "edgekit.core.budget",
     "VariantsResult": "edgekit.pipeline.variants",
@@ -56,6 +61,7 @@ _MODULES = {
     "build_variants": "edgekit.pipeline.variants",
     "compare": "edgekit.pipeline.compare",
     "compress": "edgekit.pipeline.compress",
+    "fleet": "edgekit.pipeline.fleet.fleet",
     "predict": "edgekit.pipeline.predict",
     "profile": "edgekit.pipeline.profile",
     "verify": "edgekit.pipeline.check",

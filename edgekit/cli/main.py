@@ -9,12 +9,14 @@ import click
 
 from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
+from edgekit.cli.cache import cache
 from edgekit.cli.compare import compare
 from edgekit.cli.compress import compress
 from edgekit.cli.console import drop_output
 from edgekit.cli.devices import devices
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
+from edgekit.cli.fleet import fleet
 from edgekit.cli.init import init
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
@@ -36,6 +38,7 @@ def edgekit() -> None:
 for command in (
     init,
     build,
+    fleet,
     compress,
     assemble,
     predict,
@@ -47,6 +50,7 @@ for command in (
     passes,
     federated,
     lab,
+    cache,
 ):
     edgekit.add_command(command)
 

@@ -137,6 +137,15 @@ class LearntHead:
     pictures: Mapping[str, int]
     recalls: Mapping[str, float]
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> LearntHead:
+        return cls(
+            ridge=record["ridge"],
+            stand_ins=record["bricks_chosen_for"],
+            pictures=record["pictures"],
+            recalls=record["leave_one_out_recalls"],
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": "regularised linear discriminant, closed form",

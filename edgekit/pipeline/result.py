@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.quantity import Quantity
+from edgekit.devices.target import parse_target
 from edgekit.pipeline.examples import LearntHead
 from edgekit.pipeline.plan import BuildPlan
 from edgekit.pipeline.runtime_choice import Candidate
@@ -41,6 +42,24 @@ class BuildResult:
     candidates: tuple[Candidate, ...] = ()
     reason: str = ""
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], planned: BuildPlan, folder: Path) -> BuildResult:
+        """As `to_json` wrote it, of a build that was planned as `planned` and lies in `folder`."""
+        figures = ({**figure} for figure in record["figures"])
+        learnt = record.get("own_classes")
+        return cls(
+            folder=folder,
+            plan=replace(planned, target=parse_target(record["plan"]["target"])) if planned.candidates else planned,
+            genotype=record["genotype"],
+            labels=tuple(record["labels"]),
+            figures=tuple(Figure(name=one.pop("name"), quantity=Quantity.from_json(one)) for one in figures),
+            learnt=None if learnt is None else LearntHead.from_json(learnt),
+            stages_s=record["stages_s"],
+            candidates=tuple(map(Candidate.from_json, record.get("candidates", ()))),
+            reason=record.get("reason", ""),
+            notes=tuple(record.get("notes", ())),
+        )
 
     def figure(self, name: str) -> Quantity:
         """Raises KeyError for a figure that the report does not have."""

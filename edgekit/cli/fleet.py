@@ -1,0 +1,112 @@
+"""edgekit fleet"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.failures import failure_of
+from edgekit.cli.fleet_progress import fleet_progress
+from edgekit.core.errors import IncompleteError
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.fleet.member import Member
+    from edgekit.pipeline.fleet.result import FleetResult, MemberResult
+
+_FIGURES = ("accuracy", "latency", "size")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FLEET.TOML")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="A build folder for each member goes there."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Builds at the same time; as many as there are cores."
+)
+@click.option("--ray", metavar="ADDRESS", help="Build on a Ray cluster: HOST:PORT, ray://HOST:PORT or auto.")
+@click.option("--dry-run", is_flag=True, help="Print the members and build none.")
+@output_options
+def fleet(
+    *, console: Console, file: Path, output: Path | None, workers: int | None, ray: str | None, dry_run: bool
+) -> None:
+    """Build every task for every target within every budget of a file.
+
+    What is finished in DIR is kept, what the cache has is copied, the rest is built. A member that fails stops no other; then
+    the exit code is 10, and fleet.json says why.
+
+    \b
+      edgekit fleet fleet.toml -o fleet-out/
+      edgekit fleet fleet.toml --dry-run
+    """
+    if dry_run:
+        _members(console, file)
+        return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output': the folder to write, or --dry-run.")
+    with fleet_progress(console) as progress:
+        from edgekit.pipeline.fleet.fleet import fleet as run
+
+        result = run(file, output=output, workers=workers, ray=ray, progress=progress)
+    if console.as_json:
+        console.json(result.to_json())
+    else:
+        _results(console, result)
+    if result.failed:
+        _fail(result)
+
+
+def _members(console: Console, file: Path) -> None:
+    from edgekit.pipeline.fleet.fleet_file import read_fleet
+
+    members = read_fleet(file)
+    if console.as_json:
+        console.json({"members": [member.to_json() for member in members]})
+        return
+    console.table(
+        ("member", "target", "limits", "inputs"),
+        [(one.name, one.target, _limits(one), _inputs(one)) for one in members],
+    )
+
+
+def _limits(member: Member) -> str:
+    limits: dict[str, Any] = member.to_json()["limits"]
+    return ", ".join(f"{name} {limit}" for name, limit in limits.items()) or "none"
+
+
+def _inputs(member: Member) -> str:
+    return ", ".join(f"{name} {value}" for name, value in member.inputs.items())
+
+
+def _results(console: Console, result: FleetResult) -> None:
+    console.table(("member", "state", *_FIGURES, "genotype, or why there is none"), map(_row, result.members))
+    console.line()
+    counts = ", ".join(f"{count} {state}" for state, count in result.to_json()["counts"].items() if count)
+    console.facts(
+        {"folder": result.folder, "members": counts, "built by": result.crew, "seconds": f"{result.seconds:.1f}"}
+    )
+
+
+def _row(one: MemberResult) -> tuple[str, ...]:
+    figures = {figure.name: figure.quantity for figure in one.figures}
+    told = [
+        f"{number(quantity.value)}{'' if quantity.unit == 'fraction' else f' {quantity.unit}'} {quantity.evidence.value}"
+        for name in _FIGURES
+        if (quantity := figures.get(name)) is not None
+    ]
+    last = f"{one.failure.code}: {one.failure.message}" if one.failure else one.report.get("genotype", "")
+    return one.member.name, one.state.value, *(told or [""] * len(_FIGURES)), last
+
+
+def _fail(result: FleetResult) -> None:
+    """The result is on stdout already, with --json the one object there; this says on stderr what was not built."""
+    error = IncompleteError(
+        f"{len(result.failed)} of {len(result.members)} members were not built",
+        hint=f"{result.folder / 'fleet.json'} says why",
+    )
+    sys.stderr.write(f"{failure_of(error)}\n")
+    raise click.exceptions.Exit(error.code)
