@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline.build import build
     from edgekit.pipeline.check import verify
     from edgekit.pipeline.compress import CompressionResult, compress
+    from edgekit.pipeline.doctor.doctor import doctor
     from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit
     from edgekit.pipeline.predict import predict
     from edgekit.pipeline.profile import Profile, profile
@@ -31,6 +32,7 @@ __all__ = [
     "build_early_exit",
     "build_variants",
     "compress",
+    "doctor",
     "predict",
     "profile",
     "verify",
@@ -51,6 +53,7 @@ _MODULES = {
     "build_early_exit": "edgekit.pipeline.early_exit",
     "build_variants": "edgekit.pipeline.variants",
     "compress": "edgekit.pipeline.compress",
+    "doctor": "edgekit.pipeline.doctor.doctor",
     "predict": "edgekit.pipeline.predict",
     "profile": "edgekit.pipeline.profile",
     "verify": "edgekit.pipeline.check",

@@ -12,6 +12,7 @@ from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
 from edgekit.cli.compress import compress
 from edgekit.cli.devices import devices
+from edgekit.cli.doctor import doctor
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
 from edgekit.cli.interruption import Interruption
@@ -31,7 +32,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
+for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab, doctor):
     edgekit.add_command(command)
 
 
