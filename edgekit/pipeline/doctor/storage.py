@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -107,7 +108,7 @@ def examine_keys() -> Finding:
         if readable
         else f"{len(keys)} found, each readable by its owner alone"
     )
-    fix = f"chmod 600 {' '.join(map(str, readable))}" if readable else ""
+    fix = shlex.join(["chmod", "600", *map(str, readable)]) if readable else ""
     return Finding(
         section="disk",
         name="private keys",
