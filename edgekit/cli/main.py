@@ -10,6 +10,7 @@ import click
 
 from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
+from edgekit.cli.completion import VARIABLE, complete, completion
 from edgekit.cli.compress import compress
 from edgekit.cli.devices import devices
 from edgekit.cli.doctor import doctor
@@ -32,7 +33,21 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab, doctor):
+for command in (
+    build,
+    compress,
+    assemble,
+    predict,
+    verify,
+    profile,
+    models,
+    devices,
+    passes,
+    federated,
+    lab,
+    doctor,
+    completion,
+):
     edgekit.add_command(command)
 
 
@@ -43,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interruption.listen()
     # A name in another script than the terminal's must not end a command.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if VARIABLE in os.environ:
+        return complete(edgekit, os.environ[VARIABLE])
     try:
         with edgekit.make_context("edgekit", given, obj=interruption) as context:
             edgekit.invoke(context)
