@@ -56,9 +56,14 @@ complete --no-files --command edgekit --arguments "(_edgekit_completion)"
 @click.command()
 @click.argument("shell", type=click.Choice(_SHELLS))
 def completion(*, shell: str) -> None:
-    """Print the script that completes commands, options and names in SHELL.
+    """Print the script for tab completion in a shell.
 
-    See docs/completion.md for where it goes.
+    It completes commands, options, and the names of devices, boards, models, passes and labels. See docs/completion.md for
+    where it goes.
+
+    \b
+    edgekit completion bash
+    edgekit completion fish > ~/.config/fish/completions/edgekit.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -10,19 +10,17 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
+from edgekit.cli.help import walk
 from edgekit.core.errors import EdgekitError
 
 Values = Callable[[click.Context, str], Iterable[str]]
 
 
-def offer_values(group: click.Group, path: tuple[str, ...] = ()) -> None:
+def offer_values(group: click.Group) -> None:
     """Gives the parameters below `group` the values of `_OF_OPTIONS` and `_OF_ARGUMENTS`."""
-    for name, command in group.commands.items():
-        here = (*path, name)
-        if isinstance(command, click.Group):
-            offer_values(command, here)
+    for path, command in walk(group):
         for parameter in command.params:
-            values = _values(parameter, here)
+            values = _values(parameter, path)
             if values is not None:
                 parameter.shell_complete = partial(_items, values)  # type: ignore[method-assign]
 

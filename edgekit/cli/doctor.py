@@ -15,10 +15,15 @@ from edgekit.cli.progress import stages
 @click.option("--thorough", is_flag=True, help="Import every library and try every runtime on a small network.")
 @output_options
 def doctor(*, console: Console, boards: bool, thorough: bool) -> None:
-    """Check this machine, and print the line to run for each thing that is missing.
+    """Check this machine, and say how to get what is missing.
 
-    The exit code is 0 if a plain build works here, and 8 if something that it needs is missing or broken. Extras, tools and
+    For each thing that is missing the line to run is printed. The exit code is 0 if a plain build works here, and 8 if something that it needs is missing or broken. Extras, tools and
     boards that are missing do not change it.
+
+    \b
+    edgekit doctor
+    edgekit doctor --boards
+    edgekit doctor --thorough --json
     """
     from edgekit.pipeline.doctor.doctor import doctor as run
 

@@ -16,6 +16,7 @@ from edgekit.cli.devices import devices
 from edgekit.cli.doctor import doctor
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
+from edgekit.cli.help import Group, with_examples
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
 from edgekit.cli.models import models
@@ -27,10 +28,20 @@ from edgekit.core.errors import ExitCode
 from edgekit.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="edgekit")
 def edgekit() -> None:
-    """From a task and a board to a verified model."""
+    """From a task and a board to a verified model.
+
+    \b
+    edgekit build --target rpi4 --task "stop, yield" --latency-ms 1.0 -o out/
+    edgekit predict out/ picture.png
+    edgekit doctor
+    """
+
+
+# What a decorator makes has not been added to any group.
+edgekit.help = with_examples(edgekit.help)
 
 
 for command in (
