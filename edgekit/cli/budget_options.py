@@ -20,7 +20,7 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
     @_limit("--macs", "Most multiply-accumulates for one picture.")
     @_limit(
         "--min-accuracy",
-        "Least accuracy, such as 0.97, or 95% of what the full supernet reaches on the task; the fastest network that keeps it is taken.",
+        "Least accuracy, such as 0.97, or as 95% of what the full supernet reaches; the fastest such network is taken.",
         metavar="FRACTION|SHARE",
     )
     @wraps(command)

@@ -96,7 +96,7 @@ def compress(*, console: Console, output: Path | None, overwrite: bool, dry_run:
 
     \b
     edgekit compress net.pt2 --data pictures/ --max-accuracy-drop 1.0 -o out/
-    edgekit compress net.onnx --recipe recipe.toml --data train/ --eval val/ -o out/
+    edgekit compress net.onnx --recipe recipe.toml --data train/ -o out/
     edgekit compress net.pt2 --data train/ --pass fold::batch_norm \\
         --pass prune::channels --pass quant::int8 -o out/
     edgekit compress mypkg.nets:resnet20 --input-shape 3,32,32 \\

@@ -17,8 +17,8 @@ from edgekit.cli.progress import stages
 def doctor(*, console: Console, boards: bool, thorough: bool) -> None:
     """Check this machine, and say how to get what is missing.
 
-    For each thing that is missing the line to run is printed. The exit code is 0 if a plain build works here, and 8 if something that it needs is missing or broken. Extras, tools and
-    boards that are missing do not change it.
+    For each thing that is missing the line to run is printed. The exit code is 0 if a plain build works here, and 8 if
+    something that it needs is missing or broken. Extras, tools and boards that are missing do not change it.
 
     \b
     edgekit doctor
