@@ -89,7 +89,7 @@ def _numbers(kind: type) -> Any:
 def compress(*, console: Console, output: Path | None, overwrite: bool, dry_run: bool, **asked: Any) -> None:
     """Compress your own network into a small, verified file.
 
-    The smallest file is sought that keeps the accuracy.
+    It is the smallest file found that keeps the accuracy.
 
     MODEL is a .pt2 file of torch.export, an .onnx file, or a factory such as mypkg.nets:resnet20, a Python function that
     returns the network. Without --recipe and --pass a recipe is searched.

@@ -81,7 +81,7 @@ class SectionedCommand(click.Command):
         records = [
             (_section(parameter), record)
             for parameter in self.get_params(ctx)
-            if (record := parameter.get_help_record(ctx)) is not None
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)) is not None
         ]
         records.sort(key=lambda one: order.index(one[0]))
         for title, members in groupby(records, key=lambda one: one[0]):
