@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline.check import verify
     from edgekit.pipeline.compare import ComparisonResult, compare
     from edgekit.pipeline.compress import CompressionResult, compress
+    from edgekit.pipeline.doctor.doctor import doctor
     from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit
     from edgekit.pipeline.fleet.fleet import fleet
     from edgekit.pipeline.fleet.result import FleetResult
@@ -37,6 +38,7 @@ __all__ = [
     "build_variants",
     "compare",
     "compress",
+    "doctor",
     "fleet",
     "predict",
     "profile",
@@ -62,6 +64,7 @@ _MODULES = {
     "compare": "edgekit.pipeline.compare",
     "compress": "edgekit.pipeline.compress",
     "fleet": "edgekit.pipeline.fleet.fleet",
+    "doctor": "edgekit.pipeline.doctor.doctor",
     "predict": "edgekit.pipeline.predict",
     "profile": "edgekit.pipeline.profile",
     "verify": "edgekit.pipeline.check",

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from edgekit.cli.budget_options import budget_options
 from edgekit.cli.config_option import config_option
 from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.help import SectionedCommand
 from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _OF_SEVERAL = ("variants", "early_exit")
 _OF_ONE = ("runtime", "board", "tuning_minutes")
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @config_option
 @click.option("--task", help='What to recognise, such as "stop, yield" or "kind=danger".')
 @click.option(
@@ -39,10 +40,8 @@ _OF_ONE = ("runtime", "board", "tuning_minutes")
     metavar="DEVICE[:RUNTIME[-PRECISION]]",
     help="What to build for; also DEVICE:PRECISION.",
 )
-@click.option("--runtime", metavar="NAME", help="tflite, onnx or tvm; with auto the one that evidence speaks for.")
-@click.option(
-    "--board", metavar="BOARD", help="Run the file on it too, one of `edgekit devices boards`, and tell its cost."
-)
+@click.option("--runtime", metavar="NAME", help="tflite, onnx or tvm; auto takes the one that the evidence supports.")
+@click.option("--board", metavar="BOARD", help="Also run the file on this board, one of `edgekit devices boards`.")
 @click.option(
     "--tuning-minutes",
     type=float,
@@ -54,13 +53,15 @@ _OF_ONE = ("runtime", "board", "tuning_minutes")
 @click.option("--other/--no-other", help='Add a class "other" for all labels that the task leaves out.')
 @click.option("--model", default="signs43", show_default=True, help="A supernet, by name or folder.")
 @budget_options
-@click.option("--genotype", metavar="GENOTYPE", help="This network, such as one of `edgekit assemble`, and no limits.")
+@click.option(
+    "--genotype", metavar="GENOTYPE", help="This network, for example from `edgekit assemble`, without limits."
+)
 @click.option("--variants", metavar="LIST", help="Latency limits such as 4,8,16ms: a network for each, in one file.")
 @click.option(
     "--early-exit",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="PROBABILITY",
-    help="Two networks, such as at 0.9: the answer of a small one stands where it is that sure, else a large one answers.",
+    help="Two networks: a small one answers if it is at least so sure, such as 0.9; otherwise a large one does.",
 )
 @click.option(
     "--from",
@@ -68,13 +69,15 @@ _OF_ONE = ("runtime", "board", "tuning_minutes")
     type=click.Path(path_type=Path),
     is_eager=True,  # before --config, which is not read then
     metavar="DIR",
-    help="Not a slice of a supernet but what clients learnt: a folder of `edgekit federated`.",
+    help="Build the network that clients trained: a folder of `edgekit federated`.",
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 with.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The build folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older build folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random choices.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random choices."
+)
 @output_options
 def build(
     *,
@@ -88,8 +91,15 @@ def build(
     """Build the network of a task for a board, into a folder.
 
     A LIMIT is a number, or a share of what the full supernet costs, such as 25%. With --variants the other limits hold for
-    each network; with --early-exit, for a picture that both networks see. With --runtime auto a file is made for every runtime of
-    the device in int8 and fp32, and the fastest is kept, as far as evidence tells.
+    each network; with --early-exit, for a picture that goes through both networks. --runtime auto makes a file for every
+    runtime of the device, in int8 and in fp32, and keeps the fastest one that the evidence supports.
+
+    \b
+    edgekit build --target rpi4 --task "stop, yield" --latency-ms 1.0 -o out/
+    edgekit build --task "kind=danger" --min-accuracy 0.97 -o out/
+    edgekit build --examples my_signs/ --target rpi5 -o out/
+    edgekit build --task "stop, yield" --runtime auto --board pi -o out/
+    edgekit build --task "stop, yield" --variants 0.6,1.0ms -o out/
     """
     if course is not None:
         _build_learnt(console, course, board=inputs["board"], output=output, overwrite=overwrite)

@@ -77,7 +77,7 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
     @click.option("-q", "--quiet", is_flag=True, help="Print no progress.")
-    @click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Print the traceback of an error.")
+    @click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Also print the traceback of an error.")
     @wraps(command)
     def with_console(*, as_json: bool, quiet: bool, **options: Any) -> None:
         interruption = click.get_current_context().obj

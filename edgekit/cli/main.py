@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,12 +12,15 @@ from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
 from edgekit.cli.cache import cache
 from edgekit.cli.compare import compare
+from edgekit.cli.completion import VARIABLE, complete, completion
 from edgekit.cli.compress import compress
 from edgekit.cli.console import drop_output
 from edgekit.cli.devices import devices
+from edgekit.cli.doctor import doctor
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
 from edgekit.cli.fleet import fleet
+from edgekit.cli.help import Group, with_examples
 from edgekit.cli.init import init
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
@@ -29,10 +33,20 @@ from edgekit.core.errors import ExitCode
 from edgekit.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="edgekit")
 def edgekit() -> None:
-    """From a task and a board to a verified model."""
+    """From a task and a board to a verified model.
+
+    \b
+    edgekit build --target rpi4 --task "stop, yield" --latency-ms 1.0 -o out/
+    edgekit predict out/ picture.png
+    edgekit doctor
+    """
+
+
+# What a decorator makes has not been added to any group.
+edgekit.help = with_examples(edgekit.help)
 
 
 for command in (
@@ -50,7 +64,9 @@ for command in (
     passes,
     federated,
     lab,
+    doctor,
     cache,
+    completion,
 ):
     edgekit.add_command(command)
 
@@ -62,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interruption.listen()
     # A name in another script than the terminal's must not end a command.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if VARIABLE in os.environ:
+        return complete(edgekit, os.environ[VARIABLE])
     try:
         with edgekit.make_context("edgekit", given, obj=interruption) as context:
             edgekit.invoke(context)

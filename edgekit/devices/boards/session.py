@@ -47,11 +47,11 @@ Answer = TypeVar("Answer")
 
 
 @contextmanager
-def open_board(board: Board, *, wait_s: float = 0.0) -> Iterator[BoardSession]:
+def open_board(board: Board, *, wait_s: float = 0.0, tries: int = _TRIES) -> Iterator[BoardSession]:
     """Locks the board for this process and closes its transport at the end. Raises BoardError where it is in use or cannot be
     reached."""
     with locked(board, wait_s=wait_s):
-        session = BoardSession(board)
+        session = BoardSession(board, tries=tries)
         try:
             yield session
         finally:
@@ -59,10 +59,11 @@ def open_board(board: Board, *, wait_s: float = 0.0) -> Iterator[BoardSession]:
 
 
 class BoardSession:
-    """What breaks on the way to a board is tried three times, each time over a new connection."""
+    """What breaks on the way to a board is tried `tries` times, each time over a new connection."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, *, tries: int = _TRIES) -> None:
         self.board = board
+        self._tries = tries
         self._transport: Transport | None = None
 
     def facts(self) -> BoardFacts:
@@ -224,14 +225,14 @@ class BoardSession:
             ) from error
 
     def _again(self, ask: Callable[[Transport], Answer]) -> Answer:
-        for attempt in range(_TRIES):
+        for attempt in range(self._tries):
             try:
                 if self._transport is None:
                     self._transport = open_transport(self.board)
                 return ask(self._transport)
             except LostBoardError:
                 self.close()
-                if attempt + 1 == _TRIES:
+                if attempt + 1 == self._tries:
                     raise
                 time.sleep(_PAUSE_S * 2**attempt)
         raise AssertionError
