@@ -1,11 +1,12 @@
-"""Writes into a build folder what runs its network without edgekit: `run.py`, and snippets, a service and instructions in `deploy`."""
+"""Writes what runs a build's network without edgekit: `run.py`, and in `deploy` instructions, a service and snippets."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import shorten
 from typing import Final
 
 import numpy as np
@@ -38,10 +39,14 @@ def write_kit(folder: Path) -> None:
     _write(folder / PROGRAM, single_file([_HERE / "programs" / f"{module}.py" for module in modules]))
     facts, name = _facts(networks, runtime), name_of(networks)
     _write(folder / FOLDER / "README.md", _filled("README.md", facts))
-    _write(folder / FOLDER / f"edgekit-{name}.service", _filled("service", facts))
+    described = facts["DESCRIPTION"].replace("%", "%%").replace("\\", "/")  # of systemd's special characters
+    _write(folder / FOLDER / f"edgekit-{name}.service", _filled("service", facts | {"DESCRIPTION": described}))
     if runtime != "tvm":
         network = _filled(f"network_{runtime}.cpp", facts)
-        written = {"STAGES": _listed(map(_cpp_stage, networks.stages)), "LABELS": _listed(map(_quoted, _labels(networks)))}
+        written = {
+            "STAGES": _listed(map(_cpp_stage, networks.stages)),
+            "LABELS": _listed(map(_quoted, _labels(networks))),
+        }
         _write(folder / FOLDER / "classify.cpp", _filled("classify.cpp", facts | written | {"RUNTIME": network}))
     if runtime == "tflite":
         written = {
@@ -53,8 +58,8 @@ def write_kit(folder: Path) -> None:
 
 def name_of(networks: Networks) -> str:
     """Of a folder and a service on a board: the labels, as far as they are short and ASCII."""
-    words = re.sub(r"[^a-z0-9]+", "-", " ".join(_labels(networks)).lower()).strip("-")
-    return words[:_LONGEST_NAME].rstrip("-") or "pictures"
+    words = re.sub(r"[^a-z0-9]+", " ", " ".join(_labels(networks)).lower()).strip()
+    return shorten(words, _LONGEST_NAME, placeholder="").replace(" ", "-") or "pictures"
 
 
 def _labels(networks: Networks) -> tuple[str, ...]:
@@ -65,13 +70,16 @@ def _facts(networks: Networks, runtime: str) -> dict[str, str]:
     labels, last = _labels(networks), networks.stages[-1]
     files = list(dict.fromkeys(stage.path.name for stage in networks.stages))
     sizes = " then ".join(f"{one.preprocessing.width} x {one.preprocessing.height}" for one in networks.stages)
-    mean, std = (", ".join(f"{value:g}" for value in values) for values in (last.preprocessing.mean, last.preprocessing.std))
+    mean, std = (
+        ", ".join(f"{value:g}" for value in values) for values in (last.preprocessing.mean, last.preprocessing.std)
+    )
     channels_last = exporter_of(last.path).channels_last
     common = {
         "NAME": name_of(networks),
         "MODEL": " and ".join(f"`{file}`" for file in files),
         "FILES": " and ".join(files),
-        "DESCRIPTION": ", ".join(labels[:_LISTED]) + (f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""),
+        "DESCRIPTION": ", ".join(" ".join(label.split()) for label in labels[:_LISTED])
+        + (f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""),
         "PREPROCESSING": f"RGB, {sizes} pixels, (x / 255 - mean) / std with mean {mean} and std {std}",
         "INSTALL": " ".join(f"{one}=={version(one)}" for one in (*_DISTRIBUTIONS[runtime], "pillow")),
         "LITERT": version("ai-edge-litert"),
@@ -114,9 +122,9 @@ def _normalisation(stage: Network) -> tuple[tuple[float, ...], tuple[float, ...]
     return stage.preprocessing.mean, stage.preprocessing.std
 
 
-def _listed(items: object) -> str:
+def _listed(items: Iterable[str]) -> str:
     """One a line, within the brackets of a list."""
-    return "".join(f"\n    {item}," for item in items) + "\n"  # type: ignore[attr-defined]
+    return ",".join(f"\n    {item}" for item in items) + "\n"
 
 
 def _float(value: float) -> str:

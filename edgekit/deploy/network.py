@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgekit.core.model import Preprocessing
 from edgekit.exporters.early_exit import PROGRAM, EarlyExitProgram, StageFile
@@ -90,13 +91,12 @@ def _tflite_ends(path: Path, signature: str | None) -> tuple[int, End, End]:
     chosen = part(graph, names[number], name=str(path))
     (subgraph,), (definition,) = chosen.subgraphs, chosen.signatureDefs
 
-    def end(tensor_map: object) -> End:
-        (one,) = tensor_map  # type: ignore[misc]
-        tensor = subgraph.tensors[one.tensorIndex]
-        name = one.name.decode()
+    def end(tensor_map: Any) -> End:
+        tensor, name = subgraph.tensors[tensor_map.tensorIndex], tensor_map.name.decode()
         if tensor.type != TensorType.INT8:
             return End(name=name)
         ((scale,), (zero,)) = tensor.quantization.scale, tensor.quantization.zeroPoint
         return End(name=name, is_int8=True, scale=float(scale), zero=int(zero))
 
-    return number, end(definition.inputs), end(definition.outputs)
+    (given,), (answer,) = definition.inputs, definition.outputs
+    return number, end(given), end(answer)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from edgekit.deploy.programs.refusal import MISSING, Refusal
@@ -14,16 +15,18 @@ FIRST = "0"
 def frames(device: str) -> Iterator[Any]:
     """`x_HWC` uint8 RGB without end. `device` is a number or a path such as /dev/video2, which OpenCV opens; the first camera is
     picamera2's where that is installed and sees one."""
-    if device == FIRST and find_spec("picamera2") is not None:
-        from picamera2 import Picamera2
+    if device == FIRST:
+        with suppress(ImportError):
+            from picamera2 import Picamera2
 
-        if Picamera2.global_camera_info():
-            return of_picamera2(Picamera2())
-    if find_spec("cv2") is None:
-        raise Refusal(
-            "a camera needs one of two libraries: sudo apt install python3-picamera2, or python3-opencv", MISSING
-        )
-    return of_opencv(device)
+            if Picamera2.global_camera_info():
+                return of_picamera2(Picamera2())
+    try:
+        import cv2
+    except ImportError:
+        hint = "sudo apt install python3-picamera2, or python3-opencv for a USB camera"
+        raise Refusal(f"a camera needs one of two libraries: {hint}", MISSING) from None
+    return of_opencv(cv2.VideoCapture(int(device) if device.isdecimal() else device), device)
 
 
 def of_picamera2(camera: Any) -> Iterator[Any]:
@@ -37,15 +40,10 @@ def of_picamera2(camera: Any) -> Iterator[Any]:
         camera.stop()
 
 
-def of_opencv(device: str) -> Iterator[Any]:
-    import cv2
-
-    camera = cv2.VideoCapture(int(device) if device.isdecimal() else device)
+def of_opencv(camera: Any, device: str) -> Iterator[Any]:
     try:
         if not camera.isOpened():
-            raise Refusal(
-                f"no camera answers at {device}: ls /dev/video* lists them, and only the group video may open them"
-            )
+            raise Refusal(f"no camera answers at {device}: there are {' '.join(map(str, cameras())) or 'none'}")
         while True:
             taken, bgr_HWC = camera.read()
             if not taken:
@@ -53,3 +51,8 @@ def of_opencv(device: str) -> Iterator[Any]:
             yield bgr_HWC[:, :, ::-1]
     finally:
         camera.release()
+
+
+def cameras() -> list[Path]:
+    """That V4L2 knows of."""
+    return sorted(Path("/dev").glob("video*"))

@@ -30,7 +30,7 @@ class Model:
     """The network, or several that are asked one after the other until one is sure (early exit)."""
 
     def __init__(self, threads: int, variant: str | None) -> None:
-        stages = [{"name": variant, "file": MODEL, "signature": variant}]
+        stages: list[Any] = [{"name": variant, "file": MODEL, "signature": variant}]
         self._threshold, self._exits = 0.0, False
         if (FOLDER / "early_exit.json").is_file():
             program = json.loads((FOLDER / "early_exit.json").read_text(encoding="utf-8"))

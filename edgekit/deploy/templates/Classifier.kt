@@ -15,7 +15,7 @@ import kotlin.math.abs
 import kotlin.math.exp
 import kotlin.math.max
 import kotlin.math.min
-import kotlin.math.rint
+import kotlin.math.round
 import org.tensorflow.lite.Interpreter
 
 data class Answer(val label: String, val probability: Float, val stage: String)
@@ -33,7 +33,7 @@ class Classifier(context: Context, threads: Int = 1) : Closeable {
         val mean: FloatArray,
         val std: FloatArray,
         val input: End,
-        val output: End,
+        val output: End
     )
 
     private val stages = listOf(@STAGES@)
@@ -55,13 +55,14 @@ class Classifier(context: Context, threads: Int = 1) : Closeable {
     private fun classify(picture: Picture): Answer {
         for ((index, stage) in stages.withIndex()) {
             val p = run(interpreters[index], stage, picture)
+            var best = 0
+            for (i in p.indices) if (p[i] > p[best]) best = i
             if (!areProbabilities) {
-                val most = p.maxOf { it }
+                val most = p[best]
                 for (i in p.indices) p[i] = exp(p[i] - most)
                 val sum = p.sum()
                 for (i in p.indices) p[i] /= sum
             }
-            val best = p.indices.maxByOrNull { p[it] }!!
             if (p[best] >= threshold || index == stages.lastIndex) return Answer(labels[best], p[best], stage.name)
         }
         error("there is no stage")
@@ -76,7 +77,7 @@ class Classifier(context: Context, threads: Int = 1) : Closeable {
             interpreter.runSignature(
                 mapOf(stage.input.name to given),
                 mapOf(stage.output.name to answer),
-                stage.signature,
+                stage.signature
             )
         }
         answer.rewind()
@@ -92,7 +93,7 @@ class Classifier(context: Context, threads: Int = 1) : Closeable {
             for (c in 0..2) {
                 val x = (picture.channel(pixel, c) / 255f - stage.mean[c]) / stage.std[c]
                 if (stage.input.isInt8) {
-                    buffer.put(min(127f, max(-128f, rint(x / stage.input.scale) + stage.input.zero)).toInt().toByte())
+                    buffer.put(min(127f, max(-128f, round(x / stage.input.scale) + stage.input.zero)).toInt().toByte())
                 } else {
                     buffer.putFloat(x)
                 }
