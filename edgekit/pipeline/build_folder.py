@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.records import sha256_of, write_bytes, write_json
+from edgekit.deploy.kit import write_kit
 from edgekit.devices.precision import Precision
 from edgekit.exporters.exporter import exporter_for, exporter_of
 from edgekit.pipeline.compression.recipe import Recipe
@@ -67,9 +68,13 @@ def write_build(
 
 def write_report(folder: Path, record: dict[str, Any]) -> None:
     """The last file of a folder, with the sums of all others."""
-    write_json(
-        folder / "report.json", {**record, "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())}}
-    )
+    write_json(folder / "report.json", {**record, "sha256": sums_of(folder)})
+
+
+def sums_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in the folder and below, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def write_networks(
@@ -112,6 +117,7 @@ def write_records(
     write_json(folder / "recipe.json", recipe_of(planned, pruned))
     write_json(folder / "env.json", environment())
     write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
+    write_kit(folder)
 
 
 def recipe_of(planned: BuildPlan, pruned: Shrunk | None = None) -> dict[str, Any]:
