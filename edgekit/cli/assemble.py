@@ -10,7 +10,7 @@ from edgekit.cli.budget_options import budget_options
 from edgekit.cli.console import Console, number, output_options
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.assemble import Point
+    from edgekit.pipeline.points import Point
 
 
 @click.command()

@@ -64,6 +64,13 @@ if TYPE_CHECKING:
     help="Not a slice of a supernet but what clients learnt: a folder of `edgekit federated`.",
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 with.")
+@click.option(
+    "--eval",
+    "evaluation",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Measure the file's accuracy on labelled pictures: DIR/OUTPUT/*.png.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The build folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older build folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")

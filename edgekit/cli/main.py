@@ -20,6 +20,7 @@ from edgekit.cli.models import models
 from edgekit.cli.passes import passes
 from edgekit.cli.predict import predict
 from edgekit.cli.profile import profile
+from edgekit.cli.report import report
 from edgekit.cli.verify import verify
 from edgekit.core.errors import ExitCode
 from edgekit.version import VERSION
@@ -31,7 +32,7 @@ def edgekit() -> None:
     """From a task and a board to a verified model."""
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
+for command in (build, compress, assemble, predict, verify, profile, report, models, devices, passes, federated, lab):
     edgekit.add_command(command)
 
 
