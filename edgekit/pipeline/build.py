@@ -60,8 +60,8 @@ def build(
     to calibrate int8 with, in place of the examples or the supernet's synthesised ones. `runtime` names that of the target apart;
     "auto" takes the one that evidence speaks for (docs/runtimes.md). On the `board`, one of the target's device, the file is run:
     its outputs are compared, its latency is measured, or its instructions are counted. For a target of TVM, `tuning_minutes` are
-    spent there on finding faster kernels, which later builds for the device use too. `evaluation` is a folder
-    of labelled pictures, a folder for each output: the file's accuracy is measured on them. `progress` is called with the name of each
+    spent there on finding faster kernels, which later builds for the device use too. `evaluation` is a folder of labelled
+    pictures, a folder for each output: the file's accuracy is measured on them. `progress` is called with the name of each
     stage as it starts. Raises UsageError, InfeasibleError, ConversionError, VerificationError, BoardError, UnstableError,
     MissingExtraError, and BadInputError, each with its exit code.
     """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from edgekit.report.card import number
-from edgekit.report.figures import Record, badge, by_name, interval_text, value_text
+from edgekit.report.figures import Record, badge, by_name, interval_text, percent, value_text
 from edgekit.report.page import scrolling, table
 
 STEP_FIGURES = ("parameters", "MACs", "size", "latency", "accuracy")
@@ -26,7 +26,7 @@ def waterfall(caption: str, steps: Sequence[Record]) -> str:
     known = [by_name(step["figures"]) for step in steps]
     names = [name for name in STEP_FIGURES if any(name in figures for figures in known)]
     largest = {name: max((one[name]["value"] for one in known if name in one), default=0) or 1 for name in names}
-    head = '<th scope="col">after</th>' + "".join(f'<th scope="col" class="number">{name}</th>' for name in names)
+    head = '<th scope="col">network</th>' + "".join(f'<th scope="col" class="number">{name}</th>' for name in names)
     body = "".join(
         f'<tr><th scope="row">{escape(step["name"])}<small>{escape(step["note"])}</small></th>'
         + "".join(_cell(figures.get(name), largest[name]) for name in names)
@@ -46,24 +46,24 @@ def _cell(figure: Record | None, largest: float) -> str:
     )
 
 
-def kinds_table(kinds: Sequence[Record]) -> str:
+def kinds_table(caption: str, kinds: Sequence[Record]) -> str:
     """What takes most time comes first."""
     longest = max((one["share"] for one in kinds), default=1.0) or 1.0
     rows = "".join(
         f'<tr><th scope="row">{escape(one["kind"])}</th><td class="number">{one["operators"]}</td>'
         f'<td class="number">{one["macs"]:,}</td><td class="number">{number(one["latency_ms"])} ms</td>'
-        f'<td class="number">{one["share"]:.1%}{bar(one["share"] / longest)}</td></tr>'
+        f'<td class="number">{percent(one["share"])}{bar(one["share"] / longest)}</td></tr>'
         for one in kinds
     )
     head = '<th scope="col">kind</th>' + "".join(
         f'<th scope="col" class="number">{name}</th>' for name in ("operators", "MACs", "predicted", "share")
     )
-    return scrolling("Time by kind of operator", f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+    return scrolling(caption, f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
 
 
-def operators_table(operators: Sequence[Record]) -> str:
+def operators_table(caption: str, operators: Sequence[Record]) -> str:
     return table(
-        "Time by operator",
+        caption,
         ("operator", "kind", "kernel", "stride", "channels", "MACs", "bytes moved", "predicted, ms", "share"),
         [
             (
@@ -75,7 +75,7 @@ def operators_table(operators: Sequence[Record]) -> str:
                 f"{one['macs']:,}",
                 f"{one['bytes_moved']:,}",
                 number(one["latency_ms"]),
-                f"{one['share']:.1%}",
+                percent(one["share"]),
             )
             for one in operators
         ],

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from edgekit.core.proportion import wilson_interval
-from edgekit.report.figures import Record
-from edgekit.report.page import scrolling, table
+from edgekit.report.figures import Record, percent
+from edgekit.report.page import paragraph, scrolling, table
 
 FEW = 6
 """Of more labels the names of columns stand upright."""
@@ -22,9 +22,9 @@ def confusion_table(confusion: Record) -> str:
         f'<tr><th scope="row" dir="auto">{escape(label)}</th>{_row(row, index)}</tr>'
         for index, (label, row) in enumerate(zip(labels, counts, strict=True))
     )
-    return scrolling(
+    return paragraph("How many pictures of a class (rows) were given an answer (columns):") + scrolling(
         "Confusion",
-        '<table class="confusion"><caption>Pictures by their class (rows) and the answer (columns)</caption>'
+        '<table class="confusion">'
         f'<thead><tr><th scope="col">class</th>{head}</tr></thead><tbody>{body}</tbody></table>',
     )
 
@@ -54,5 +54,5 @@ def recalls_table(confusion: Record) -> str:
             rows.append((label, "0", "no pictures", ""))
             continue
         low, high = wilson_interval(counts[index] / total, total)
-        rows.append((label, f"{total:,}", f"{counts[index] / total:.1%}", f"{low:.1%} to {high:.1%}"))
+        rows.append((label, f"{total:,}", percent(counts[index] / total), f"{percent(low)} to {percent(high)}"))
     return table("Right by class", ("class", "pictures", "right", "interval, 95 %"), rows)

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from edgekit.report.card import number
-from edgekit.report.page import table
+from edgekit.report.page import scrolling
 
 Record = Mapping[str, Any]
 
@@ -40,9 +40,13 @@ def interval_text(figure: Record) -> str:
 
 def _text(value: float, unit: str) -> str:
     if unit == "fraction":
-        # Never rounded up to all.
-        return f"{min(100 * value, 99.99) if value < 1 else 100:.4g} %"
+        return percent(value)
     return f"{number(value)} {unit}"
+
+
+def percent(share: float) -> str:
+    """Never rounded up to all."""
+    return f"{min(100 * share, 99.99) if share < 1 else 100 * share:.4g} %"
 
 
 def badge(evidence: str) -> str:
@@ -65,8 +69,11 @@ def tiles(figures: Sequence[Record], names: Sequence[str]) -> str:
 
 
 def figures_table(caption: str, figures: Sequence[Record]) -> str:
-    return table(
-        caption,
-        ("figure", "value", "interval", "evidence", "source"),
-        [(one["name"], value_text(one), interval_text(one), one["evidence"], one["source"]) for one in figures],
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("figure", "value", "interval", "evidence", "source"))
+    rows = "".join(
+        f'<tr><th scope="row">{escape(one["name"])}</th><td class="line">{escape(value_text(one))}</td>'
+        f'<td class="line">{escape(interval_text(one))}</td><td>{badge(one["evidence"])}</td>'
+        f'<td class="source">{escape(one["source"])}</td></tr>'
+        for one in figures
     )
+    return scrolling(caption, f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")

@@ -12,7 +12,7 @@ from edgekit.report.page import command, details, facts, scrolling
 from edgekit.report.plots import nice_ticks
 
 WIDTH, HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 24, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 96, 24, 32, 60
 _HIT, _DOT = 13, 6
 
 
@@ -45,7 +45,7 @@ def front_plot(
     known = [by_name(point["figures"]) for point in points]
     latencies = [one["latency"]["value"] for one in known]
     accuracies = [one[measure]["value"] for one in known]
-    x_ticks, y_ticks = nice_ticks(0.0, max(latencies)), nice_ticks(min(accuracies), max(accuracies))
+    x_ticks, y_ticks = nice_ticks(0.0, 1.05 * max(latencies)), nice_ticks(min(accuracies), max(accuracies))
     y_ticks = [tick for tick in y_ticks if tick <= 1.0 + 1e-9]
     x = _Axis(low=x_ticks[0], high=x_ticks[-1], start=_LEFT, end=WIDTH - _RIGHT)
     y = _Axis(low=y_ticks[0], high=max(y_ticks[-1], max(accuracies)), start=HEIGHT - _BOTTOM, end=_TOP)
@@ -119,7 +119,7 @@ def _grid(x: _Axis, y: _Axis, x_ticks: Sequence[float], y_ticks: Sequence[float]
         for tick in y_ticks
     ]
     lines += [
-        f'<text x="{x.at(tick):.1f}" y="{y.start + 20}" text-anchor="middle">{number(tick)}</text>' for tick in x_ticks
+        f'<text x="{x.at(tick):.1f}" y="{y.start + 24}" text-anchor="middle">{number(tick)}</text>' for tick in x_ticks
     ]
     middle = (x.start + x.end) / 2
     lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">latency, ms</text>')
@@ -143,5 +143,6 @@ def _limit(x: _Axis, y: _Axis, limit_ms: float | None) -> str:
     across = f"{x.at(limit_ms):.1f}"
     return (
         f'<line class="limit" x1="{across}" y1="{y.start}" x2="{across}" y2="{y.end}"/>'
-        f'<text x="{across}" y="{y.end - 8}" text-anchor="middle">limit {number(limit_ms)} ms</text>'
+        f'<text x="{across}" y="{y.end - 8}" text-anchor="{"end" if limit_ms > 0.8 * x.high else "middle"}">'
+        f"limit {number(limit_ms)} ms</text>"
     )

@@ -57,7 +57,7 @@ def networks_page(record: Mapping[str, Any]) -> str:
                 *(
                     part
                     for one in variants
-                    for part in (subheading(one["name"]), waterfall(one["name"], one["waterfall"]))
+                    for part in (subheading(one["name"]), waterfall(f"Steps, {one['name']}", one["waterfall"]))
                 ),
             ],
         ),
@@ -99,7 +99,8 @@ def _switch(record: Mapping[str, Any]) -> list[str]:
     return [
         paragraph(
             f"The answer of the first network stands where its likeliest output has a probability of at least "
-            f"{exits['threshold']:g}; else the last one answers. Figures without “mean” in their name are of a picture that both see."
+            f"{exits['threshold']:g}; else the last one answers. Figures without "
+            "“mean” in their name are of a picture that both see."
         )
     ]
 
@@ -119,8 +120,8 @@ def _time(record: Mapping[str, Any]) -> list[str]:
     for one in record["variants"]:
         parts += [
             subheading(one["name"]),
-            kinds_table(one["kinds"]),
-            details("Every operator", operators_table(one["operators"])),
+            kinds_table(f"Time by kind, {one['name']}", one["kinds"]),
+            details("Every operator", operators_table(f"Time by operator, {one['name']}", one["operators"])),
         ]
     return parts
 

@@ -50,7 +50,7 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def scrolling(caption: str, html: str) -> str:
     """What may be wider than the screen; the keyboard scrolls it too."""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">{html}</div>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(caption)}">{html}</div>'
 
 
 def paragraph(text: str) -> str:

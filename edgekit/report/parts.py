@@ -102,8 +102,8 @@ def time_section(record: Mapping[str, Any], figures: Sequence[Record]) -> str:
         paragraph(
             "The cost model's latency, divided among the operators of the file; what every run costs beside them is left out."
         ),
-        kinds_table(record["kinds"]),
-        details("Every operator", operators_table(record["operators"])),
+        kinds_table("Time by kind of operator", record["kinds"]),
+        details("Every operator", operators_table("Time by operator", record["operators"])),
     ]
     executed = [one for one in figures if one["name"].startswith("instructions")]
     if executed:

@@ -46,14 +46,16 @@ dl.facts dt { color: var(--soft); } dl.facts dd { margin: 0; }
 .evidence { font-size: .75rem; border: 1px solid var(--edge); border-radius: .75rem; padding: 0 .45rem; white-space: nowrap; }
 .evidence.measured { border-style: solid; font-weight: 600; } .evidence.predicted, .evidence.emulated { border-style: dashed; }
 figure { margin: 1rem 0; break-inside: avoid; } figcaption { font-weight: 600; }
-svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--ink); }
+svg { width: 100%; height: auto; } svg text { font-size: 13px; fill: var(--ink); }
+figure > svg { display: block; max-width: 50rem; }
 .grid { stroke: var(--rule); } .line { fill: none; stroke: currentColor; stroke-width: 2; }
 .legend { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .85rem; }
 .scroll { overflow-x: auto; margin: .5rem 0; } table { border-collapse: collapse; font-size: .9rem; }
-caption { text-align: left; font-weight: 600; padding: .25rem 0; }
 th, td { border-bottom: 1px solid var(--rule); padding: .3rem .6rem; text-align: left; vertical-align: top;
   overflow-wrap: normal; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number, th.number { text-align: right; }
+td.number, td.line { font-variant-numeric: tabular-nums; white-space: nowrap; } td.source { min-width: 16rem; }
+th[scope="row"] { min-width: 6rem; }
 td small, th small { display: block; color: var(--soft); font-weight: 400; }
 svg.bar { display: block; width: 100%; min-width: 5rem; height: .5rem; margin-top: .2rem; }
 svg.bar rect { fill: var(--bar); }
@@ -78,6 +80,11 @@ button:hover { border-color: var(--accent); color: var(--accent); }
 summary { cursor: pointer; padding: .35rem 0; color: var(--accent); }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 [hidden] { display: none !important; }
+@media (max-width: 40rem) {
+  svg text { font-size: 21px; } .point .hit { r: 24px; } .point .dot { transform: scale(1.5); }
+  dl.facts { grid-template-columns: 1fr; gap: 0; } dl.facts dd { margin-bottom: .5rem; }
+  .tiles { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); } .tiles .value { font-size: 1.25rem; }
+}
 @media print {
   :root { --ink: #000000; --soft: #444444; --paper: #ffffff; }
   body { max-width: none; font-size: 11px; padding: 0; } nav, button, .skip { display: none !important; }
