@@ -41,7 +41,7 @@ _TITLES = {
 
 def build_page(record: Mapping[str, Any]) -> str:
     """From the record of `report.json`, and nothing else."""
-    figures, folder = record["figures"], record["folder"]
+    figures = record["figures"]
     sections = {
         "asked": asked_section(record),
         "figures": section(
@@ -55,7 +55,7 @@ def build_page(record: Mapping[str, Any]) -> str:
         "time": time_section(record, figures),
         **({"runtimes": _runtimes_section(record)} if "candidates" in record else {}),
         "verified": _verified_section(record),
-        "deploy": deploy_section(folder),
+        "deploy": deploy_section(record),
         "evidence": evidence_section(),
         "made": made_section(record),
     }

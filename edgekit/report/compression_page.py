@@ -55,7 +55,7 @@ def compression_page(record: Mapping[str, Any]) -> str:
             _TITLES["verified"],
             [checks_table("Checks", record["verification"]["checks"]), *repeat(record["folder"])],
         ),
-        "deploy": deploy_section(record["folder"]),
+        "deploy": deploy_section(record),
         "evidence": evidence_section(),
         "made": made_section(record),
     }

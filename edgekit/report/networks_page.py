@@ -53,7 +53,10 @@ def networks_page(record: Mapping[str, Any]) -> str:
             "steps",
             _TITLES["steps"],
             [
-                paragraph("What each step left of a network; bars are shares of the largest value of a column."),
+                paragraph(
+                    "What each step left of a network; bars are shares of the largest value of a column. The size in the last "
+                    "row is that of the file, which holds all networks where it is one."
+                ),
                 *(
                     part
                     for one in variants
@@ -64,7 +67,7 @@ def networks_page(record: Mapping[str, Any]) -> str:
         "front": front_section(record, [one["genotype"] for one in variants]),
         "time": section("time", _TITLES["time"], _time(record)),
         "verified": section("verified", _TITLES["verified"], _verified(record)),
-        "deploy": deploy_section(record["folder"]),
+        "deploy": deploy_section(record),
         "evidence": evidence_section(),
         "made": made_section(record),
     }

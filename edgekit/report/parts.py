@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import PurePath
 from typing import Any, Final
 
 from edgekit.report.bars import kinds_table, operators_table
@@ -13,6 +15,7 @@ from edgekit.report.front_plot import front_plot
 from edgekit.report.page import bullets, command, details, facts, paragraph, section, subheading, table
 
 BOARD: Final = "pi@raspberrypi.local"
+_NEEDED: Final = {"tflite": "ai-edge-litert", "tvm": "apache-tvm apache-tvm-ffi", "onnx": "onnxruntime"}
 _UNITS: Final = {
     "latency_ms": "ms",
     "size_bytes": "bytes",
@@ -143,28 +146,37 @@ def checks_table(caption: str, checks: Sequence[Record]) -> str:
 def repeat(folder: str) -> list[str]:
     return [
         paragraph("Repeat the checks on this machine:"),
-        command(f"edgekit verify {folder}", "checks the folder again"),
+        command(f"edgekit verify {shlex.quote(folder)}", "checks the folder again"),
     ]
 
 
-def deploy_section(folder: str) -> str:
-    name = folder.rstrip("/").rsplit("/", 1)[-1] or "out"
-    return section(
-        "deploy",
-        "How to deploy",
-        [
-            paragraph("Copy the folder to the board; put its user and name in the place of these."),
-            command(f"scp -r {folder} {BOARD}:", "copies the folder to the board"),
-            paragraph("On the board, with a picture:"),
-            command(f"cd {name} && python3 run.py photo.png", "runs the model on the board"),
-            paragraph("The same file on this machine:"),
-            command(f"edgekit predict {folder} photo.png", "runs the model on this machine"),
+def deploy_section(record: Mapping[str, Any]) -> str:
+    """Commands for the board; `run.py` is there for networks that name what they see."""
+    folder, runtime = record["folder"], record["plan"]["target"].split(":")[-1].split("-")[0]
+    quoted, name = shlex.quote(folder), shlex.quote(PurePath(folder).name)
+    needs = f"python3 -m venv venv && venv/bin/pip install {_NEEDED.get(runtime, runtime)} numpy pillow"
+    parts = [
+        paragraph("Copy the folder to the board; its user and name stand in the place of these:"),
+        command(f"scp -r {quoted} {BOARD}:", "copies the folder to the board"),
+    ]
+    if record["labels"]:
+        parts += [
             paragraph(
-                "Measured on a board of yours, in the place of the prediction; `edgekit devices boards` lists those it knows:"
+                "There, once; deploy/README.md has the exact versions, a service, and the same in C++ and Kotlin:"
             ),
-            command(f"edgekit profile {folder} --board pi", "measures on your board"),
-        ],
-    )
+            command(f"cd {name} && {needs}", "installs what the board needs"),
+            paragraph("There, with a picture:"),
+            command("venv/bin/python run.py photo.png", "runs the model on the board"),
+            paragraph("The same on this machine:"),
+            command(f"edgekit predict {quoted} photo.png", "runs the model on this machine"),
+        ]
+    parts += [
+        paragraph(
+            "What it costs on a board of yours, measured in the place of the prediction, where “pi” is its name:"
+        ),
+        command(f"edgekit profile {quoted} --board pi", "measures on a board"),
+    ]
+    return section("deploy", "How to deploy", parts)
 
 
 def made_section(record: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ SHARPNESS, THRESHOLD = 0.7, 0.9
 
 FILES = {"tflite": ("model.tflite",), "onnx": ("first.onnx", "last.onnx"), "tvm": ("first.so", "last.so")}
 RECORDS = {"card.md", "early_exit.json", "env.json", "labels.txt", "log.txt", "outputs.safetensors"}
-RECORDS |= {"plan.json", "recipe.json", "report.json"}
+RECORDS |= {"plan.json", "recipe.json", "report.html", "report.json"}
 
 
 @pytest.fixture(scope="session")

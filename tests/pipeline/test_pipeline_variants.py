@@ -40,7 +40,7 @@ def record(result: VariantsResult, name: str = "report.json") -> dict[str, Any]:
 def test_the_folder_holds_one_model_and_all_that_judges_it(both: VariantsResult) -> None:
     report = record(both)
     files = {"card.md", "env.json", "labels.txt", "log.txt", "model.tflite", "outputs.safetensors", "plan.json"}
-    assert {path.name for path in both.folder.iterdir()} == files | {"recipe.json", "report.json"}
+    assert {path.name for path in both.folder.iterdir()} == files | {"recipe.json", "report.html", "report.json"}
     assert report["sha256"] == {
         path.name: sha256_of(path) for path in both.folder.iterdir() if path.name != "report.json"
     }
