@@ -11,7 +11,7 @@ from edgekit.cli.console import Console, number, output_options
 from edgekit.cli.help import SectionedCommand
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.assemble import Point
+    from edgekit.pipeline.points import Point
 
 
 @click.command(cls=SectionedCommand)

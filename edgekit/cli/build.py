@@ -72,6 +72,13 @@ _OF_ONE = ("runtime", "board", "tuning_minutes")
     help="Build the network that clients trained: a folder of `edgekit federated`.",
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 with.")
+@click.option(
+    "--eval",
+    "evaluation",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Measure the file's accuracy on labelled pictures: DIR/OUTPUT/*.png.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The build folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older build folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
@@ -205,7 +212,8 @@ _OF_LEARNT = ("course", "target", "board", "data", "output", "overwrite", "seed"
 def _build_learnt(console: Console, course: Path, *, board: str | None, output: Path | None, overwrite: bool) -> None:
     context = click.get_current_context()
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    odd = [f"--{name.replace('_', '-')}" for name in given if name not in (*_OF_LEARNT, "as_json", "quiet")]
+    flags = {one.name: one.opts[0] for one in context.command.params}
+    odd = [flags[name] for name in given if name not in (*_OF_LEARNT, "as_json", "quiet")]
     if odd:
         raise click.UsageError(f"--from takes no {' and no '.join(odd)}: the network is as the clients learnt it.")
     if output is None:

@@ -28,6 +28,7 @@ from edgekit.cli.models import models
 from edgekit.cli.passes import passes
 from edgekit.cli.predict import predict
 from edgekit.cli.profile import profile
+from edgekit.cli.report import report
 from edgekit.cli.verify import verify
 from edgekit.core.errors import ExitCode
 from edgekit.version import VERSION
@@ -59,6 +60,7 @@ for command in (
     verify,
     compare,
     profile,
+    report,
     models,
     devices,
     passes,

@@ -14,6 +14,7 @@ from edgekit.core.budget import Budget
 from edgekit.core.records import read_json, whole_folder
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.exporters.exporter import exporter_for
+from edgekit.pipeline.account import account_of, front_of, judged
 from edgekit.pipeline.build_cache import REPORT, user_cache
 from edgekit.pipeline.build_folder import write_build
 from edgekit.pipeline.build_key import BuildKeys, is_repeatable
@@ -48,6 +49,7 @@ def build(
     runtime: str | None = None,
     board: str | None = None,
     tuning_minutes: float | None = None,
+    evaluation: Path | str | None = None,
     progress: Callable[[str], None] = lambda _stage: None,
 ) -> BuildResult:
     """Builds the network of a task, or of own classes, for a target into the folder `output`, whole or not at all.
@@ -58,7 +60,8 @@ def build(
     supernet's synthesised ones. `runtime` names that of the target apart; "auto" takes the one that evidence speaks for
     (docs/runtimes.md). On the `board`, one of the target's device, the file is run: its outputs are compared, its latency is
     measured, or its instructions are counted. For a target of TVM, `tuning_minutes` are spent there on finding faster kernels,
-    which later builds for the device use too. `progress` is called with the name of each stage as it starts. Raises
+    which later builds for the device use too. `evaluation` is a folder of labelled pictures, a folder for each output: the file's
+    accuracy is measured on them. `progress` is called with the name of each stage as it starts. Raises
     UsageError, InfeasibleError, ConversionError, VerificationError, BoardError, UnstableError,
     MissingExtraError, and BadInputError, each with its exit code.
     """
@@ -79,6 +82,7 @@ def build(
             runtime=runtime,
             board=board,
             tuning_minutes=tuning_minutes,
+            evaluation=evaluation,
         )
         cost_model = load_cost_model(planned.target)
         exporter_for(planned.target.runtime).check_installed(planned.target)
@@ -103,9 +107,14 @@ def _built(planned: BuildPlan, cost_model: CostModel, place: Path, overwrite: bo
         settled = _settled(planned, assembler, cost_model, calibration_NHWC, folder, stages)
         made = settled.made
         with stages.stage("profile"):
-            predicted = figures_of(settled.planned, made, settled.cost_model)
+            of_pictures = judged(settled.planned, made, assembler)
+            measured = of_pictures.accuracy if of_pictures else None
+            predicted = figures_of(settled.planned, made, settled.cost_model, measured=measured)
             figures = in_place_of_latency(predicted, settled.board_figures) if settled.board_figures else predicted
         with stages.stage("report"):
+            account = account_of(
+                settled.planned, made, settled.cost_model, assembler, settled.verification, of_pictures
+            )
             result = BuildResult(
                 folder=place,
                 plan=settled.planned,
@@ -117,8 +126,10 @@ def _built(planned: BuildPlan, cost_model: CostModel, place: Path, overwrite: bo
                 candidates=settled.candidates,
                 reason=settled.reason,
                 notes=settled.notes,
+                confusion=of_pictures.confusion if of_pictures else None,
             )
-            write_build(folder, result, made, settled.verification, stages)
+            front = front_of(settled.planned, made.task, [made], settled.cost_model, assembler)
+            write_build(folder, result, made, settled.verification, stages, account, front)
     return result
 
 

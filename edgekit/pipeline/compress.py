@@ -14,7 +14,7 @@ from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import check_replaceable, whole_folder, write_bytes, write_json
 from edgekit.deploy.kit import write_kit
 from edgekit.exporters.exporter import exporter_for
-from edgekit.pipeline.build_folder import environment, sums_of
+from edgekit.pipeline.build_folder import environment, write_report
 from edgekit.pipeline.compression.account import Accountant, Row
 from edgekit.pipeline.compression.checkpoints import checkpoints
 from edgekit.pipeline.compression.compression import Compression, Made
@@ -243,4 +243,4 @@ def _write(folder: Path, result: CompressionResult, finished: Finished, stages: 
     report = {**result.to_json(), "verification": finished.verification.to_json()}
     write_compression_card(folder / "card.md", report)
     write_kit(folder)
-    write_json(folder / "report.json", {**report, "sha256": sums_of(folder)})
+    write_report(folder, report)

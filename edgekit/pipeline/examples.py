@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.core.confusion import Confusion
 from edgekit.core.errors import BadInputError
 from edgekit.core.images import list_images, read_image
 from edgekit.core.model import Preprocessing
@@ -130,12 +131,14 @@ def _some(texts: list[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearntHead:
-    """What the report says of a head learnt from examples; `recalls` are those of left-out pictures by class."""
+    """What the report says of a head learnt from examples; `recalls` are those of left-out pictures by class, and
+    `confusion` which class these were taken for."""
 
     ridge: float
     stand_ins: str
     pictures: Mapping[str, int]
     recalls: Mapping[str, float]
+    confusion: Confusion
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> LearntHead:
@@ -153,6 +156,7 @@ class LearntHead:
             "bricks_chosen_for": self.stand_ins,
             "pictures": dict(self.pictures),
             "leave_one_out_recalls": dict(self.recalls),
+            "leave_one_out_confusion": self.confusion.to_json(),
         }
 
 
@@ -186,6 +190,7 @@ def learn(examples: Examples, subnet: Subnet, *, size: int, stand_ins: str) -> t
         stand_ins=stand_ins,
         pictures=examples.pictures,
         recalls=dict(zip(examples.classes, left_out.recalls, strict=True)),
+        confusion=Confusion.of(left_out.y_N, left_out.answers_N, examples.classes),
     )
     return taught, accuracy, learnt
 

@@ -16,6 +16,7 @@ from edgekit.devices.device import load_device
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS
 from edgekit.pipeline.examples import Examples, read_examples
+from edgekit.pipeline.labelled_pictures import LabelledPictures, read_labelled
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.storage import CARD, SupernetFolder, open_supernet
 from edgekit.tasks.grammar import canonical_text, parse_task
@@ -55,6 +56,7 @@ class BuildPlan:
     candidates: tuple[Target, ...] = ()
     board: Board | None = None
     tuning: Tuning | None = None
+    evaluation: LabelledPictures | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +76,7 @@ class BuildPlan:
             },
             **({} if self.genotype is None else {"genotype": str(self.genotype)}),
             "calibration": self._calibration,
+            **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
             "seed": self.seed,
         }
 
@@ -108,6 +111,7 @@ def plan(
     runtime: str | None = None,
     board: str | None = None,
     tuning_minutes: float | None = None,
+    evaluation: Path | str | None = None,
 ) -> BuildPlan:
     """Raises UsageError for unknown names and contradictions, BadInputError for unreadable files."""
     resolved, candidates = with_runtime(target, runtime)
@@ -124,6 +128,7 @@ def plan(
             f"a build needs one of --task and --examples, {'neither' if task is None else 'both'} is given",
             hint="name labels of the supernet with --task, or a folder of your own classes with --examples",
         )
+    outputs = asked.classes if isinstance(asked, Examples) else asked.outputs(folder.vocabulary)
     return BuildPlan(
         model=folder,
         task=asked,
@@ -135,6 +140,7 @@ def plan(
         candidates=candidates,
         board=None if board is None else load_board_of(board, resolved.device),
         tuning=None if tuning_minutes is None else _tuning(tuning_minutes, board, resolved, chosen=bool(candidates)),
+        evaluation=None if evaluation is None else read_labelled(Path(evaluation), outputs),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.confusion import Confusion
 from edgekit.core.quantity import Quantity
 from edgekit.devices.target import parse_target
 from edgekit.pipeline.examples import LearntHead
@@ -29,7 +30,7 @@ class BuildResult:
     """A finished build; `learnt` is the head of own classes. `stages_s` are wall seconds by stage, in order.
 
     `candidates` are the runtimes that were compared, and `reason` says why that of the plan's target was taken; `notes` are what
-    else there is to know.
+    else there is to know. `confusion` is that of the file on labelled pictures, where there were any.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class BuildResult:
     candidates: tuple[Candidate, ...] = ()
     reason: str = ""
     notes: tuple[str, ...] = ()
+    confusion: Confusion | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], planned: BuildPlan, folder: Path) -> BuildResult:
@@ -76,6 +78,7 @@ class BuildResult:
             **({"own_classes": self.learnt.to_json()} if self.learnt else {}),
             **({"candidates": self._candidates(), "reason": self.reason} if self.candidates else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
+            **({"confusion": self.confusion.to_json()} if self.confusion else {}),
             "stages_s": {name: round(seconds, 3) for name, seconds in self.stages_s.items()},
         }
 

@@ -42,6 +42,7 @@ FILES = {
     "outputs.safetensors",
     "plan.json",
     "recipe.json",
+    "report.html",
     "report.json",
 }
 STAGES = ["plan", "load", "assemble", "slice", "export", "verify", "profile", "report"]

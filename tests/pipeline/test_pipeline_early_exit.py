@@ -39,7 +39,7 @@ SHARPNESS, THRESHOLD = 0.7, 0.9
 
 FILES = {"tflite": ("model.tflite",), "onnx": ("first.onnx", "last.onnx"), "tvm": ("first.so", "last.so")}
 RECORDS = {"card.md", "early_exit.json", "env.json", "labels.txt", "log.txt", "outputs.safetensors"}
-RECORDS |= {"deploy", "plan.json", "recipe.json", "report.json", "run.py"}
+RECORDS |= {"deploy", "plan.json", "recipe.json", "report.html", "report.json", "run.py"}
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ RECORDS = {
     "outputs.safetensors",
     "plan.json",
     "recipe.json",
+    "report.html",
     "report.json",
 }
 

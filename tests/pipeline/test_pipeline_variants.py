@@ -41,7 +41,7 @@ def record(result: VariantsResult, name: str = "report.json") -> dict[str, Any]:
 def test_the_folder_holds_one_model_and_all_that_judges_it(both: VariantsResult) -> None:
     report = record(both)
     files = {"card.md", "env.json", "labels.txt", "log.txt", "model.tflite", "outputs.safetensors", "plan.json"}
-    files |= {"deploy", "recipe.json", "report.json", "run.py"}
+    files |= {"deploy", "recipe.json", "report.html", "report.json", "run.py"}
     assert {path.name for path in both.folder.iterdir()} == files
     assert report["sha256"] == {
         str(path.relative_to(both.folder)): sha256_of(path)
