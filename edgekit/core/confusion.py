@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,10 @@ class Confusion:
     def interval(self) -> tuple[float, float]:
         """Of the accuracy, 95 %."""
         return wilson_interval(self.accuracy, self.pictures)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Confusion:
+        return cls(labels=tuple(record["labels"]), counts=tuple(map(tuple, record["counts"])))
 
     def to_json(self) -> dict[str, Any]:
         return {"labels": list(self.labels), "counts": [list(row) for row in self.counts]}

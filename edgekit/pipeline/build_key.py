@@ -54,6 +54,8 @@ class BuildKeys:
             "budget": asdict(planned.budget),  # a share's text is rounded
             "genotype": None if planned.genotype is None else str(planned.genotype),
             "data": None if planned.data is None else self._pictures(planned.data),
+            # With its folder, which the source of the accuracy names.
+            "evaluation": None if planned.evaluation is None else planned.evaluation.to_json(),
             "seed": planned.seed,
             "board": None if planned.board is None else planned.board.name,
             "tuning": None if planned.tuning is None else planned.tuning.to_json(),

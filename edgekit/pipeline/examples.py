@@ -147,6 +147,7 @@ class LearntHead:
             stand_ins=record["bricks_chosen_for"],
             pictures=record["pictures"],
             recalls=record["leave_one_out_recalls"],
+            confusion=Confusion.from_json(record["leave_one_out_confusion"]),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class BuildResult:
             candidates=tuple(map(Candidate.from_json, record.get("candidates", ()))),
             reason=record.get("reason", ""),
             notes=tuple(record.get("notes", ())),
+            confusion=Confusion.from_json(record["confusion"]) if "confusion" in record else None,
         )
 
     def figure(self, name: str) -> Quantity:
