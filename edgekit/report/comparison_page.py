@@ -62,8 +62,8 @@ def _amount(value: float, unit: str) -> str:
 
 
 def percent_text(difference: Mapping[str, Any]) -> str:
-    """Nothing where there is no share to tell, or what is compared is not of one kind."""
-    if difference["percent"] is None or difference["verdict"] == _NOT_COMPARABLE:
+    """Nothing where there is no share to tell, or both are equal, or not of one kind."""
+    if difference["percent"] is None or difference["verdict"] in ("equal", _NOT_COMPARABLE):
         return ""
     percent = difference["percent"]
     return f"{percent:+.1f} %" if percent == 0 or abs(percent) >= 0.05 else f"{percent:+.1g} %"
@@ -71,7 +71,7 @@ def percent_text(difference: Mapping[str, Any]) -> str:
 
 def verdict_text(difference: Mapping[str, Any]) -> str:
     reason = difference["reason"]
-    return f"{difference['verdict']}: {reason}" if reason else str(difference["verdict"])
+    return f"{difference['verdict']}, {reason}" if reason else str(difference["verdict"])
 
 
 def _told(difference: Mapping[str, Any] | None) -> Iterator[str]:

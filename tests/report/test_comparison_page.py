@@ -76,8 +76,8 @@ def test_every_figure_stands_in_it_with_what_is_to_be_said(page: str) -> None:
     outline = Outline()
     outline.feed(page)
     text = " ".join(outline.text)
-    assert "1.1 ms predicted; +10.0 %; not ranked: intervals overlap" in text
-    assert "0.8 ms predicted; not comparable: other labels" in text
+    assert "1.1 ms predicted; +10.0 %; not ranked, intervals overlap" in text
+    assert "0.8 ms predicted; not comparable, other labels" in text
     assert "100 bytes predicted" in text
     assert "not a number" in text
 
