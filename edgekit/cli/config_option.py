@@ -26,7 +26,7 @@ def config_option(command: Callable[..., None]) -> Callable[..., None]:
         is_eager=True,
         expose_value=False,
         callback=_read,
-        help=f"What the command line does not say; without it {FILE} of the current folder, where there is one.",
+        help=f"A file of options, which others override; without it {FILE} of the current folder, where there is one.",
     )
     @wraps(command)
     def with_config(**options: Any) -> None:
