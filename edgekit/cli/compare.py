@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,7 +70,9 @@ def _tell(outcomes: Sequence[Mapping[str, Any]]) -> None:
     from edgekit.report.comparison_page import outcome_text
 
     lines = [f"edgekit: {outcome_text(outcome)}" for outcome in outcomes if outcome["holds"]]
-    sys.stderr.write("\n".join([*lines, f"  exit code {HOLDS}, see docs/exit-codes/{HOLDS}.md", ""]))
+    with suppress(OSError):  # nobody reads: the exit code still tells
+        sys.stderr.write("\n".join([*lines, f"  exit code {HOLDS}, see docs/exit-codes/{HOLDS}.md", ""]))
+        sys.stderr.flush()
 
 
 def _print(console: Console, record: Mapping[str, Any]) -> None:
