@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,7 +70,9 @@ def _tell(outcomes: Sequence[Mapping[str, Any]]) -> None:
     from edgekit.report.comparison_page import outcome_text
 
     lines = [f"edgekit: {outcome_text(outcome)}" for outcome in outcomes if outcome["holds"]]
-    sys.stderr.write("\n".join([*lines, f"  exit code {HOLDS}, see docs/exit-codes/{HOLDS}.md", ""]))
+    with suppress(OSError):  # nobody reads: the exit code still tells
+        sys.stderr.write("\n".join([*lines, f"  exit code {HOLDS}, see docs/exit-codes/{HOLDS}.md", ""]))
+        sys.stderr.flush()
 
 
 def _print(console: Console, record: Mapping[str, Any]) -> None:
@@ -80,7 +83,9 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
 
     builds, rows = record["builds"], record["rows"]
     names = [build["folder"] for build in builds]
-    console.table(("figure", "unit", "evidence", *names, ""), [_row(row, names) for row in rows])
+    console.table(("figure", "unit", "evidence", *names), map(_row, rows), wraps=True)
+    for verdict, figures in _unranked(rows, names).items():
+        console.line(f"{verdict}: {'; '.join(figures)}")
     console.line()
     console.table(
         ("build", "kind", "target", "of"),
@@ -91,26 +96,35 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
         console.line("\n".join(["", *kept]))
 
 
-def _row(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The figure, its unit and evidence, a value for each build, and which of them do not rank."""
-    from edgekit.report.comparison_page import verdict_text
-
+def _row(row: Mapping[str, Any]) -> list[str]:
     cells = [cell for cell in row["cells"] if cell]
     unit, evidence = (", ".join(dict.fromkeys(cell[key] for cell in cells)) for key in ("unit", "evidence"))
-    unranked: dict[str, list[str]] = {}
-    for name, cell in zip(names, row["cells"], strict=True):
-        if cell and cell["difference"] and cell["difference"]["reason"]:
-            unranked.setdefault(verdict_text(cell["difference"]), []).append(name)
-    said = [text if len(names) == 2 else f"{' and '.join(who)} {text}" for text, who in unranked.items()]
-    return [row["figure"], unit, evidence, *map(_value, row["cells"]), "; ".join(said)]
+    return [row["figure"], unit, evidence, *map(_value, row["cells"])]
 
 
 def _value(cell: Mapping[str, Any] | None) -> str:
+    """The change stands in brackets where it is no rank."""
     from edgekit.report.comparison_page import percent_text
 
     if cell is None:
         return ""
     if cell["value"] is None:
         return "not a number"
-    percent = percent_text(cell["difference"]) if cell["difference"] else ""
-    return f"{number(cell['value'])}  {percent}".rstrip()
+    told = cell["difference"]
+    change = "" if told is None else "equal" if told["verdict"] == "equal" else percent_text(told)
+    return f"{number(cell['value'])}  {f'({change})' if change and told['reason'] else change}".rstrip()
+
+
+def _unranked(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[str]]:
+    """By verdict the figures that it is said of, with the builds that have them."""
+    from edgekit.report.comparison_page import verdict_text
+
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        of_row: dict[str, list[str]] = {}
+        for name, cell in zip(names, row["cells"], strict=True):
+            if cell and cell["difference"] and cell["difference"]["reason"]:
+                of_row.setdefault(verdict_text(cell["difference"]), []).append(name)
+        for verdict, builds in of_row.items():
+            found.setdefault(verdict, []).append(f"{row['figure']} of {' and '.join(builds)}")
+    return found

@@ -26,7 +26,7 @@ def config_option(command: Callable[..., None]) -> Callable[..., None]:
         is_eager=True,
         expose_value=False,
         callback=_read,
-        help=f"What the command line does not say; without it {FILE} of the current folder, where there is one.",
+        help=f"A file of options, which others override; without it {FILE} of the current folder, where there is one.",
     )
     @wraps(command)
     def with_config(**options: Any) -> None:
@@ -53,7 +53,10 @@ def _read(context: click.Context, _parameter: click.Parameter, given: Path | Non
     inputs = read_build_config(path).inputs()
     budget = inputs.pop(BUDGET)
     limits = {key.name: limit for key in BUDGET_KEYS if (limit := getattr(budget, key.name)) is not None}
-    texts = {name: str(limit) if isinstance(limit, Share) else repr(limit) for name, limit in limits.items()}
+    texts = {
+        name: f"{100 * limit.fraction!r}%" if isinstance(limit, Share) else repr(limit)
+        for name, limit in limits.items()
+    }
     context.default_map = {**inputs, **texts}
     context.meta[FILE] = path
 

@@ -43,8 +43,8 @@ class Console:
             rows.append((figure.name, value, interval, quantity.evidence.value, quantity.source))
         self.table(("figure", "value", "interval", "evidence", "source"), rows)
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """On a terminal in lines and colours, else in plain aligned columns."""
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, wraps: bool = False) -> None:
+        """On a terminal in lines and colours, where all cells may wrap, or the last alone; else in plain aligned columns."""
         from rich import box
         from rich.console import Console as Rich
         from rich.table import Table
@@ -53,7 +53,7 @@ class Console:
         table = Table(box=box.SIMPLE_HEAD if on_terminal else None, show_header=bool(header), pad_edge=False)
         *names, last = header or ("", "")
         for name in names:
-            table.add_column(name, no_wrap=True)
+            table.add_column(name, no_wrap=not wraps)
         table.add_column(last, overflow="fold")
         for row in rows:
             table.add_row(*row)

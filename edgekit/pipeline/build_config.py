@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +16,6 @@ from edgekit.core.errors import BadInputError, EdgekitError, UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.supernet.storage import CARD
 
-FILE: Final = "edgekit.toml"
 BUDGET: Final = "budget"
 _LARGEST_SEED = 2**32 - 1
 _PAGE = "docs/configuration.md"
@@ -188,31 +187,38 @@ def parse_build(table: Mapping[str, Any], *, where: str, folder: Path) -> BuildC
     Raises BadInputError for an unknown key, a value of another kind, and two keys that exclude each other.
     """
     own = {name: value for name, value in table.items() if name != BUDGET}
-    nested = [f"{BUDGET}.{key.name}" for key in BUDGET_KEYS]
-    values = _values(own, KEYS, where=where, folder=folder, others=nested)
+    nested = [f"{BUDGET}.{name}" for name in _LIMITS]
+    values = parse_values(own, KEYS, where=where, folder=folder, elsewhere=nested)
     limits = table.get(BUDGET, {})
     if not isinstance(limits, Mapping):
         raise _unfit(where, BUDGET, limits, "a table of limits")
-    within = f"{where}, [{BUDGET}]"
-    given = _values(limits, BUDGET_KEYS, where=within, folder=folder)
-    try:
-        budget = Budget(**given)
-    except EdgekitError as error:
-        raise BadInputError(f"{within}: {error.message}", hint=error.hint) from error
-    for one, other in combinations([*(name for name in values if values[name] is not False), *given], 2):
+    budget = parse_budget(limits, where=f"{where}, [{BUDGET}]")
+    asked = [name for name, value in values.items() if value is not False]
+    for one, other in combinations([*asked, *limits], 2):
         if exclude(one, other):
             raise BadInputError(f"{where}: {one} and {other} exclude each other", hint="leave out one of them")
     return BuildConfig(**values, budget=budget)
 
 
-def _values(
-    table: Mapping[str, Any], keys: tuple[Key, ...], *, where: str, folder: Path, others: list[str] | None = None
+def parse_budget(table: Mapping[str, Any], *, where: str) -> Budget:
+    """Raises BadInputError for an unknown key, and for what is no limit."""
+    limits = parse_values(table, BUDGET_KEYS, where=where, folder=Path())
+    try:
+        return Budget(**limits)
+    except EdgekitError as error:
+        raise BadInputError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def parse_values(
+    table: Mapping[str, Any], keys: Sequence[Key], *, where: str, folder: Path, elsewhere: Sequence[str] = ()
 ) -> dict[str, Any]:
+    """What `keys` make of a table. Raises BadInputError for an unknown key, with the nearest of these and of those known
+    `elsewhere`, and for a value of another kind."""
     known = {key.name: key for key in keys}
     values = {}
     for name, value in table.items():
         if name not in known:
-            hint = did_you_mean(name, [*known, *(others or ())])
+            hint = did_you_mean(name, [*known, *elsewhere])
             raise BadInputError(f'{where}: unknown key "{name}"', hint=f"{hint} (all of them: {_PAGE})")
         kind = known[name].kind
         if not kind.fits(value):

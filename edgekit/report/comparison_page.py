@@ -19,6 +19,7 @@ _FACTS = {
 }
 
 _NOT_COMPARABLE = "not comparable"
+_WIDTH = 640
 
 
 def comparison_page(record: Mapping[str, Any]) -> str:
@@ -61,8 +62,8 @@ def _amount(value: float, unit: str) -> str:
 
 
 def percent_text(difference: Mapping[str, Any]) -> str:
-    """Nothing where there is no share to tell, or what is compared is not of one kind."""
-    if difference["percent"] is None or difference["verdict"] == _NOT_COMPARABLE:
+    """Nothing where there is no share to tell, or both are equal, or not of one kind."""
+    if difference["percent"] is None or difference["verdict"] in ("equal", _NOT_COMPARABLE):
         return ""
     percent = difference["percent"]
     return f"{percent:+.1f} %" if percent == 0 or abs(percent) >= 0.05 else f"{percent:+.1g} %"
@@ -70,7 +71,7 @@ def percent_text(difference: Mapping[str, Any]) -> str:
 
 def verdict_text(difference: Mapping[str, Any]) -> str:
     reason = difference["reason"]
-    return f"{difference['verdict']}: {reason}" if reason else str(difference["verdict"])
+    return f"{difference['verdict']}, {reason}" if reason else str(difference["verdict"])
 
 
 def _told(difference: Mapping[str, Any] | None) -> Iterator[str]:
@@ -108,26 +109,22 @@ def _bars(row: Mapping[str, Any], names: Sequence[str]) -> str:
     comparable has none, so that nobody compares it by eye."""
     told = [(name, cell) for name, cell in zip(names, row["cells"], strict=True) if cell and cell["value"] is not None]
     longest = max((abs(end) for _, cell in told if _is_comparable(cell) for end in _ends(cell)), default=0) or 1
-    items = "".join(
-        f"<li>{escape(name)}: {escape(cell_text(cell))}{_bar(cell, order, 100 / longest)}</li>"
+    bars = "".join(
+        f"{paragraph(f'{name}: {cell_text(cell)}')}{_bar(cell, order, _WIDTH / longest)}"
         for order, (name, cell) in enumerate(told)
     )
-    return (
-        f"<figure><figcaption>{escape(row['figure'])}</figcaption>"
-        f'<ul style="list-style: none; padding: 0">{items}</ul></figure>'
-    )
+    return f"<figure><figcaption>{escape(row['figure'])}</figcaption>{bars}</figure>"
 
 
 def _bar(cell: Mapping[str, Any], order: int, scale: float) -> str:
-    """`scale` is per cent of the width for a unit of the figure."""
+    """`scale` is the width of a unit of the figure."""
     if not _is_comparable(cell):
         return ""
-    low, high = _ends(cell)[1:]
-    line = "position: absolute; top: .25rem; height: .1rem; background: var(--ink)"
+    value, low, high = (scale * max(end, 0) for end in _ends(cell))
+    line = f'<rect x="{low:.1f}" y="5" width="{high - low:.1f}" height="2" fill="currentColor"/>' if high > low else ""
     return (
-        f'<div aria-hidden="true" class="series{order % 8}" style="position: relative; height: .6rem">'
-        f'<div style="height: 100%; width: {scale * abs(cell["value"]):.2f}%; background: currentColor"></div>'
-        f'<div style="{line}; left: {scale * max(low, 0):.2f}%; width: {scale * max(high - max(low, 0), 0):.2f}%"></div></div>'
+        f'<svg viewBox="0 0 {_WIDTH} 12" aria-hidden="true"><g class="series{order % 8}">'
+        f'<rect width="{value:.1f}" height="12" fill="currentColor"/></g>{line}</svg>'
     )
 
 

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from edgekit_command import assert_fails, edgekit
 
+from edgekit.cli.build import build
+from edgekit.cli.init import init
 from edgekit.cli.main import main
 from edgekit.core.errors import ExitCode
+from edgekit.pipeline.build_config import BUDGET_KEYS, KEYS
 
 FILE = """
 task = "stop, yield"
@@ -159,6 +162,13 @@ def test_init_writes_down_the_options_of_a_build(tmp_path: Path, monkeypatch: py
         "seed": 7,
         "budget": {"latency_ms": 1.0, "macs": "25%", "min_accuracy": 0.9},
     }
+
+
+def test_init_has_an_option_for_every_key_and_no_other() -> None:
+    own = {"output", "overwrite", "as_json", "quiet", "verbose"}
+    keys = {key.name for key in (*KEYS, *BUDGET_KEYS)} - own
+    assert {option.name for option in init.params} == keys | own
+    assert {option.name for option in build.params} >= keys
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 import tomli_w
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -145,6 +145,7 @@ def test_what_excludes_each_other_is_refused_by_the_file_and_by_a_build(
         plan_of(of_one_kind({**merged, BUDGET: Budget(**budget)}))
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_what_is_written_is_read_as_it_was_given(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(sorted(BY_NAME)), unique=True))
@@ -161,6 +162,7 @@ def test_what_is_written_is_read_as_it_was_given(data: st.DataObject) -> None:
     assert inputs == {}
 
 
+@settings(deadline=None)
 @given(key=st.sampled_from(KEYS), data=st.data())
 def test_a_misspelt_key_is_answered_with_the_nearest(key: Key, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(key.name) - 1))

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgekit
 from edgekit.core.budget import Budget, Share
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.quantity import Evidence, Quantity
+from edgekit.passes.judgement import Measure
 from edgekit.pipeline.comparison.folder import ComparedBuild, read_folder
 from edgekit.pipeline.comparison.likeness import Verdict, difference
 from edgekit.pipeline.result import BuildResult
@@ -272,18 +273,56 @@ def test_an_early_exit_is_compared_with_a_build(int8_build: BuildResult, tiny_su
     assert result.difference("accuracy").verdict is not Verdict.NOT_COMPARABLE  # type: ignore[union-attr]
 
 
-def build_with(quantity: Quantity) -> ComparedBuild:
+def build_with(
+    quantity: Quantity, *, name: str = "latency", target: str = "rpi4:tflite-int8", labels: tuple[str, ...] = ("stop",)
+) -> ComparedBuild:
     return ComparedBuild(
         folder="out",
         kind="build",
         subject="stop",
-        target="rpi4:tflite-int8",
+        target=target,
         threads=4,
         board="",
         made="ff",
-        labels=("stop", "yield"),
-        figures={"latency": quantity},
+        labels=labels,
+        figures={name: quantity},
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "evidence", "target", "reason"),
+    [
+        ("latency", "ms", "measured", "rpi4:onnx-fp32", ""),
+        ("latency", "ms", "measured", "rpi5:tflite-int8", "rpi5 against rpi4"),
+        ("latency", "ms", "predicted", "rpi4:tflite-fp32", ""),
+        ("latency", "ms", "predicted", "rpi4:onnx-int8", "onnx against tflite"),
+        ("latency, 0.5ms", "ms", "predicted", "rpi5:tflite-int8", "rpi5 against rpi4"),
+        ("instructions, total", "instructions", "emulated", "rpi4:onnx-int8", ""),
+        ("instructions, total", "instructions", "emulated", "rpi4:tflite-fp32", "fp32 against int8"),
+        ("process RAM", "bytes", "measured", "rpi5:tflite-int8", "rpi5 against rpi4"),
+        ("size", "bytes", "measured", "rpi5:tvm-fp32", ""),
+        ("peak RAM", "bytes", "predicted", "rpi5:tvm-fp32", ""),
+    ],
+)
+def test_what_a_board_does_is_compared_as_far_as_its_evidence_goes(
+    name: str, unit: str, evidence: str, target: str, reason: str
+) -> None:
+    one, two = (
+        Quantity(value=value, unit=unit, evidence=Evidence(evidence), source="", interval=(value, value))
+        for value in (1.0, 2.0)
+    )
+    told = difference(name, build_with(one, name=name), build_with(two, name=name, target=target))
+    assert (told.verdict, told.reason) == (Verdict.NOT_COMPARABLE if reason else Verdict.MORE, reason)
+
+
+@pytest.mark.parametrize("name", [*Measure, "accuracy, 0.5ms", "share that leaves early"])
+def test_what_is_judged_on_other_labels_is_not_compared(name: str) -> None:
+    quantity = Quantity(value=0.9, unit="fraction", evidence=Evidence.MEASURED, source="")
+    one, two, other = (
+        build_with(quantity, name=name, labels=labels) for labels in (("a", "b"), ("b", "a"), ("a", "c"))
+    )
+    assert difference(name, one, two).verdict is Verdict.EQUAL
+    assert difference(name, one, other).reason == "other labels"
 
 
 @st.composite
@@ -292,6 +331,7 @@ def latencies(draw: st.DrawFn) -> Quantity:
     return Quantity(value=value, unit="ms", evidence=Evidence.PREDICTED, source="model", interval=(low, high))
 
 
+@settings(deadline=None)
 @given(one=latencies(), two=latencies())
 def test_a_rank_is_told_only_where_no_value_would_do_for_both(one: Quantity, two: Quantity) -> None:
     first, other = build_with(one), build_with(two)

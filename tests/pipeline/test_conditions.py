@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.core.errors import UsageError
@@ -36,6 +36,7 @@ def limit_by_hand(sign: str, number: str, percent: str, first: float) -> Decimal
     return base + (change * abs(base) / 100 if percent else change)
 
 
+@settings(deadline=None)
 @given(parts=conditions(), spaces=st.lists(SPACES, min_size=5, max_size=5))
 def test_every_condition_is_read_as_it_is_written(parts: tuple[str, ...], spaces: list[str]) -> None:
     figure, side, sign, number, percent = parts
@@ -46,6 +47,7 @@ def test_every_condition_is_read_as_it_is_written(parts: tuple[str, ...], spaces
     assert read.text == text.strip()
 
 
+@settings(deadline=None)
 @given(parts=conditions(), first=VALUES, value=VALUES)
 def test_a_condition_holds_as_decimal_arithmetic_has_it(parts: tuple[str, ...], first: float, value: float) -> None:
     figure, side, sign, number, percent = parts
@@ -55,6 +57,7 @@ def test_a_condition_holds_as_decimal_arithmetic_has_it(parts: tuple[str, ...], 
     assert parse_condition(f"{figure}{side}{sign}{number}{percent}").holds(value, first) is expected
 
 
+@settings(deadline=None)
 @given(parts=conditions(), first=VALUES)
 def test_what_lies_on_the_limit_passes_and_what_lies_beyond_does_not(parts: tuple[str, ...], first: float) -> None:
     figure, side, sign, number, percent = parts
