@@ -124,6 +124,9 @@ class BuildConfig:
         PROBABILITY, 0.9, "Two networks: the answer of a small one stands where it is that sure."
     )
     data: str | None = _key(PATH, "calibration", "A folder of pictures to calibrate int8 with.")
+    evaluation: str | None = _key(
+        PATH, "labelled", "Measure the file's accuracy on labelled pictures: a folder for each output."
+    )
     output: str | None = _key(PATH, "out", "The build folder to write.")
     seed: int | None = _key(SEED, 0, "Of all random choices.")
     budget: Budget = field(default_factory=Budget)
