@@ -39,6 +39,8 @@ BUDGETS = {"quarter": {"macs": "25%"}, "small": {"size_bytes": 150_000}, "all": 
 class Seconds:
     wall: float
     cpu: float
+    peak_mb: float
+    """Of the largest process so far."""
 
 
 def timed(command: Sequence[str | Path], environment: dict[str, str]) -> Seconds:
@@ -48,7 +50,7 @@ def timed(command: Sequence[str | Path], environment: dict[str, str]) -> Seconds
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         absent(f"{' '.join(map(str, command[:6]))} ended with code {done.returncode}: {done.stderr.strip()[-300:]}")
-    return Seconds(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return Seconds(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss / 1024)
 
 
 def fleet_toml(model: Path) -> str:
@@ -78,7 +80,9 @@ def singles(edgekit: Path, model: Path, folder: Path) -> dict[str, list[str | Pa
 
 
 def summed(several: Sequence[Seconds]) -> Seconds:
-    return Seconds(sum(one.wall for one in several), sum(one.cpu for one in several))
+    return Seconds(
+        sum(one.wall for one in several), sum(one.cpu for one in several), max(one.peak_mb for one in several)
+    )
 
 
 def main() -> None:
@@ -118,6 +122,7 @@ def main() -> None:
             f"{alone.wall / fleet.wall:.2f} ({alone.cpu / fleet.cpu:.2f})",
             f"{cached.wall:.2f} ({cached.cpu:.2f})",
             f"{same} of {len(commands)}",
+            f"{fleet.peak_mb:.0f}",
             ", ".join(f"{one:.1f}" for one in load),
         )
         for number, (alone, fleet, cached, same, load) in enumerate(rounds, start=1)
@@ -126,7 +131,16 @@ def main() -> None:
     cached_s = max(cached.wall for _, _, cached, *_ in rounds)
     least_same = min(same for *_, same, _ in rounds)
     title = f"{len(commands)} builds on {CORES} cores, seconds (of CPU)"
-    columns = ("round", "singly", "fleet", "times faster", "from the cache", "same files", "load before, between")
+    columns = (
+        "round",
+        "singly",
+        "fleet",
+        "times faster",
+        "from the cache",
+        "same files",
+        "peak MB of a process",
+        "load before, between",
+    )
     kept = bars(
         ("fleet against single builds", f"{ratio:.2f} times", f"at least {MIN_RATIO:g}", ratio >= MIN_RATIO),
         ("same model files", f"{least_same}", f"all {len(commands)}", least_same == len(commands)),
@@ -145,6 +159,7 @@ def main() -> None:
                 "cached": {"wall_s": cached.wall, "cpu_s": cached.cpu},
                 "ratio": alone.wall / fleet.wall,
                 "cpu_ratio": alone.cpu / fleet.cpu,
+                "peak_mb": fleet.peak_mb,
                 "same_files": same,
                 "load": load,
             }

@@ -83,9 +83,14 @@ def _inputs(member: Member) -> str:
 
 
 def _results(console: Console, result: FleetResult) -> None:
-    console.table(("member", "state", *_FIGURES, "genotype, or why there is none"), map(_row, result.members))
+    header = ("member", "state", "accuracy", "latency, ms", "size, bytes")
+    console.table(header, [_row(one) for one in result.members if one.failure is None])
     console.line()
+    for one in result.failed:
+        if one.failure is not None:
+            console.line(f"{one.member.name}: exit code {one.failure.code}: {one.failure.message}")
     counts = ", ".join(f"{count} {state}" for state, count in result.to_json()["counts"].items() if count)
+    console.line()
     console.facts(
         {"folder": result.folder, "members": counts, "built by": result.crew, "seconds": f"{result.seconds:.1f}"}
     )
@@ -93,13 +98,8 @@ def _results(console: Console, result: FleetResult) -> None:
 
 def _row(one: MemberResult) -> tuple[str, ...]:
     figures = {figure.name: figure.quantity for figure in one.figures}
-    told = [
-        f"{number(quantity.value)}{'' if quantity.unit == 'fraction' else f' {quantity.unit}'} {quantity.evidence.value}"
-        for name in _FIGURES
-        if (quantity := figures.get(name)) is not None
-    ]
-    last = f"{one.failure.code}: {one.failure.message}" if one.failure else one.report.get("genotype", "")
-    return one.member.name, one.state.value, *(told or [""] * len(_FIGURES)), last
+    told = (figures[name] for name in _FIGURES)
+    return one.member.name, one.state.value, *(f"{number(one.value)} {one.evidence.value}" for one in told)
 
 
 def _fail(result: FleetResult) -> None:

@@ -32,7 +32,8 @@ def fleet_page(fleet: Mapping[str, Any]) -> str:
 
 def _why(member: Mapping[str, Any]) -> tuple[str, str, str]:
     failure = member["failure"]
-    return member["name"], str(failure["code"]), " ".join(filter(None, (failure["message"] + ".", failure["hint"])))
+    hint = f" ({failure['hint']})" if failure["hint"] else ""
+    return member["name"], str(failure["code"]), f"{failure['message']}{hint}"
 
 
 def _row(member: Mapping[str, Any]) -> Sequence[str]:

@@ -58,7 +58,7 @@ def test_members_that_fail_end_with_10_and_one_object(tiny_supernet: Path, tmp_p
     assert [member["failure"]["code"] for member in record["members"]] == [2, 2]
     assert record == json.loads((tmp_path / "out" / "fleet.json").read_text())
     told = edgekit("fleet", file, "-o", tmp_path / "out")
-    assert "x-rpi4  failed" in told.stdout
+    assert "x-rpi4: exit code 2: " in told.stdout
     assert "purple" in told.stdout
     assert "1/2 x-rpi4 failed" in told.stderr
     quiet = edgekit("fleet", file, "-o", tmp_path / "out", "-q")

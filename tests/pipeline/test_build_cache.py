@@ -14,9 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.core.errors import BadInputError
+from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import sha256_of, write_json
+from edgekit.devices.precision import Precision
 from edgekit.pipeline.build_cache import DEFAULT_LIMIT_BYTES, BuildCache, is_intact, set_limit, user_cache
+from edgekit.pipeline.examples import LearntHead
 from edgekit.pipeline.plan import BuildPlan, plan
+from edgekit.pipeline.runtime_choice import Candidate
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +189,14 @@ def test_the_limit_is_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "edgekit" / "cache.toml").write_text("builds_limit_bytes = -1")
     with pytest.raises(BadInputError, match="no number of bytes"):
         user_cache()
+
+
+def test_own_classes_and_candidates_are_read_as_they_were_written() -> None:
+    latency = Quantity(value=1.0, unit="ms", evidence=Evidence.PREDICTED, source="a cost model", interval=(0.5, 2.0))
+    learnt = LearntHead(ridge=0.1, stand_ins="stop", pictures={"bolt": 5}, recalls={"bolt": 0.8})
+    able = Candidate(runtime="onnx", precision=Precision.INT8, verified=True, latency=latency, is_calibrated=True)
+    refused = Candidate(runtime="tvm", precision=Precision.FP32, verified=False, obstacle="no linker")
+    assert Quantity.from_json(json.loads(json.dumps(latency.to_json()))) == latency
+    assert LearntHead.from_json(json.loads(json.dumps(learnt.to_json()))) == learnt
+    for candidate in (able, refused):
+        assert Candidate.from_json(json.loads(json.dumps(candidate.to_json()))) == candidate

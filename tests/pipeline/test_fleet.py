@@ -166,6 +166,17 @@ def test_another_folder_comes_from_the_cache_without_torch(fleets: Fleets, home:
     verify(out / "red-rpi4-all")
 
 
+def test_python_gets_what_the_fleet_built(fleets: Fleets, tiny_supernet: Path) -> None:
+    """Without a folder of its own a build is looked for in the same cache."""
+    stages: list[str] = []
+    result = build(task=TASKS["red"], model=tiny_supernet, progress=stages.append)
+    assert stages == ["plan"]
+    report = json.loads((fleets.second.folder / "red-rpi4-all" / "report.json").read_text())
+    record = json.loads(json.dumps(result.to_json())) | {"folder": report["folder"]}
+    assert record == {name: report[name] for name in record}
+    verify(result.folder)
+
+
 @pytest.mark.usefixtures("fleets")
 def test_what_was_damaged_or_asked_otherwise_is_not_kept(tiny_supernet: Path, home: Path) -> None:
     out = home / "damaged"

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgekit.core.errors import EdgekitError, UsageError
+from edgekit.core.errors import UsageError
 from edgekit.core.records import write_bytes, write_json, writing_to
 from edgekit.pipeline.build_cache import REPORT, BuildCache, is_intact, user_cache
 from edgekit.pipeline.build_key import BuildKeys, is_repeatable
@@ -121,15 +121,13 @@ class _Run:
         for member in self.members:
             try:
                 planned = plan(**member.arguments)
-                key = keys.key_of(planned)
-            except (EdgekitError, OSError) as error:
+                key = self.keys[member.name] = keys.key_of(planned)
+                job = Job(member=member, planned=planned, place=self.folder / member.name)
+                if not self._is_there(job, finished):
+                    (twins if key in asked else first).append(job)
+                    asked.add(key)
+            except Exception as error:
                 self._ended(member, State.FAILED, failure=Failure.of(error))
-                continue
-            self.keys[member.name] = key
-            job = Job(member=member, planned=planned, place=self.folder / member.name)
-            if not self._is_there(job, finished):
-                (twins if key in asked else first).append(job)
-                asked.add(key)
         self.write()
         yield first
         yield [job for job in twins if not self._is_there(job, {})]

@@ -6,6 +6,8 @@ Each line of stdin is a job (`edgekit.pipeline.fleet.member`); each line of stdo
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import os
 import queue
@@ -27,11 +29,13 @@ def main() -> None:
     is_building = threading.Event()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_read, args=(jobs, is_building), daemon=True).start()
-    while True:
+    for number in itertools.count():
         job = jobs.get()
         is_building.set()
         failure = built(job, lambda stage: say({"stage": stage}))
         is_building.clear()
+        if number == 0:
+            gc.freeze()  # what libraries hold by now stays: it need not be looked through again and again
         say({"failure": None if failure is None else failure.to_json()})
 
 
