@@ -9,8 +9,6 @@ from edgekit.report.card import number
 from edgekit.report.figures import Record, badge, by_name, interval_text, percent, value_text
 from edgekit.report.page import scrolling, table
 
-STEP_FIGURES = ("parameters", "MACs", "size", "latency", "accuracy")
-
 
 def bar(share: float) -> str:
     """`share` of the width, from 0 to 1; a reader without sight has the number beside it."""
@@ -24,9 +22,11 @@ def bar(share: float) -> str:
 def waterfall(caption: str, steps: Sequence[Record]) -> str:
     """`steps` as a record has them: a name, figures, and a note."""
     known = [by_name(step["figures"]) for step in steps]
-    names = [name for name in STEP_FIGURES if any(name in figures for figures in known)]
+    names = list(dict.fromkeys(name for figures in known for name in figures))
     largest = {name: max((one[name]["value"] for one in known if name in one), default=0) or 1 for name in names}
-    head = '<th scope="col">network</th>' + "".join(f'<th scope="col" class="number">{name}</th>' for name in names)
+    head = '<th scope="col">network</th>' + "".join(
+        f'<th scope="col" class="number">{escape(name)}</th>' for name in names
+    )
     body = "".join(
         f'<tr><th scope="row">{escape(step["name"])}<small>{escape(step["note"])}</small></th>'
         + "".join(_cell(figures.get(name), largest[name]) for name in names)

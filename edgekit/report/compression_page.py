@@ -193,6 +193,9 @@ def _command(record: Mapping[str, Any], recipe: str) -> str:
         words += ["--weights", plan["weights"]]
     if plan["input_shape"] is not None:
         words += ["--input-shape", ",".join(map(str, plan["input_shape"]))]
+    for name in ("mean", "std"):
+        words += [f"--{name}", ",".join(f"{part:g}" for part in plan[name])]
+    words += ["--mirror"] if plan["mirror"] else []
     words += ["--data", plan["data"]]
     if plan["evaluation"] is not None:
         words += ["--eval", plan["evaluation"]]

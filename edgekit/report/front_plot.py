@@ -14,6 +14,7 @@ from edgekit.report.plots import nice_ticks
 WIDTH, HEIGHT = 640, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 96, 24, 32, 60
 _HIT, _DOT = 13, 6
+_LEAST_SPAN = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +46,7 @@ def front_plot(
     known = [by_name(point["figures"]) for point in points]
     latencies = [one["latency"]["value"] for one in known]
     accuracies = [one[measure]["value"] for one in known]
-    x_ticks, y_ticks = nice_ticks(0.0, 1.05 * max(latencies)), nice_ticks(min(accuracies), max(accuracies))
-    y_ticks = [tick for tick in y_ticks if tick <= 1.0 + 1e-9]
+    x_ticks, y_ticks = nice_ticks(0.0, 1.05 * max(latencies)), _y_ticks(accuracies)
     x = _Axis(low=x_ticks[0], high=x_ticks[-1], start=_LEFT, end=WIDTH - _RIGHT)
     y = _Axis(low=y_ticks[0], high=max(y_ticks[-1], max(accuracies)), start=HEIGHT - _BOTTOM, end=_TOP)
     chosen = next((index for index, point in enumerate(points) if point["name"] in built), 0)
@@ -124,6 +124,12 @@ def _grid(x: _Axis, y: _Axis, x_ticks: Sequence[float], y_ticks: Sequence[float]
     middle = (x.start + x.end) / 2
     lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">latency, ms</text>')
     return "".join(lines)
+
+
+def _y_ticks(shares: Sequence[float]) -> list[float]:
+    """From below the least to what holds the largest, but no line above 100 %."""
+    low, high = min(shares), max(shares)
+    return [tick for tick in nice_ticks(min(low, high - _LEAST_SPAN), high) if tick <= 1.0 + 1e-9]
 
 
 def _envelope(x: _Axis, y: _Axis, latencies: Sequence[float], accuracies: Sequence[float]) -> str:

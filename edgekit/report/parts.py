@@ -16,6 +16,7 @@ from edgekit.report.page import bullets, command, details, facts, paragraph, sec
 
 BOARD: Final = "pi@raspberrypi.local"
 _NEEDED: Final = {"tflite": "ai-edge-litert", "tvm": "apache-tvm apache-tvm-ffi", "onnx": "onnxruntime"}
+_RELATIONS: Final = {"<=": "≤", ">=": "≥", "==": "="}
 _UNITS: Final = {
     "latency_ms": "ms",
     "size_bytes": "bytes",
@@ -137,10 +138,15 @@ def checks_table(caption: str, checks: Sequence[Record]) -> str:
         caption,
         ("check", "value", "must be", "detail"),
         [
-            (one["name"], number(one["value"]), f"{one['relation']} {number(one['limit'])}", one["detail"])
+            (one["name"], _exact(one["value"]), f"{_RELATIONS[one['relation']]} {_exact(one['limit'])}", one["detail"])
             for one in checks
         ],
     )
+
+
+def _exact(value: float) -> str:
+    """With as many digits as tell 0.99999 from 1."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
 
 
 def repeat(folder: str) -> list[str]:

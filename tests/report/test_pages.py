@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.report.front_plot import HEIGHT, WIDTH, front_plot
 from edgekit.report.pages import PAGE, page_of
 
 KINDS = ("build", "own classes", "variants", "early exit", "compression", "federated")
@@ -165,6 +166,27 @@ HOSTILE = st.one_of(
     st.sampled_from(EVIL),
     st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40),
 )
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 1)), min_size=1, max_size=30))
+def test_every_point_of_a_front_lies_inside_its_plot(pairs: list[tuple[float, float]]) -> None:
+    points = [
+        {
+            "name": str(number),
+            "figures": [_figure("latency", latency, "ms"), _figure("accuracy", accuracy, "fraction")],
+            "command": "edgekit",
+        }
+        for number, (latency, accuracy) in enumerate(sorted(pairs))
+    ]
+    places = re.findall(r"translate\(([-\d.]+) ([-\d.]+)\)", front_plot("t", points, ["0"], limit_ms=1.0))
+    assert len(places) == len(pairs)
+    for x, y in places:
+        assert 0 <= float(x) <= WIDTH
+        assert 0 <= float(y) <= HEIGHT
+
+
+def _figure(name: str, value: float, unit: str) -> dict[str, Any]:
+    return {"name": name, "value": value, "unit": unit, "evidence": "predicted", "source": "", "interval": None}
 
 
 FEW = settings(max_examples=30, deadline=None)
