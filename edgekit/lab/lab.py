@@ -106,7 +106,7 @@ def down() -> Lab | None:
 
 def _make(device: Device, progress: Callable[[str], None]) -> Lab:
     check_machine()
-    sysroot, plugin = make_sysroot(progress=progress), make_plugin()
+    plugin, sysroot = make_plugin(), make_sysroot(progress=progress)
     folder = _folder()
     lab = Lab(device=device.name, boards_file=boards_file(), servers=())
 

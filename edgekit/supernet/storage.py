@@ -121,8 +121,7 @@ def open_supernet(name: str | Path) -> SupernetFolder:
         path = data_folder("models") / str(name)
         if not (path / CARD).is_file():
             raise UsageError(f'no supernet is called "{name}"', hint=did_you_mean(str(name), list_supernets()))
-    folder = path.resolve()
-    known = SHIPPED.get(folder.name, {}) if folder.parent == data_folder("models").resolve() else {}
+    known = shipped_sums(path)
     if known:
         _read_checked(path / CARD, known[CARD])
     card = read_json(path / CARD, schema_version=CARD_SCHEMA)
@@ -135,7 +134,13 @@ def open_supernet(name: str | Path) -> SupernetFolder:
         _read_checked(path / VOCABULARY, sums[VOCABULARY])
     vocabulary = Vocabulary.load(path / VOCABULARY)
     spec = SupernetSpec.from_json(card["supernet"], labels=len(vocabulary))
-    return SupernetFolder(name=folder.name, path=path, card=card, spec=spec, vocabulary=vocabulary)
+    return SupernetFolder(name=path.resolve().name, path=path, card=card, spec=spec, vocabulary=vocabulary)
+
+
+def shipped_sums(path: Path) -> Mapping[str, str]:
+    """What `SHIPPED` says of a folder that ships with edgekit; nothing of any other."""
+    folder = path.resolve()
+    return SHIPPED.get(folder.name, {}) if folder.parent == data_folder("models").resolve() else {}
 
 
 def list_supernets() -> tuple[str, ...]:

@@ -11,8 +11,9 @@ import pytest
 
 import edgekit
 from edgekit.assembler.elites import ARCHIVE
+from edgekit.assembler.training.illumination import add_archive
 from edgekit.core.data_folders import data_folder
-from edgekit.core.errors import BadInputError, ExitCode
+from edgekit.core.errors import BadInputError, ExitCode, UsageError
 from edgekit.supernet import storage
 from edgekit.supernet.shipped import SHIPPED
 from edgekit.supernet.storage import CALIBRATION, CARD, VOCABULARY, WEIGHTS, list_supernets, open_supernet
@@ -75,6 +76,13 @@ def test_a_card_that_was_changed_with_its_file_is_refused(models: Path, file: st
     for name in ("signs43", folder):
         with pytest.raises(BadInputError, match="not the card that ships"):
             open_supernet(name)
+
+
+def test_the_archive_of_what_ships_is_not_filled_anew(models: Path) -> None:
+    before = (models / "signs43" / CARD).read_bytes()
+    with pytest.raises(UsageError, match="signs43 ships with edgekit"):
+        add_archive(open_supernet("signs43"), report=lambda _done, _of: None)
+    assert (models / "signs43" / CARD).read_bytes() == before
 
 
 def test_a_folder_of_ones_own_is_what_its_card_says(models: Path, tmp_path: Path) -> None:
