@@ -140,12 +140,20 @@ def test_wrong_arguments_are_refused(int8_build: BuildResult, arguments: list[st
 OPENCV = """
 import numpy as np
 
+CAP_PROP_BUFFERSIZE = 38
+
 class VideoCapture:
     def __init__(self, device):
         self._device, self._left = device, 3
 
+    def set(self, what, value):
+        assert (what, value) == (CAP_PROP_BUFFERSIZE, 1)
+
     def isOpened(self):
         return self._device in (0, "/dev/video2")
+
+    def grab(self):
+        return True
 
     def read(self):
         self._left -= 1

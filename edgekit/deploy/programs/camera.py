@@ -26,7 +26,9 @@ def frames(device: str) -> Iterator[Any]:
     except ImportError:
         hint = "sudo apt install python3-picamera2, or python3-opencv for a USB camera"
         raise Refusal(f"a camera needs one of two libraries: {hint}", MISSING) from None
-    return of_opencv(cv2.VideoCapture(int(device) if device.isdecimal() else device), device)
+    camera = cv2.VideoCapture(int(device) if device.isdecimal() else device)
+    camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return of_opencv(camera, device)
 
 
 def of_picamera2(camera: Any) -> Iterator[Any]:
@@ -45,6 +47,7 @@ def of_opencv(camera: Any, device: str) -> Iterator[Any]:
         if not camera.isOpened():
             raise Refusal(f"no camera answers at {device}: there are {' '.join(map(str, cameras())) or 'none'}")
         while True:
+            camera.grab()  # what was kept is as old as the last look
             taken, bgr_HWC = camera.read()
             if not taken:
                 raise Refusal(f"the camera {device} gives no more pictures")
