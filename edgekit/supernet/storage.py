@@ -48,8 +48,8 @@ class SupernetFolder:
         try:
             if sha256_of(path) != self.card["sha256"][file]:
                 raise BadInputError(
-                    f"{path} is not the file that its card describes (SHA-256 differs)",
-                    hint="restore the supernet's folder, or train it anew",
+                    f"{path} is not the file that the card describes (its SHA-256 differs)",
+                    hint="restore the supernet's folder, or train it again",
                 )
             tensors: dict[str, Tensor] = load_file(path)
             return tensors
@@ -91,7 +91,7 @@ def load_part(module: Any, part: str, tensors: Mapping[str, Tensor], path: Path)
     except RuntimeError as error:
         raise BadInputError(
             f"{path}: the weights of the {part} do not fit its card",
-            hint="restore the supernet's folder, or fit one of an older edgekit anew: edgekit models refit --help",
+            hint="restore the supernet's folder, or refit one from an older edgekit: edgekit models refit --help",
         ) from error
 
 
@@ -101,7 +101,7 @@ def open_supernet(name: str | Path) -> SupernetFolder:
     if not (path / CARD).is_file():
         if path.name != str(name) or path.is_dir():
             raise BadInputError(
-                f"{path} holds no supernet ({CARD} is missing)", hint="name a folder that training wrote"
+                f"{path} holds no supernet ({CARD} is missing)", hint="give a folder that `edgekit models train` wrote"
             )
         path = data_folder("models") / str(name)
         if not (path / CARD).is_file():
