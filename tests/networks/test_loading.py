@@ -115,7 +115,7 @@ def number() -> int:
         ("no_such_package:net", (3,), "could not be called: No module named"),
         ("network_zoo:Absent", (3,), "could not be called: .*Absent"),
         ("test_loading:number", (3,), "gave int"),
-        (SOURCE, None, "does not say what it takes"),
+        (SOURCE, None, "does not say the shape of its input"),
         ("model.tflite", None, "not a network that edgekit reads"),
         ("weights.pt", None, "not a network that edgekit reads"),
         ("README", None, "not a network that edgekit reads"),

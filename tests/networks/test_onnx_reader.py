@@ -250,7 +250,7 @@ NAN[0] = np.nan
         ([node("Fancy", ["x"], ["y"], domain="acme")], IMAGE, {}, (BadInputError, ConversionError), r"acme|Fancy"),
         ([node("NonZero", ["x"], ["z"]), node("Cast", ["z"], ["y"], to=1)], IMAGE, {}, ConversionError, "NonZero"),
         ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": normal(4, 3, 1, 1)}, (BadInputError, ConversionError), r"[Cc]onv|damaged"),
-        ([node("Relu", ["nowhere"], ["y"])], IMAGE, {}, BadInputError, "not a whole ONNX file"),
+        ([node("Relu", ["nowhere"], ["y"])], IMAGE, {}, BadInputError, "not a complete ONNX file"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_sentence(
@@ -291,5 +291,5 @@ def test_a_truncated_file_is_refused(part: float, tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", *CASES["conv with uneven pads"])
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    with pytest.raises(BadInputError, match="not a whole ONNX file"):
+    with pytest.raises(BadInputError, match="not a complete ONNX file"):
         read_onnx(path)

@@ -125,7 +125,7 @@ def test_one_wrong_variant_fails_verification(both: VariantsResult, tmp_path: Pa
     report = json.loads((folder / "report.json").read_text())
     report["sha256"]["outputs.safetensors"] = sha256_of(folder / "outputs.safetensors")
     (folder / "report.json").write_text(json.dumps(report))
-    with pytest.raises(VerificationError, match=rf"{SLOW} computes other outputs"):
+    with pytest.raises(VerificationError, match=rf"{SLOW} computes different outputs"):
         verify(folder)
 
     report["variants"][0]["name"] = "3ms"
