@@ -169,10 +169,10 @@ def test_a_sealed_share_opens_for_its_receiver_and_in_its_round_alone() -> None:
     shares = play.share()
     one, two, *_ = play.vectors
     swapped = {sender: content[one] for sender, content in shares.items()}
-    with pytest.raises(BadInputError, match="do not open"):
+    with pytest.raises(BadInputError, match="cannot be opened"):
         revealed(play.secrets[two], play.cohort, swapped, list(play.vectors))
     later = replace(play.cohort, session=b"round 8")
-    with pytest.raises(BadInputError, match="do not open"):
+    with pytest.raises(BadInputError, match="cannot be opened"):
         revealed(play.secrets[one], later, swapped, list(play.vectors))
 
 
@@ -229,7 +229,7 @@ def test_vectors_that_do_not_belong_are_refused() -> None:
         unmasked(play.cohort, shares, {**seen, lost: play.vectors[lost]}, answers)
     with pytest.raises(BadInputError, match="different lengths"):
         unmasked(play.cohort, shares, {**seen, rest[0]: seen[rest[0]][1:]}, answers)
-    with pytest.raises(BadInputError, match="not of the cohort"):
+    with pytest.raises(BadInputError, match="not in the cohort"):
         unmasked(play.cohort, shares, {**seen, -1: seen[rest[0]]}, answers)
 
 

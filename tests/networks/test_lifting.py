@@ -158,7 +158,7 @@ class Written(nn.Module):
     [
         (Pair(), "1 inputs and 2 outputs"),
         (Joined(), "not the batch"),
-        (Sorted(), r"sort.default \(at sort\) is not one"),
+        (Sorted(), r"sort.default \(at sort\) is not supported"),
         (Written(), "through another view"),
     ],
 )

@@ -243,7 +243,7 @@ NAN[0] = np.nan
 @pytest.mark.parametrize(
     ("nodes", "shape", "constants", "kind", "reason"),
     [
-        (QUANTISED, IMAGE, {"s": np.float32(1)}, ConversionError, "quantised already"),
+        (QUANTISED, IMAGE, {"s": np.float32(1)}, ConversionError, "already quantised"),
         ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": NAN}, BadInputError, r"w in .* not finite"),
         ([node("Relu", ["x"], ["y"])], ("n", 3, "h", 8), {}, ConversionError, "dimension 2 of x"),
         ([node("Det", ["x"], ["y"], name="the determinant")], IMAGE, {}, ConversionError, r"Det \(at the determinant"),

@@ -38,7 +38,7 @@ def test_a_flipped_byte_of_the_model_is_found(damaged: Path, position: int) -> N
     content = bytearray((damaged / "model.tflite").read_bytes())
     content[position] ^= 1
     (damaged / "model.tflite").write_bytes(content)
-    with pytest.raises(VerificationError, match=r"model\.tflite was changed") as caught:
+    with pytest.raises(VerificationError, match=r"model\.tflite has changed") as caught:
         verify(damaged)
     assert caught.value.code is ExitCode.VERIFICATION
 
@@ -47,7 +47,7 @@ def test_a_flipped_byte_of_the_model_is_found(damaged: Path, position: int) -> N
 def test_an_edited_file_is_found(damaged: Path, file: str) -> None:
     with (damaged / file).open("ab") as edited:
         edited.write(b" ")
-    with pytest.raises(VerificationError, match=f"{file} was changed"):
+    with pytest.raises(VerificationError, match=f"{file} has changed"):
         verify(damaged)
 
 

@@ -189,10 +189,10 @@ def test_a_wrong_list_is_a_usage_error(tiny_supernet: Path, text: str, words: st
 
 
 def test_a_latency_limit_beside_the_variants_is_a_usage_error(tiny_supernet: Path) -> None:
-    with pytest.raises(UsageError, match="several latency limits"):
+    with pytest.raises(UsageError, match="gives the latency limits"):
         plan_variants(task=TASK, model=tiny_supernet, variants="4,8ms", budget=Budget(latency_ms=4))
 
 
 def test_boards_run_files_of_one_network(both: VariantsResult) -> None:
-    with pytest.raises(UsageError, match="files of one network"):
+    with pytest.raises(UsageError, match="files of a single network"):
         profile(both.folder, board="local")

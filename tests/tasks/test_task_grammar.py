@@ -147,7 +147,7 @@ def test_all_labels_can_be_told_apart_but_nothing_is_left_out() -> None:
         ('"stop', {}, "not closed", "close"),
         ('st"o"p', {}, "inside the name", "quotes"),
         ("other", {}, "names no label", "known:"),
-        ("stop & other", {}, "on its own", "commas"),
+        ("stop & other", {}, "a term of its own", "commas"),
         ("stop, other", {"presence": True}, "no class", "absent"),
         ("stop", {"presence": True, "other": True}, "no class", "absent"),
         ("stop", {"presence": True, "grouped": True}, "one group", "not for both"),

@@ -105,7 +105,7 @@ def standing(live: LiveAllowList, key: bytes, now: object) -> Standing:
 
 def test_a_name_is_taken_until_it_is_revoked(server: keys.ServerKeys, tmp_path: Path) -> None:
     first = keys.enroll(server.folder, "pi-1", bundle=tmp_path / "a")
-    with pytest.raises(UsageError, match='"pi-1" is enrolled'):
+    with pytest.raises(UsageError, match='"pi-1" is already enrolled'):
         keys.enroll(server.folder, "pi-1", bundle=tmp_path / "b")
     assert not (tmp_path / "b").exists()
     keys.revoke(server.folder, "pi-1")
