@@ -56,7 +56,7 @@ def find_front(
         front = front[judge.reach(front, budget.min_accuracy)]
         if not len(front):
             searcher.search(task, budget, tables, seed=seed)  # says what is nearest
-            raise InfeasibleError("no network of the front keeps the floor", hint="lower --min-accuracy")
+            raise InfeasibleError("no network of the front reaches --min-accuracy", hint="lower --min-accuracy")
     return tuple(searcher.assembly(one, judge, tables) for one in front)
 
 

@@ -69,7 +69,7 @@ def _print(console: Console, lab: Lab | None) -> None:
     if console.as_json:
         console.json({"lab": lab and lab.to_json()})
     elif lab is None:
-        console.line("there is no lab: edgekit lab up --device rpi4")
+        console.line("the lab is not up; start it with: edgekit lab up --device rpi4")
     else:
         console.facts(
             {

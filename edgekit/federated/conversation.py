@@ -52,7 +52,9 @@ class Conversation:
         """
         reachable = sorted(self.transport.clients())
         if not reachable:
-            raise BoardError("no client can be reached", hint="start some: edgekit federated client --server HOST:PORT")
+            raise BoardError(
+                "no client can be reached", hint="start clients: edgekit federated client --server HOST:PORT"
+            )
         order = torch.randperm(len(reachable), generator=generator(self.settings.seed, "cohort", *path)).tolist()
         drawn = [reachable[index] for index in order[: self.settings.per_round]]
         self._enrol([number for number in drawn if number not in self.known])

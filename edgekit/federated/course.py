@@ -171,7 +171,7 @@ class Course:
         if self.masks is None and kept(state.masks) != total:
             raise VerificationError(
                 f"round {state.rounds}: {kept(state.masks)} weights are kept, expected {total}",
-                hint="report it with the folder of the course: it is a fault of edgekit",
+                hint="report it with the folder of the course: it is a bug in edgekit",
             )
 
 

@@ -50,10 +50,10 @@ def read_config(path: Path) -> ServerConfig:
             f"cannot read {path}: {error.strerror}", hint="see docs/federated.md for its form"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no TOML: {error}", hint="see docs/federated.md for its form") from error
+        raise BadInputError(f"{path} is not TOML: {error}", hint="see docs/federated.md for its form") from error
     course = record.pop("course", {})
     if not isinstance(course, dict):
-        raise UsageError(f"{path}: course is no table", hint="write [course] and its settings below")
+        raise UsageError(f"{path}: course is not a table", hint="write [course], and its settings below it")
     values = _checked(path, record, ServerConfig) | {"course": Settings(**_checked(path, course, Settings))}
     missing = [name for name in ("keys", "output", "task") if name not in values]
     if missing:

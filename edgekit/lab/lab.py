@@ -81,7 +81,7 @@ def up(device: str, *, progress: Callable[[str], None] = lambda _stage: None) ->
         present = read_lab()
         if present and present.whole:
             if present.device != wanted.name:
-                raise UsageError(f"the lab is up as {present.device}", hint="edgekit lab down, then up again")
+                raise UsageError(f"the lab is up as {present.device}", hint="run edgekit lab down, then edgekit lab up")
             return present
         _remove(present.servers if present else ())
         return _make(wanted, progress)

@@ -120,7 +120,7 @@ def _debian_sources() -> list[str]:
         timeout_s=30,
     ).splitlines()
     if not lines:
-        raise LabError("apt knows no packages of Debian", hint="apt-get update, on Debian 12")
+        raise LabError("apt knows no Debian packages", hint="run apt-get update, on Debian 12")
     return sorted(set(lines))
 
 

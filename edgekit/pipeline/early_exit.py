@@ -105,17 +105,19 @@ class EarlyExitResult:
 def plan_early_exit(*, early_exit: float, budget: Budget | None = None, **inputs: Any) -> EarlyExitPlan:
     """`inputs` are those of `plan`. Raises UsageError also for what no early exit can be made of."""
     if not 0 < early_exit < 1:
-        raise UsageError(f"early_exit = {early_exit:g} is no probability between 0 and 1", hint=_HINT)
+        raise UsageError(f"early_exit = {early_exit:g} is not a probability between 0 and 1", hint=_HINT)
     if inputs.get("genotype") is not None:
-        raise UsageError("one genotype makes no early exit", hint="leave out --genotype or --early-exit")
+        raise UsageError(
+            "an early exit has two networks, and --genotype is one", hint="leave out --genotype or --early-exit"
+        )
     if inputs.get("examples") is not None:
         raise UsageError(
-            "nothing predicts how sure a network is of own classes, so none is chosen to go first",
+            "nothing predicts how sure a network is of own classes, so no first network can be chosen",
             hint="leave out --early-exit, or ask for labels of the supernet with --task",
         )
     if budget is not None and budget.min_accuracy is not None:
         raise UsageError(
-            "--min-accuracy asks for the fastest network that keeps a floor, and an early exit falls below it",
+            "--min-accuracy asks for the fastest network that keeps a floor, and an early exit may fall below it",
             hint="give limits such as --latency-ms, or a floor without an early exit",
         )
     planned = plan(budget=budget, **inputs)

@@ -75,7 +75,7 @@ def read_examples(folder: Path, *, size: int, most_classes: int) -> Examples:
     names = [path.relative_to(folder).parts[0] for path in paths]
     stray = [str(path) for path in paths if path.parent == folder]
     if stray:
-        raise BadInputError(f"pictures that lie in the folder of no class: {_some(stray)}", hint=_HINT)
+        raise BadInputError(f"pictures that are not in the folder of a class: {_some(stray)}", hint=_HINT)
     empty = [
         below.name
         for below in sorted(folder.iterdir())
@@ -107,7 +107,7 @@ def _told_apart(folder: Path, classes: tuple[str, ...], y: list[int], paths: tup
         first_c, first = kept.setdefault(x_HWC.tobytes(), (c, path))
         if first_c != c:
             raise BadInputError(
-                f"{first} and {path} show the same, but lie in different classes", hint="remove one of them"
+                f"{first} and {path} are the same picture in different classes", hint="remove one of them"
             )
         if first is path:
             pixels.append(x_HWC)
@@ -119,8 +119,8 @@ def _told_apart(folder: Path, classes: tuple[str, ...], y: list[int], paths: tup
     for name, count in zip(classes, np.bincount(y_N), strict=True):
         if count < 2:
             raise BadInputError(
-                f'class "{name}" in {folder} has a single picture, copies aside',
-                hint="give two different ones at least; 5 to 50 are of use",
+                f'class "{name}" in {folder} has only one picture, not counting copies',
+                hint="give at least two different ones; 5 to 50 are useful",
             )
     return Examples(folder=folder, classes=classes, x_NHWC=np.stack(pixels), y_N=y_N, copies=copies)
 

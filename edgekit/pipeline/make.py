@@ -199,7 +199,7 @@ def _slice(assembler: Assembler, genotype: Genotype, task: Task, x_NHWC: NDArray
         raise VerificationError(
             f"slice: the subnet {genotype} differs from the gated supernet by {difference:.2g}, at most "
             f"{MAX_SLICE_DIFFERENCE:g} is allowed",
-            hint="report it with the build's plan.json: it is a fault of edgekit",
+            hint="report it with the build's plan.json: it is a bug in edgekit",
         )
     return subnet, difference
 

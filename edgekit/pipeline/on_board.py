@@ -133,9 +133,9 @@ def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> 
         built_for, before = report["plan"]["target"], {old["name"]: old for old in report["figures"]}
         hashes = dict(report["sha256"])
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInputError(f"{folder / REPORT} lacks {error}", hint="build the folder anew") from error
+        raise BadInputError(f"{folder / REPORT} lacks {error}", hint="build the folder again") from error
     if built_for != str(target):
-        return (f"{folder} was built for {built_for}: its report keeps its latency",)
+        return (f"{folder} was built for {built_for}: the latency in its report is left as it was",)
     new = [{"name": figure.name, **figure.quantity.to_json()} for figure in figures]
     kept: list[Mapping[str, Any]] = []
     for name, old in before.items():

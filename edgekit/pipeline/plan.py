@@ -126,7 +126,7 @@ def plan(
     else:
         raise UsageError(
             f"a build needs one of --task and --examples, {'neither' if task is None else 'both'} is given",
-            hint="name labels of the supernet with --task, or a folder of your own classes with --examples",
+            hint="give labels of the supernet with --task, or a folder of your own classes with --examples",
         )
     outputs = asked.classes if isinstance(asked, Examples) else asked.outputs(folder.vocabulary)
     return BuildPlan(
@@ -149,14 +149,14 @@ def _tuning(minutes: float, board: str | None, target: Target, *, chosen: bool) 
     device = target.device.name
     if chosen or target.runtime != TUNABLE:
         raise UsageError(
-            f"{'several runtimes' if chosen else target.runtime} cannot be tuned: kernels are compiled for {TUNABLE} alone",
+            f"{'several runtimes' if chosen else target.runtime} cannot be tuned: only {TUNABLE} compiles kernels",
             hint=f"build for --target {device}:{TUNABLE}",
         )
     if not (math.isfinite(minutes) and minutes > 0):
-        raise UsageError(f"{minutes:g} minutes are no time to tune in", hint="give a positive number")
+        raise UsageError(f"{minutes:g} minutes is not a time to tune in", hint="give a positive number")
     if board is None and device != HOST:
         raise UsageError(
-            f"nothing times kernels of {device} without a board",
+            f"tuning kernels for {device} needs a board",
             hint="add --board BOARD: a real one, or an emulated one whose instructions are counted",
         )
     return Tuning(minutes=minutes, board=load_board("local") if board is None else load_board_of(board, target.device))
@@ -196,13 +196,14 @@ def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target
 def _genotype(text: str, budget: Budget, folder: SupernetFolder) -> Genotype:
     if budget != Budget():
         raise UsageError(
-            "a genotype costs what it costs: limits and --min-accuracy have no say", hint="give one or the other"
+            "--genotype fixes the network, so limits and --min-accuracy have no effect",
+            hint="give either --genotype or limits",
         )
     genotype = folder.spec.check(Genotype.parse(text))
     sorted_bricks = folder.spec.genotype(folder.spec.genes(genotype))
     if genotype != sorted_bricks:
         raise UsageError(
-            f"genotype {genotype} leaves out a brick before an open one, and nothing is predicted for it",
+            f"genotype {genotype} leaves out a brick before an open one, so nothing can be predicted for it",
             hint=f'did you mean "{sorted_bricks}"?',
         )
     return genotype
@@ -211,12 +212,11 @@ def _genotype(text: str, budget: Budget, folder: SupernetFolder) -> Genotype:
 def _check_own_classes(budget: Budget, *, of_labels: bool) -> None:
     if of_labels:
         raise UsageError(
-            "--presence, --grouped and --other ask about labels of the supernet, not about own classes",
-            hint="give a folder of pictures of what is none of them, as one class more",
+            "--presence, --grouped and --other are for labels of the supernet, not for own classes",
+            hint="add a class: a folder with pictures of other things",
         )
     if budget.min_accuracy is not None:
         raise UsageError(
-            "--min-accuracy needs a prediction, which there is none of for own classes, and a few pictures cannot tell "
-            "networks apart",
+            "--min-accuracy needs a predicted accuracy, and own classes have none: a few pictures cannot tell networks apart",
             hint="give limits such as --latency-ms; the accuracy of left-out pictures is printed",
         )

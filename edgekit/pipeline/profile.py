@@ -75,8 +75,8 @@ def profile(
     custom = sorted(name.removeprefix(_CUSTOM) for name in graph.census if name.startswith(_CUSTOM))
     if custom:
         raise BadInputError(
-            f"{path} needs operators of its own: {', '.join(custom)}",
-            hint="it was compiled for an accelerator or a runtime of its own: profile the file that it was made from",
+            f"{path} needs custom operators: {', '.join(custom)}",
+            hint="it was compiled for an accelerator or a special runtime: profile the file that it was made from",
         )
     resolved = _target_of(graph, target, path)
     cost_model, notes = _cost_model(resolved, attached)
@@ -106,7 +106,9 @@ def _target_text(target: str | None, board: Board | None, path: Path, signature:
             raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
         return target
     if signature is not None or holds_variants(path):
-        raise UsageError(f"{path}: boards run files of one network", hint="leave --board out to predict its latency")
+        raise UsageError(
+            f"{path}: a board runs files of a single network", hint="leave --board out to predict its latency"
+        )
     if target is None:
         return board.device
     if parse_target(target).device.name != load_device(board.device).name:
@@ -129,7 +131,7 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
         named = replace(named, runtime=named.device.runtime(runtime).name)
     elif named.runtime != runtime:
         raise UsageError(
-            f"{path} is not for {named.runtime}",
+            f"{path} is not a file for {named.runtime}",
             hint=f"ask for {named.device.name}:{runtime}, or for {named.device.name}",
         )
     precision = precision_of(graph)
@@ -142,7 +144,7 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
     _check_processor(path, named.device)
     if precision not in named.device.runtime(named.runtime).precisions:
         raise UsageError(
-            f"{named.runtime} on {named.device.name} has no {precision}, in which {path} computes",
+            f"{named.runtime} on {named.device.name} has no {precision}, the precision of {path}",
             hint="profile it for another target",
         )
     return resolved
@@ -186,8 +188,8 @@ def _counts(graph: Graph, precision: Precision, path: Path) -> tuple[Figure, ...
 
 def _notes(graph: Graph, precision: Precision) -> Iterable[str]:
     if uncounted := [name for name in graph.census if any(part in name for part in _UNCOUNTED)]:
-        yield f"of {', '.join(sorted(uncounted))} only the bytes are counted: the latency is too low"
+        yield f"for {', '.join(sorted(uncounted))} only the bytes are counted: the predicted latency is too low"
     if precision is Precision.FP32 and (graph.dtypes.get("int8") or graph.dtypes.get("uint8")):
         yield "operators with int8 weights on float32 activations are priced as fp32"
     if precision is Precision.INT8 and graph.dtypes.get("int16"):
-        yield "operators on int16 are priced as int8: the latency is too low"
+        yield "operators on int16 are priced as int8: the predicted latency is too low"

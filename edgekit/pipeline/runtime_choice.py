@@ -92,7 +92,7 @@ def choose(candidates: Sequence[Candidate], *, default_runtime: str) -> Choice:
     )
     if not able:
         reasons = "; ".join(f"{one}: {one.obstacle}" for one in candidates)
-        raise VerificationError(f"no runtime can be chosen: {reasons}", hint="name a target such as rpi4:tflite")
+        raise VerificationError(f"no runtime can be chosen: {reasons}", hint="give a target such as rpi4:tflite")
     measured = [one for one in able if one.is_measured]
     return _by_measurement(measured) if measured else _by_prediction(able)
 

@@ -101,7 +101,7 @@ def parse_variants(text: str) -> dict[str, float]:
     """`4,8,16ms` or `4ms, 8ms` as limits in ms by name, the least first. Raises UsageError."""
     *_, last = items = [item.strip() for item in text.split(",")]
     if not last.endswith("ms"):
-        raise UsageError(f'variants: "{text}" does not end in the unit ms', hint=_HINT)
+        raise UsageError(f'variants: "{text}" does not end with the unit ms', hint=_HINT)
     limits: dict[str, float] = {}
     for item in items:
         try:
@@ -110,7 +110,7 @@ def parse_variants(text: str) -> dict[str, float]:
             raise UsageError(f'variants: "{item}" is not a number of ms', hint=_HINT) from error
         name = f"{limit:.12g}ms"
         if name in limits:
-            raise UsageError(f"variants: {name} stands there twice", hint="name each limit once")
+            raise UsageError(f"variants: {name} is given twice", hint="give each limit once")
         limits[name] = limit
     return dict(sorted(limits.items(), key=lambda named: named[1]))
 
@@ -118,12 +118,14 @@ def parse_variants(text: str) -> dict[str, float]:
 def plan_variants(*, variants: str, budget: Budget | None = None, **inputs: Any) -> VariantsPlan:
     """`inputs` are those of `plan`. Raises UsageError also where the budget has a latency limit of its own."""
     if budget is not None and budget.latency_ms is not None:
-        raise UsageError("a build of variants has several latency limits, and not another one", hint=_HINT)
+        raise UsageError("--variants gives the latency limits: --latency-ms cannot be added", hint=_HINT)
     if inputs.get("genotype") is not None:
-        raise UsageError("one genotype makes no variants", hint="leave out --genotype or --variants")
+        raise UsageError(
+            "variants are several networks, and --genotype is one", hint="leave out --genotype or --variants"
+        )
     if inputs.get("examples") is not None:
         raise UsageError(
-            "variants share one head, and own classes need one each", hint="build them one after the other"
+            "variants share one head, but own classes need one for each network", hint="build them one by one"
         )
     limits = parse_variants(variants)
     for limit in limits.values():
@@ -131,8 +133,8 @@ def plan_variants(*, variants: str, budget: Budget | None = None, **inputs: Any)
     planned = plan(budget=budget, **inputs)
     if planned.target.runtime != "tflite":
         raise UsageError(
-            f"{planned.target}: one file with a switch between networks exists for TFLite only",
-            hint=f"ask for {planned.target.device.name}:tflite, or build the networks one after the other",
+            f"{planned.target}: only TFLite has files that hold several networks",
+            hint=f"ask for {planned.target.device.name}:tflite, or build the networks one by one",
         )
     return VariantsPlan(plan=planned, limits_ms=limits)
 

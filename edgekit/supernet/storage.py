@@ -84,7 +84,7 @@ def load_part(module: Any, part: str, tensors: Mapping[str, Tensor], path: Path)
     except RuntimeError as error:
         raise BadInputError(
             f"{path}: the weights of the {part} do not fit its card",
-            hint="restore the supernet's folder, or fit one of an older edgekit anew: edgekit models refit --help",
+            hint="restore the supernet's folder, or refit one from an older edgekit: edgekit models refit --help",
         ) from error
 
 
@@ -116,7 +116,7 @@ def open_supernet(name: str | Path) -> SupernetFolder:
     if not (path / CARD).is_file():
         if path.name != str(name) or path.is_dir():
             raise BadInputError(
-                f"{path} holds no supernet ({CARD} is missing)", hint="name a folder that training wrote"
+                f"{path} holds no supernet ({CARD} is missing)", hint="give a folder that `edgekit models train` wrote"
             )
         path = data_folder("models") / str(name)
         if not (path / CARD).is_file():

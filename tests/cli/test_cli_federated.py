@@ -128,7 +128,7 @@ def test_what_a_build_of_a_course_does_not_take(
     ("text", "code", "words"),
     [
         (None, 9, "cannot read"),
-        ("keys = ", 9, "is no TOML"),
+        ("keys = ", 9, "is not TOML"),
         ('task = "all"', 2, "lacks keys and output"),
         ('kees = "k"', 2, "unknown key kees"),
         ('keys = "k"\noutput = "o"\ntask = "all"\nport = "x"', 2, "port is 'x'"),

@@ -64,12 +64,12 @@ def test_a_library_alone_is_profiled_but_not_run(
     assert edgekit_json("profile", alone, "--target", "rpi4")["target"] == "rpi4:tvm-fp32"
     if platform.machine() != "aarch64":
         done = edgekit("predict", alone, next(iter(stripes.values())))
-        assert_fails(done, ExitCode.BAD_INPUT, "compiled for aarch64", "does not lie beside it")
+        assert_fails(done, ExitCode.BAD_INPUT, "compiled for aarch64", "is not beside it")
         twin = Path(compiled["folder"]) / f"model.{platform.machine()}.so"
         done = edgekit("profile", twin, "--target", "rpi4")
         assert_fails(done, ExitCode.BAD_INPUT, f"is compiled for {platform.machine()}, and rpi4 has aarch64")
     alone.write_bytes(alone.read_bytes()[:3000])
-    assert_fails(edgekit("profile", alone, "--target", "rpi4"), ExitCode.BAD_INPUT, "damaged or no shared library")
+    assert_fails(edgekit("profile", alone, "--target", "rpi4"), ExitCode.BAD_INPUT, "damaged or not a shared library")
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_boards_are_given_files_of_one_network_only(exits: EarlyExitResult) -> N
     assert [holds_variants(exits.folder / file) for file in files] == [len(files) == 1] * len(files)
     if len(files) == 1:
         for variant in ("first", None):
-            with pytest.raises(UsageError, match="one network"):
+            with pytest.raises(UsageError, match="a single network"):
                 profile(exits.folder, board="local", variant=variant)
 
 
@@ -240,11 +240,11 @@ def test_a_missing_file_of_the_program_is_named(exits: EarlyExitResult, own_pict
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"early_exit": 0.0}, "no probability"),
-        ({"early_exit": 1.0}, "no probability"),
-        ({"early_exit": float("nan")}, "no probability"),
+        ({"early_exit": 0.0}, "not a probability"),
+        ({"early_exit": 1.0}, "not a probability"),
+        ({"early_exit": float("nan")}, "not a probability"),
         ({"early_exit": 0.999}, "int8"),
-        ({"genotype": "0f.0f.0f"}, "one genotype"),
+        ({"genotype": "0f.0f.0f"}, "--genotype is one"),
         ({"examples": "somewhere"}, "own classes"),
         ({"budget": Budget(min_accuracy=Share(fraction=0.9))}, "floor"),
     ],

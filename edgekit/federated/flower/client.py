@@ -27,7 +27,8 @@ def join(answer: Answer, *, server: str, bundle: Path) -> None:
     keys = read_bundle(bundle)
     if now_utc() >= datetime.fromisoformat(keys.expires_at):
         raise BadInputError(
-            f"the key in {bundle} has expired on {keys.expires_at[:10]}", hint="have the node enrolled again"
+            f"the key in {bundle} has expired on {keys.expires_at[:10]}",
+            hint="have the node enrolled again on the server: edgekit federated keys enroll",
         )
     FleetNode(server=server, bundle=keys, app=client_app(lambda kind, request, _node: answer(kind, request))).serve()
 

@@ -98,7 +98,7 @@ def _answer(board: Board, future: Future[BoardFacts]) -> Finding:
         device = load_device(board.device)
         check_board(board, facts, device)
     except TimeoutError:
-        return _broken(board, f"did not answer within {ANSWER_S:g} s", "see whether it is on, and ask again")
+        return _broken(board, f"did not answer within {ANSWER_S:g} s", "check that it is switched on, and ask again")
     except EdgekitError as error:
         return _broken(board, error.message, error.hint)
     found, fix = _state(board, facts, device)
@@ -133,7 +133,7 @@ def _state(board: Board, facts: BoardFacts, device: Device) -> tuple[str, str]:
     if not facts.runtime:
         fix = f"on the board: {board.python[0]} -m pip install ai-edge-litert"
     elif state.throttled is not None and state.throttled & _NOW:
-        fix = "it throttles now: let it cool, and give it a fan and a supply that holds its voltage"
+        fix = "it throttles now: let it cool, and give it a fan and a stable power supply"
     elif governors and governors != [wanted] and not board.emulated:
         fix = f"on the board: echo {wanted} | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
     else:

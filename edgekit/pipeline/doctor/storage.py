@@ -91,7 +91,7 @@ def examine_disk() -> Iterator[Finding]:
             found = f"{_size(sum(used.values()))} used{f' ({listed})' if used else ''}; {found}"
         fix = ""
         if free_bytes < _LEAST_ROOM_BYTES:
-            fix = f"free some room: builds want {_size(_LEAST_ROOM_BYTES)} there"
+            fix = f"free some space: builds need up to {_size(_LEAST_ROOM_BYTES)} there"
         elif not os.access(present, os.W_OK | os.X_OK):
             fix = f"nothing can be written there: work in another folder, or change the permissions of {present}"
         yield Finding(
