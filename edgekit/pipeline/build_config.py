@@ -174,14 +174,14 @@ def read_build_config(path: Path) -> BuildConfig:
     return parse_build(read_toml(path), where=str(path), folder=path.parent)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Raises BadInputError."""
+def read_toml(path: Path, *, missing: str = "`edgekit init` writes one", page: str = _PAGE) -> dict[str, Any]:
+    """`missing` is the hint where there is no such file. Raises BadInputError."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="`edgekit init` writes one") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint=missing) from error
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path} is not TOML: {error}", hint=f"see {_PAGE}") from error
+        raise BadInputError(f"{path} is not TOML: {error}", hint=f"see {page}") from error
 
 
 def parse_build(table: Mapping[str, Any], *, where: str, folder: Path) -> BuildConfig:
@@ -194,7 +194,7 @@ def parse_build(table: Mapping[str, Any], *, where: str, folder: Path) -> BuildC
     values = parse_values(own, KEYS, where=where, folder=folder, elsewhere=nested)
     limits = table.get(BUDGET, {})
     if not isinstance(limits, Mapping):
-        raise _unfit(where, BUDGET, limits, "a table of limits")
+        raise unfit(where, BUDGET, limits, "a table of limits")
     budget = parse_budget(limits, where=f"{where}, [{BUDGET}]")
     asked = [name for name, value in values.items() if value is not False]
     for one, other in combinations([*asked, *limits], 2):
@@ -203,9 +203,9 @@ def parse_build(table: Mapping[str, Any], *, where: str, folder: Path) -> BuildC
     return BuildConfig(**values, budget=budget)
 
 
-def parse_budget(table: Mapping[str, Any], *, where: str) -> Budget:
+def parse_budget(table: Mapping[str, Any], *, where: str, page: str = _PAGE) -> Budget:
     """Raises BadInputError for an unknown key, and for what is no limit."""
-    limits = parse_values(table, BUDGET_KEYS, where=where, folder=Path())
+    limits = parse_values(table, BUDGET_KEYS, where=where, folder=Path(), page=page)
     try:
         return Budget(**limits)
     except EdgekitError as error:
@@ -213,24 +213,31 @@ def parse_budget(table: Mapping[str, Any], *, where: str) -> Budget:
 
 
 def parse_values(
-    table: Mapping[str, Any], keys: Sequence[Key], *, where: str, folder: Path, elsewhere: Sequence[str] = ()
+    table: Mapping[str, Any],
+    keys: Sequence[Key],
+    *,
+    where: str,
+    folder: Path,
+    elsewhere: Sequence[str] = (),
+    page: str = _PAGE,
 ) -> dict[str, Any]:
-    """What `keys` make of a table. Raises BadInputError for an unknown key, with the nearest of these and of those known
-    `elsewhere`, and for a value of another kind."""
+    """What `keys` make of a table, which the manual describes on `page`. Raises BadInputError for an unknown key, with the nearest
+    of these and of those known `elsewhere`, and for a value of another kind."""
     known = {key.name: key for key in keys}
     values = {}
     for name, value in table.items():
         if name not in known:
             hint = did_you_mean(name, [*known, *elsewhere])
-            raise BadInputError(f'{where}: unknown key "{name}"', hint=f"{hint} (all of them: {_PAGE})")
+            raise BadInputError(f'{where}: unknown key "{name}"', hint=f"{hint} (all of them: {page})")
         kind = known[name].kind
         if not kind.fits(value):
-            raise _unfit(where, name, value, kind.expected)
+            raise unfit(where, name, value, kind.expected, page=page)
         values[name] = kind.taken(value, folder)
     return values
 
 
-def _unfit(where: str, name: str, value: object, expected: str) -> BadInputError:
+def unfit(where: str, name: str, value: object, expected: str, *, page: str = _PAGE) -> BadInputError:
+    """The error of a value that is not as `expected`."""
     shown = json.dumps(value, default=str, ensure_ascii=False)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return BadInputError(f"{where}: {name} is {shown}, expected {expected}", hint=f"see {_PAGE}")
+    return BadInputError(f"{where}: {name} is {shown}, expected {expected}", hint=f"see {page}")

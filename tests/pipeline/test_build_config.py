@@ -73,6 +73,8 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "pictures" / one).mkdir(parents=True)
         for number in range(5):
             Image.new("RGB", (32, 32), (shade, shade, 40 * number)).save(folder / "pictures" / one / f"{number}.png")
+    (folder / "labelled" / "stop").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "labelled" / "stop" / "0.png")
     (folder / "edgekit").mkdir()
     (folder / "edgekit" / "boards.toml").write_text(PI)
     return folder
