@@ -36,6 +36,7 @@ from edgekit.pipeline.result import BuildResult
 TASK = "red rows, blue columns, green rows"
 RECORDS = {
     "card.md",
+    "deploy",
     "env.json",
     "labels.txt",
     "log.txt",
@@ -43,6 +44,7 @@ RECORDS = {
     "plan.json",
     "recipe.json",
     "report.json",
+    "run.py",
 }
 
 
