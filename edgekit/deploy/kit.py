@@ -69,7 +69,9 @@ def _labels(networks: Networks) -> tuple[str, ...]:
 def _facts(networks: Networks, runtime: str) -> dict[str, str]:
     labels, last = _labels(networks), networks.stages[-1]
     files = list(dict.fromkeys(stage.path.name for stage in networks.stages))
-    sizes = " then ".join(f"{one.preprocessing.width} x {one.preprocessing.height}" for one in networks.stages)
+    sizes = " then ".join(
+        dict.fromkeys(f"{one.preprocessing.width} x {one.preprocessing.height}" for one in networks.stages)
+    )
     mean, std = (
         ", ".join(f"{value:g}" for value in values) for values in (last.preprocessing.mean, last.preprocessing.std)
     )
@@ -80,7 +82,7 @@ def _facts(networks: Networks, runtime: str) -> dict[str, str]:
         "FILES": " and ".join(files),
         "DESCRIPTION": ", ".join(" ".join(label.split()) for label in labels[:_LISTED])
         + (f" and {len(labels) - _LISTED} more" if len(labels) > _LISTED else ""),
-        "PREPROCESSING": f"RGB, {sizes} pixels, (x / 255 - mean) / std with mean {mean} and std {std}",
+        "PREPROCESSING": f"RGB, {sizes} pixels, `(x / 255 - mean) / std` with mean {mean} and std {std}",
         "INSTALL": " ".join(f"{one}=={version(one)}" for one in (*_DISTRIBUTIONS[runtime], "pillow")),
         "LITERT": version("ai-edge-litert"),
         "THRESHOLD": _float(networks.threshold),

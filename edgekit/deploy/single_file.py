@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PROGRAMS = "edgekit.deploy.programs."
+# What is not there on a fresh board deserves more than a traceback.
+_NUMPY = """try:
+    import numpy as np
+except ImportError:
+    print("run.py: numpy is missing: deploy/README.md says how it is installed", file=sys.stderr)
+    raise SystemExit(8) from None"""
 
 
 def single_file(modules: Sequence[Path]) -> str:
     """The modules one after the other, under the docstring of the last; imports stand once, and what they import of each other
     not at all.
 
-    They import nothing but each other, the standard library and numpy, all at their top.
+    They import nothing but each other, the standard library and numpy, all at their top; one of them imports sys.
     """
     imports: set[str] = set()
     docstring, bodies = "", []
@@ -26,7 +32,7 @@ def single_file(modules: Sequence[Path]) -> str:
     kept = sorted((line for line in imports if _PROGRAMS not in line), key=lambda line: (line.startswith("from"), line))
     future, numpy = "from __future__ import annotations", "import numpy as np"
     standard = "\n".join(line for line in kept if line not in (future, numpy))
-    return "\n\n".join((docstring, future, standard, numpy, "\n\n\n".join(bodies))) + "\n"
+    return "\n\n".join((docstring, future, standard, _NUMPY, "\n\n\n".join(bodies))) + "\n"
 
 
 def _parted(text: str) -> tuple[list[ast.Import | ast.ImportFrom], str]:

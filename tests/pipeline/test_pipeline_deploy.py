@@ -101,8 +101,15 @@ def _untouched(folder: Path) -> None:
     [
         (["nowhere.png"], (), _untouched, 9, "cannot read the picture nowhere.png: No such file"),
         (["{folder}/labels.txt"], (), _untouched, 9, "cannot identify image file"),
-        (["{picture}"], ("PIL",), _untouched, 8, "python3 -m pip install pillow"),
-        (["{picture}"], ("ai_edge_litert", "tflite_runtime"), _untouched, 8, "python3 -m pip install ai-edge-litert"),
+        (["{picture}"], ("PIL",), _untouched, 8, "Pillow is missing (pillow): deploy/README.md says"),
+        (
+            ["{picture}"],
+            ("ai_edge_litert", "tflite_runtime"),
+            _untouched,
+            8,
+            "LiteRT is missing (ai-edge-litert): deploy/README.md says",
+        ),
+        (["{picture}"], ("numpy",), _untouched, 8, "numpy is missing: deploy/README.md says"),
         (["{picture}"], (), _without_model, 9, "model.tflite does not exist"),
         (["{picture}"], (), _cut, 9, "model.tflite cannot be opened"),
         (["--camera"], ("cv2", "picamera2"), _untouched, 8, "sudo apt install python3-picamera2"),

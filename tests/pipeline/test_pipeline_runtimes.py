@@ -36,6 +36,7 @@ from edgekit.pipeline.result import BuildResult
 TASK = "red rows, blue columns, green rows"
 RECORDS = {
     "card.md",
+    "deploy",
     "env.json",
     "labels.txt",
     "log.txt",
@@ -44,6 +45,7 @@ RECORDS = {
     "recipe.json",
     "report.html",
     "report.json",
+    "run.py",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.deploy.programs.refusal import MISSING, USAGE, Refusal
+from edgekit.deploy.programs.refusal import USAGE, Refusal, missing
 
 MODEL = "model.onnx"
 
@@ -22,7 +22,7 @@ class Network:
         try:
             import onnxruntime
         except ImportError:
-            raise Refusal("ONNX Runtime is missing: python3 -m pip install onnxruntime", MISSING) from None
+            raise missing("ONNX Runtime", "onnxruntime") from None
         if signature is not None:
             raise Refusal(f"{path} is one network, without variants: leave --variant out", USAGE)
         options = onnxruntime.SessionOptions()

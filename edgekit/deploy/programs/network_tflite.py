@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.deploy.programs.refusal import MISSING, USAGE, Refusal
+from edgekit.deploy.programs.refusal import USAGE, Refusal, missing
 
 MODEL = "model.tflite"
 
@@ -24,7 +24,7 @@ class Network:
             try:
                 from tflite_runtime.interpreter import Interpreter
             except ImportError:
-                raise Refusal("LiteRT is missing: python3 -m pip install ai-edge-litert", MISSING) from None
+                raise missing("LiteRT", "ai-edge-litert") from None
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         names = list(interpreter.get_signature_list())
         if signature is not None and signature not in names:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.deploy.programs.refusal import MISSING, USAGE, Refusal
+from edgekit.deploy.programs.refusal import USAGE, Refusal, missing
 
 MODEL = "model.so"
 # TVM's numbers for the processor and for the allocator that keeps memory from run to run.
@@ -45,9 +45,7 @@ class Network:
         try:
             import tvm_ffi
         except ImportError:
-            raise Refusal(
-                "TVM's runtime is missing: python3 -m pip install apache-tvm apache-tvm-ffi", MISSING
-            ) from None
+            raise missing("TVM's runtime", "apache-tvm apache-tvm-ffi") from None
         ctypes.CDLL(str(runtime_beside(path)), ctypes.RTLD_GLOBAL)
         virtual = tvm_ffi.load_module(str(path))["vm_load_executable"]()
         virtual["vm_initialization"](_CPU, 0, _POOLED)
@@ -75,7 +73,7 @@ def runtime_beside(path: Path) -> Path:
         return beside
     found = find_spec("tvm")
     if found is None or not found.submodule_search_locations:
-        raise Refusal("TVM's runtime is missing: python3 -m pip install apache-tvm apache-tvm-ffi", MISSING)
+        raise missing("TVM's runtime", "apache-tvm apache-tvm-ffi")
     return Path(next(iter(found.submodule_search_locations))) / "lib" / "libtvm_runtime.so"
 
 

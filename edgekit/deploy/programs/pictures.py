@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.deploy.programs.refusal import MISSING, Refusal
+from edgekit.deploy.programs.refusal import Refusal, missing
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -16,7 +16,7 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise Refusal("Pillow is missing: python3 -m pip install pillow", MISSING) from None
+        raise missing("Pillow", "pillow") from None
     return Image
 
 

@@ -12,3 +12,7 @@ class Refusal(Exception):
     def __init__(self, sentence: str, code: int = UNREADABLE) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+def missing(library: str, packages: str) -> Refusal:
+    return Refusal(f"{library} is missing ({packages}): deploy/README.md says how it is installed", MISSING)
