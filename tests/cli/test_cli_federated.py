@@ -86,7 +86,7 @@ def test_the_same_command_again_finds_it_finished(tiny_supernet: Path, stripes: 
     [
         (("--density", "0"), 2, "density is 0.0, expected above 0"),
         (("--number", "10000"), 2, "clients"),
-        (("--clients", "odd"), 2, '"odd" is no way to deal samples'),
+        (("--clients", "odd"), 2, '"odd" is not a way to deal out samples'),
         (("--data", "/nowhere"), 9, "/nowhere"),
         (("--model", "nosuch"), 2, "nosuch"),
         (("--seed", "1"), 2, "another course"),

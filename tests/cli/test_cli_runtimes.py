@@ -49,7 +49,7 @@ def test_a_compiled_build_is_verified_recognises_pictures_and_is_profiled(
         assert latency["value"] == pytest.approx(figures["latency"]["value"])
         assert "no figures of tvm" in latency["source"]
     for target, word in (
-        ("rpi4:tflite", "not for tflite"),
+        ("rpi4:tflite", "not a file for tflite"),
         ("rpi4:int8", "not in int8"),
         ("pixel3", 'no runtime "tvm"'),
     ):

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError
 from typing import Final
 
 from edgekit.devices.host import host_facts
-from edgekit.pipeline.doctor.boards import examine_boards, examine_lab
 from edgekit.pipeline.doctor.finding import Diagnosis, Finding, State
 from edgekit.pipeline.doctor.runtimes import examine_runtimes
 from edgekit.pipeline.doctor.storage import examine_disk, examine_keys, examine_models
@@ -22,6 +21,7 @@ Progress = Callable[[str], None]
 
 _LEAST_PYTHON: Final = (3, 11)
 _MOST_AT_ONCE: Final = 32
+_SEE_LIBRARIES: Final = "see the line of the libraries above"
 # By the names of /proc/cpuinfo, those that compiled kernels depend on, see edgekit.exporters.tvm.cpu.
 _KERNEL_FEATURES: Final = ("avx", "avx512f", "avx512_vnni", "avx512_fp16", "asimd", "asimddp", "asimdhp")
 
@@ -53,29 +53,44 @@ def _findings(few: Executor, many: Executor, *, boards: bool, thorough: bool, pr
     yield from examine_disk()
     yield examine_keys()
     progress("ask boards" if boards else "look for boards")
+    yield from _of_boards(many, ask=boards)
+
+
+def _of_boards(pool: Executor, *, ask: bool) -> Iterator[Finding]:
+    """A session with a board needs numpy, which may be what is broken."""
+    try:
+        from edgekit.pipeline.doctor.boards import examine_boards, examine_lab
+    except ImportError as error:
+        yield Finding(
+            section="boards", name="all", state=State.BROKEN, found=f"cannot be asked: {error}", fix=_SEE_LIBRARIES
+        )
+        return
     yield examine_lab()
-    yield from examine_boards(many, ask=boards)
+    yield from examine_boards(pool, ask=ask)
 
 
 def _of_libraries(pool: Executor, *, thorough: bool, progress: Progress) -> Iterator[Finding]:
     try:
         from edgekit.pipeline.doctor.libraries import examine_libraries, findings_of
-
+    except ImportError as error:
+        yield _no_libraries(f"packaging cannot be imported: {error}", "pip install --force-reinstall packaging")
+        return
+    try:
         libraries = examine_libraries(pool, thorough=thorough)
-    except (ModuleNotFoundError, PackageNotFoundError) as error:
-        yield Finding(
-            section="libraries",
-            name="required",
-            state=State.ABSENT,
-            found=f"edgekit is not installed, it only lies on the path of Python: {error} is missing",
-            fix="pip install edgekit, or in a checkout: pip install -c constraints.txt -e .",
-            required=True,
+    except PackageNotFoundError:
+        yield _no_libraries(
+            "edgekit is not installed: it only lies on the path of Python, and its requirements are unknown",
+            "pip install edgekit, or in a checkout: pip install -c constraints.txt -e .",
         )
         return
     yield from findings_of(libraries)
     if thorough:
         progress("try runtimes")
     yield from examine_runtimes(pool, libraries, thorough=thorough)
+
+
+def _no_libraries(found: str, fix: str) -> Finding:
+    return Finding(section="libraries", name="required", state=State.BROKEN, found=found, fix=fix, required=True)
 
 
 def _machine() -> Iterator[Finding]:

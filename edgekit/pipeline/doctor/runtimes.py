@@ -72,7 +72,7 @@ def _finding(
     if no_wheel:
         fix = "build on an x86-64 or Apple machine: there is no wheel for this one"
     else:
-        fix = "see the line of its libraries above" if lacking else ""
+        fix = "see the line of the libraries above" if lacking else ""
     sentences = [f"can {', '.join(able)}"] if able else []
     return Finding(
         section="runtimes",
