@@ -13,9 +13,17 @@ FEW = 6
 """Of more labels the names of columns stand upright."""
 
 
+MANY = 60
+"""Of more labels the mistakes are listed, most frequent first, in the place of a table that nobody could read."""
+
+LISTED = 100
+
+
 def confusion_table(confusion: Record) -> str:
     """`counts[t][a]` pictures of class t were answered by class a."""
     labels, counts = confusion["labels"], confusion["counts"]
+    if len(labels) > MANY:
+        return _mistakes(labels, counts)
     turned = ' class="upright"' if len(labels) > FEW else ""
     head = "".join(f'<th scope="col"><span{turned} dir="auto">{escape(label)}</span></th>' for label in labels)
     body = "".join(
@@ -27,6 +35,19 @@ def confusion_table(confusion: Record) -> str:
         '<table class="confusion">'
         f'<thead><tr><th scope="col">class</th>{head}</tr></thead><tbody>{body}</tbody></table>',
     )
+
+
+def _mistakes(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    found = sorted(
+        (-count, true, given)
+        for true, row in enumerate(counts)
+        for given, count in enumerate(row)
+        if count and given != true
+    )
+    if not found:
+        return paragraph("No picture was answered wrongly.")
+    rows = [(labels[true], labels[given], str(-count)) for count, true, given in found[:LISTED]]
+    return paragraph("The most frequent mistakes:") + table("Mistakes", ("class", "answer", "pictures"), rows)
 
 
 def _row(counts: Sequence[int], right: int) -> str:

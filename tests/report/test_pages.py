@@ -168,6 +168,18 @@ HOSTILE = st.one_of(
 )
 
 
+def test_mistakes_among_many_labels_are_listed_the_most_frequent_first(records: Records) -> None:
+    labels = [f"thing {number}" for number in range(200)]
+    counts = [[5 * (true == given) for given in range(200)] for true in range(200)]
+    counts[7][9], counts[3][4] = 4, 2
+    html = page_of(records["build"] | {"confusion": {"labels": labels, "counts": counts}})
+    assert len(html.encode()) < MAX_BYTES
+    texts = Parsed(html).texts
+    first = texts.index("The most frequent mistakes:")
+    told = [text for text in texts[first:] if text.startswith("thing")][:4]
+    assert told == ["thing 7", "thing 9", "thing 3", "thing 4"]
+
+
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 1)), min_size=1, max_size=30))
 def test_every_point_of_a_front_lies_inside_its_plot(pairs: list[tuple[float, float]]) -> None:
     points = [
