@@ -54,8 +54,7 @@ def failure_of(error: BaseException) -> Failure:
             return _of_edgekit_error(UsageError(error.format_message(), hint=_help_of(error)))
         case KeyboardInterrupt():
             hint = (
-                "nothing half-written is left; a training goes on with --resume, a calibration or a fleet when it is "
-                "called again"
+                "nothing half-written is left; a training goes on with --resume, a calibration when it is called again"
             )
             return Failure(code=ExitCode.INTERRUPTED, message="interrupted", hint=hint)
         case _:
