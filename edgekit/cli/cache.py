@@ -18,23 +18,35 @@ _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Z]*)\s*")
 
 @click.group()
 def cache() -> None:
-    """Finished builds that are not made twice.
+    """Finished builds that are not made a second time.
 
-    `edgekit fleet` and `edgekit.build()` without a folder look there first; `edgekit build` does not.
+    `edgekit fleet`, and `edgekit.build()` in Python without an output folder, look there first; `edgekit build` does not.
+
+    \b
+    edgekit cache show
+    edgekit cache limit 500MB
     """
 
 
 @cache.command()
 @output_options
 def show(*, console: Console) -> None:
-    """Where the cache lies, and how full it is."""
+    """Where the cache lies, and how full it is.
+
+    \b
+    edgekit cache show
+    """
     _show(console)
 
 
 @cache.command()
 @output_options
 def clear(*, console: Console) -> None:
-    """Remove all builds from the cache; build folders elsewhere stay."""
+    """Remove all builds from the cache; build folders elsewhere stay.
+
+    \b
+    edgekit cache clear
+    """
     cache = _cache()
     cleared = cache.clear()
     if console.as_json:
@@ -47,7 +59,11 @@ def clear(*, console: Console) -> None:
 @click.argument("size", metavar="SIZE")
 @output_options
 def limit(*, console: Console, size: str) -> None:
-    """Keep at most SIZE bytes, such as 500MB; at 0 nothing is kept."""
+    """Keep at most SIZE, such as 500MB; at 0 nothing is kept.
+
+    \b
+    edgekit cache limit 2GB
+    """
     from edgekit.pipeline.build_cache import set_limit
 
     set_limit(_bytes(size))

@@ -23,12 +23,19 @@ _FIGURES = ("accuracy", "latency", "size")
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FLEET.TOML")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="A build folder for each member goes there."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder to write, with a build folder for each member in it.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Builds at the same time; as many as there are cores."
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="How many members to build at the same time; default: the number of cores.",
 )
-@click.option("--ray", metavar="ADDRESS", help="Build on a Ray cluster: HOST:PORT, ray://HOST:PORT or auto.")
+@click.option("--ray", metavar="ADDRESS", help="Build on a Ray cluster instead: HOST:PORT, ray://HOST:PORT or auto.")
 @click.option("--dry-run", is_flag=True, help="Print the members and build none.")
 @output_options
 def fleet(
@@ -36,12 +43,13 @@ def fleet(
 ) -> None:
     """Build every task for every target within every budget of a file.
 
-    What is finished in DIR is kept, what the cache has is copied, the rest is built. A member that fails stops no other; then
-    the exit code is 10, and fleet.json says why.
+    Members that are finished in DIR are kept, those in the cache are copied, and the rest is built. A member that fails stops
+    no other: the exit code is then 10, and fleet.json in DIR says why. To resume, give the same command again.
 
     \b
-      edgekit fleet fleet.toml -o fleet-out/
-      edgekit fleet fleet.toml --dry-run
+    edgekit fleet fleet.toml -o fleet-out/
+    edgekit fleet fleet.toml --dry-run
+    edgekit fleet fleet.toml -o fleet-out/ --ray auto
     """
     if dry_run:
         _members(console, file)
@@ -103,7 +111,7 @@ def _row(one: MemberResult) -> tuple[str, ...]:
 
 
 def _fail(result: FleetResult) -> None:
-    """The result is on stdout already, with --json the one object there; this says on stderr what was not built."""
+    """The result is on stdout already, with --json the one object there; this says on stderr that it is not complete."""
     error = IncompleteError(
         f"{len(result.failed)} of {len(result.members)} members were not built",
         hint=f"{result.folder / 'fleet.json'} says why",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import edgekit
 from edgekit.core.data_folders import data_folder, user_folder
@@ -20,10 +20,17 @@ from edgekit.pipeline.build_folder import environment
 from edgekit.pipeline.examples import Examples
 from edgekit.pipeline.plan import TUNABLE, BuildPlan
 
+_READ: Final = frozenset({"model", "task", "target", "candidates", "budget", "genotype", "data", "seed"})
+"""Fields of a plan that a key takes by content."""
+
 
 def is_repeatable(planned: BuildPlan) -> bool:
-    """A board is measured, and kernels are tuned on it, anew each time."""
-    return planned.board is None and planned.tuning is None
+    """Whether its key says all of it. A board is measured, and kernels are tuned on it, anew each time."""
+    return not any(_others(planned).values())
+
+
+def _others(planned: BuildPlan) -> dict[str, Any]:
+    return {one.name: getattr(planned, one.name) for one in fields(planned) if one.name not in _READ}
 
 
 class BuildKeys:
@@ -57,8 +64,7 @@ class BuildKeys:
             # With its folder, which the source of the accuracy names.
             "evaluation": None if planned.evaluation is None else planned.evaluation.to_json(),
             "seed": planned.seed,
-            "board": None if planned.board is None else planned.board.name,
-            "tuning": None if planned.tuning is None else planned.tuning.to_json(),
+            "others": {name: str(value) for name, value in _others(planned).items()},
         }
         return sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:32]
 

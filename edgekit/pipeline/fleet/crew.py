@@ -34,7 +34,7 @@ Tell = Callable[[str, str], None]
 
 
 class Crew(Protocol):
-    """Builds jobs, each by `edgekit.build`, in the order that they are given as far as there are hands."""
+    """Builds jobs, each by `edgekit.build`, in whatever order is fastest."""
 
     def describe(self) -> str:
         """Who works, for the record: "2 workers on this machine"."""

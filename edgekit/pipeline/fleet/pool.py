@@ -12,10 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -44,8 +43,10 @@ class _Worker:
     job: Job
     started_s: float = 0.0
     is_busy: bool = False
+    built: set[tuple[str, str]] = field(default_factory=set)
 
     def give(self, job: Job) -> None:
+        self.built.add(_network(job))
         self.job, self.started_s, self.is_busy = job, time.monotonic(), True
         with suppress(BrokenPipeError):  # it is dead, which the end of its stdout tells
             self.stdin.write(json.dumps(job_of(job.member, job.place)) + "\n")
@@ -71,12 +72,15 @@ class Pool:
         return f"{self.workers} worker{'s' if self.workers > 1 else ''} on this machine"
 
     def run(self, jobs: Sequence[Job], tell: Tell) -> Generator[Ended]:
-        waiting, workers, heard = deque(jobs), list[_Worker](), Heard()
+        # A target at a time: what a worker has converted for one is there for the others.
+        targets = list(dict.fromkeys(job.member.target for job in jobs))
+        waiting = sorted(jobs, key=lambda job: targets.index(job.member.target))
+        workers, heard = list[_Worker](), Heard()
         with tempfile.TemporaryDirectory(prefix="edgekit-fleet-") as scratch:
             try:
                 while waiting or workers:
                     while waiting and len(workers) < self.workers:
-                        workers.append(self._start(waiting.popleft(), Path(scratch), heard))
+                        workers.append(self._start(waiting.pop(0), Path(scratch), heard))
                         tell(workers[-1].job.member.name, "start")
                     worker, line = heard.get()
                     if line is None:
@@ -88,7 +92,7 @@ class Pool:
                     else:
                         ended = worker.ended(None if said["failure"] is None else Failure(**said["failure"]))
                         if waiting:
-                            worker.give(waiting.popleft())  # it works on while the answer is looked at
+                            worker.give(waiting.pop(_best(worker, waiting)))  # while the answer is looked at
                         else:
                             worker.dismiss()
                         yield ended
@@ -112,6 +116,16 @@ class Pool:
         threading.Thread(target=_listen, args=(worker, heard), daemon=True).start()
         worker.give(job)
         return worker
+
+
+def _best(worker: _Worker, waiting: Sequence[Job]) -> int:
+    """The place of the next job: one that this worker has built for another target, else the first."""
+    return next((place for place, job in enumerate(waiting) if _network(job) in worker.built), 0)
+
+
+def _network(job: Job) -> tuple[str, str]:
+    """What may make the same network for several targets."""
+    return job.member.task_name, job.member.budget_name
 
 
 def _listen(worker: _Worker, heard: Heard) -> None:
