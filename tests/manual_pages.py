@@ -64,6 +64,11 @@ def fences(page: Path) -> tuple[Fence, ...]:
     )
 
 
+def prose_of(page: Path) -> str:
+    """What stands between the fences."""
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
 def commands(text: str) -> Iterator[Command]:
     """One a line; a backslash at its end goes on in the next."""
     for line in text.replace("\\\n", " ").splitlines():
@@ -77,8 +82,7 @@ def calls(page: Path) -> Iterator[tuple[str, ...]]:
     for fence in fences(page):
         if fence.language == "sh":
             yield from (command.words for command in commands(fence.text) if command.words[0] == "edgekit")
-    prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
-    for call in re.findall(r"`(edgekit [^`]+)`", prose):
+    for call in re.findall(r"`(edgekit [^`]+)`", prose_of(page)):
         yield tuple(shlex.split(call.replace("[", "").replace("]", ""), comments=True))
 
 

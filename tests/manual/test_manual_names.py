@@ -9,14 +9,14 @@ from pathlib import Path
 
 import click
 import pytest
-from manual_pages import PAGES, REPO_ROOT, calls, check_call, commands, fences, name_of
+from manual_pages import PAGES, REPO_ROOT, calls, check_call, commands, fences, name_of, prose_of
 
 from edgekit.cli.main import edgekit
 from edgekit.core.errors import ExitCode
 
 DOCS = REPO_ROOT / "docs"
 EXTRAS = tomllib.loads((REPO_ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-ALL_LINKS = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
+LINK = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -49,8 +49,7 @@ def test_extras_scripts_and_targets_of_make_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     """Those between pages of the site are checked by mkdocs, anchors too."""
-    text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
-    for link in ALL_LINKS.findall(text):
+    for link in LINK.findall(prose_of(page)):
         target = link.partition("#")[0]
         made_of_a_device = re.fullmatch(r"(\.\./)?devices/([\w-]+)\.md", target)
         if made_of_a_device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ CLASSES = ("stop", "yield", "keep_left")
 
 
 def write_users_files(folder: Path) -> None:
-    """Pictures of three signs in folders of their classes, single pictures, and a network of eight layers for them."""
+    """Pictures of three signs in folders of their classes, single pictures, a recipe, and a network for them."""
     rng = np.random.default_rng(0)
     for name, count in (("my_signs", 8), ("pictures", 40)):
         for class_ in CLASSES:
@@ -24,7 +25,16 @@ def write_users_files(folder: Path) -> None:
             _write_changed(EXAMPLES / f"{class_}.png", folder / "signs" / split / class_, count, rng)
     for name in ("photo.png", "picture.png"):
         shutil.copy(EXAMPLES / "stop.png", folder / name)
+    _write_recipe(folder / "my_recipe.toml")
     export_networks(folder)
+
+
+def _write_recipe(path: Path) -> None:
+    """That of signs43, for a training of seconds."""
+    text = (EXAMPLES.parent / "models/signs43/recipe.toml").read_text(encoding="utf-8")
+    for key, value in {"steps": "60", "warmup_steps": "30", "batch": "12"}.items():
+        text = re.sub(rf"^{key} = \S+", f"{key} = {value}", text, flags=re.MULTILINE)
+    path.write_text(text, encoding="utf-8")
 
 
 def _write_changed(picture: Path, folder: Path, count: int, rng: np.random.Generator) -> None:
