@@ -66,13 +66,15 @@ class Page:
                 in_this_process(command)
         elif program == "pip":
             assert rest[0] == "install", command  # what it names is looked at by another test, and installed here already
-        elif program in ("python", "pytest"):
+        elif program in ("python", "python3", "pytest"):
             words = [sys.executable, *(["-m", "pytest"] if program == "pytest" else []), *rest]
             environment = os.environ | {"PYTHONPATH": str(REPO_ROOT)}
             done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
             assert done.returncode == command.code, f"{command}\n{done.stdout}{done.stderr}"
-        elif program in ("mkdir", "cp", "cat"):
-            subprocess.run(command.words, timeout=10, check=True, stdout=subprocess.DEVNULL)
+        elif program in ("mkdir", "cp", "mv", "cat", "printf"):
+            done = subprocess.run(_before(">", command.words), timeout=10, check=True, capture_output=True)
+            if ">" in command.words:
+                Path(command.words[-1]).write_bytes(done.stdout)
         else:
             raise AssertionError(f"{program} cannot be run by a test: say in the fence's title where it is typed")
 
@@ -86,6 +88,10 @@ def in_this_process(command: Command) -> None:
         err.flush()
     told = "".join(stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
     assert code == command.code, f"{command}: exit code {code}, the page says {command.code}\n{told[-3000:]}"
+
+
+def _before(word: str, words: tuple[str, ...]) -> tuple[str, ...]:
+    return words[: words.index(word)] if word in words else words
 
 
 def _output_of(words: list[str]) -> tuple[tuple[str, ...], str] | None:

@@ -25,6 +25,7 @@ def write_users_files(folder: Path) -> None:
             _write_changed(EXAMPLES / f"{class_}.png", folder / "signs" / split / class_, count, rng)
     for name in ("photo.png", "picture.png"):
         shutil.copy(EXAMPLES / "stop.png", folder / name)
+    shutil.copytree(EXAMPLES, folder / "examples")
     _write_recipe(folder / "my_recipe.toml")
     export_networks(folder)
 
