@@ -6,28 +6,26 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
+from manual_pages import check_call, fences
 
-from edgekit.cli.main import edgekit
 from edgekit.version import VERSION
 
 REPO_ROOT = Path(__file__).parents[2]
 FOLDER = REPO_ROOT / "ci" / "workflows"
 LAB, PI, RELEASE = "hardware-lab.yml", "hardware-pi.yml", "release.yml"
 PAGES = (
+    "ci/workflows/README.md",
     "docs/boards.md",
     "docs/raspberry-pi.md",
     "docs/hardware-tests.md",
     "docs/exit-codes/6.md",
     "docs/exit-codes/7.md",
 )
-FILES = (*(f"ci/workflows/{name}" for name in (LAB, PI, "README.md")), *PAGES)
 
 
 def workflow(name: str) -> dict[Any, Any]:
@@ -41,32 +39,6 @@ def triggers(name: str) -> set[str]:
 
 def steps(name: str) -> list[dict[str, Any]]:
     return [step for job in workflow(name)["jobs"].values() for step in job["steps"]]
-
-
-def commands(text: str) -> Iterator[list[str]]:
-    """The words of each call of edgekit that stands on a line of its own in a block, or between backticks."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    lines = [line for language, block in blocks if not language for line in block.splitlines()]
-    for line in [*lines, *re.findall(r"`(edgekit [^`]+)`", text)]:
-        if line.startswith("edgekit ") and not line.startswith("edgekit: "):
-            yield shlex.split(line.replace("[", "").replace("]", ""), comments=True)
-
-
-def check_command(words: list[str]) -> None:
-    """Raises UsageError for a command or an option that does not exist; words in capitals stand for what a user chooses."""
-    command: click.Command = edgekit
-    rest = words[1:]
-    with click.Context(edgekit) as context:
-        while isinstance(command, click.Group):
-            if not rest:
-                return
-            found = command.get_command(context, rest.pop(0))
-            assert found is not None, " ".join(words)
-            command = found
-        known = {option for parameter in command.params for option in parameter.opts}
-        for word in rest:
-            option = word.partition("=")[0]
-            assert not option.startswith("-") or option in known, f"{option} of {' '.join(words)}"
 
 
 def test_the_folder_holds_what_is_tested() -> None:
@@ -152,7 +124,7 @@ def test_what_is_called_exists(name: str, pytestconfig: pytest.Config) -> None:
     called = [line for step in steps(name) for line in step.get("run", "").splitlines() if line.startswith("edgekit ")]
     assert ["edgekit", "devices", "probe"] in [shlex.split(line)[:3] for line in called]
     for line in called:
-        check_command(shlex.split(line))
+        check_call(shlex.split(line))
 
 
 def test_the_set_up_of_the_lab_is_called_as_it_is() -> None:
@@ -162,13 +134,7 @@ def test_the_set_up_of_the_lab_is_called_as_it_is() -> None:
     assert ".edgekit/ci/lab/setup" in [step.get("run") for step in steps(LAB)]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_commands_of_the_pages_exist(file: str) -> None:
-    for words in commands((REPO_ROOT / file).read_text(encoding="utf-8")):
-        check_command(words)
-
-
-@pytest.mark.parametrize("file", [file for file in FILES if file.endswith(".md")])
+@pytest.mark.parametrize("file", PAGES)
 def test_links_of_the_pages_lead_somewhere(file: str) -> None:
     path = REPO_ROOT / file
     for target in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
@@ -192,9 +158,7 @@ def test_boards_of_the_pages_are_described_rightly(
     from edgekit.devices.device import load_device
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    tables = re.findall(
-        r"^```toml\n(.*?)^```$", (REPO_ROOT / file).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    tables = [fence.text for fence in fences(REPO_ROOT / file) if fence.language == "toml"]
     boards_file().parent.mkdir()
     boards_file().write_text("\n".join(tables), encoding="utf-8")
     boards = list_boards()
