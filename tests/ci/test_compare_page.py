@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from test_workflows import check_command
+from manual_pages import check_call
 
 from edgekit.pipeline.comparison.conditions import parse_condition
 
@@ -38,7 +38,7 @@ def test_its_commands_and_conditions_exist() -> None:
     commands = [shlex.split(line) for line in lines]
     assert [words[1] for words in commands] == ["build", "build", "compare"]
     for words in commands:
-        check_command(words)
+        check_call(words)
     compare = commands[-1]
     conditions = [compare[at + 1] for at, word in enumerate(compare) if word == "--fail-on"]
     assert [parse_condition(text).figure for text in conditions] == ["latency", "size", "accuracy"]
