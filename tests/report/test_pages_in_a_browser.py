@@ -9,21 +9,41 @@ from typing import Any
 import pytest
 from browser import WIDTHS, Browse, Browsed
 
+import edgekit
+from edgekit.report.fleet_page import fleet_page
 from edgekit.report.pages import page_of
 
-KINDS = ("build", "own classes", "early exit", "compression", "federated")
+OF_FOLDERS = ("build", "own classes", "early exit", "compression", "federated")
+KINDS = (*OF_FOLDERS, "comparison", "fleet")
 """Those of a new kind of page belong here."""
 
 POINTS, SHOWN = ".front .point", ".front .detail:not([hidden])"
 
 
 @pytest.fixture(scope="session")
-def pages(records: Mapping[str, Mapping[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(
+    records: Mapping[str, Mapping[str, Any]], judged_build: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """The file of each kind of page."""
     folder = tmp_path_factory.mktemp("pages")
-    for kind in KINDS:
+    for kind in OF_FOLDERS:
         (folder / f"{kind}.html").write_text(page_of(records[kind]))
+    edgekit.compare(judged_build, judged_build, judged_build).write_page(folder / "comparison.html")
+    (folder / "fleet.html").write_text(fleet_page(fleet_of(records["build"])))
     return {kind: folder / f"{kind}.html" for kind in KINDS}
+
+
+def fleet_of(build: Mapping[str, Any]) -> dict[str, Any]:
+    """Two members as `fleet.json` has them: one built, and one that failed."""
+    named = {"target": "rpi4:tflite-int8", "limits": {"latency_ms": 1.0}}
+    built = {name: build[name] for name in ("figures", "genotype", "sha256")}
+    failure = {"code": 3, "message": "nothing is as fast as that", "hint": "allow 0.2 ms"}
+    members = [
+        {"name": "signs-rpi4-tight", "folder": "signs-rpi4-tight", "state": "built", **named, **built},
+        {"name": "signs-rpi4-none", "folder": "signs-rpi4-none", "state": "failed", **named, "failure": failure},
+    ]
+    counts = {"built": 1, "failed": 1}
+    return {"members": members, "counts": counts, "crew": "2 processes on this machine", "seconds": 12.5}
 
 
 @pytest.fixture
