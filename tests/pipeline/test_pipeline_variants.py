@@ -192,7 +192,7 @@ def test_limits_are_read_with_the_unit_on_the_last_or_on_each(text: str, names: 
         ("4,,8ms", '"" is not a number of ms'),
         ("4,fast,8ms", '"fast" is not a number of ms'),
         ("25%,8ms", '"25%" is not a number of ms'),
-        ("4,4.0ms", "4ms stands there twice"),
+        ("4,4.0ms", "4ms is given twice"),
         ("0,8ms", "latency_ms = 0"),
         ("-1,8ms", "latency_ms = -1"),
         ("nan,8ms", "latency_ms = nan"),
