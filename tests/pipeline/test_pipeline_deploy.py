@@ -95,6 +95,10 @@ def _cut(folder: Path) -> None:
     (folder / "model.tflite").write_bytes(content[: len(content) // 2])
 
 
+def _damaged_program(folder: Path) -> None:
+    (folder / "early_exit.json").write_text('{"threshold": 0.5}')
+
+
 def _untouched(folder: Path) -> None:
     pass
 
@@ -115,6 +119,7 @@ def _untouched(folder: Path) -> None:
         (["{picture}"], ("numpy",), _untouched, 8, "numpy is missing: deploy/README.md says"),
         (["{picture}"], (), _without_model, 9, "model.tflite does not exist"),
         (["{picture}"], (), _cut, 9, "model.tflite cannot be opened"),
+        (["{picture}"], (), _damaged_program, 9, "early_exit.json is damaged"),
         (["--camera"], ("cv2", "picamera2"), _untouched, 8, "sudo apt install python3-picamera2"),
     ],
 )
