@@ -49,6 +49,8 @@ def test_the_folder_holds_one_model_and_all_that_judges_it(both: VariantsResult)
         if path.is_file() and path.name != "report.json"
     }
     assert record(both, "plan.json") == report["plan"]
+    assert all(variant["waterfall"] and variant["operators"] for variant in report["variants"])
+    assert {variant["genotype"] for variant in report["variants"]} <= {point["genotype"] for point in report["front"]}
     assert report["plan"]["variants"] == {FAST: 0.25, SLOW: 0.32}
     assert (both.folder / "labels.txt").read_text().splitlines() == list(both.labels)
     with zipfile.ZipFile(both.folder / "model.tflite") as archive:
