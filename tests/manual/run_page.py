@@ -58,7 +58,7 @@ class Page:
     def _type(self, command: Command) -> None:
         program, *rest = command.words
         if program == "edgekit":
-            if rest[0] == "build" and "--from" not in rest and (named := _output_of(rest)) and not _files_in(rest):
+            if rest[0] == "build" and command.code == 0 and "--from" not in rest and (named := _output_of(rest)) and not _files_in(rest):
                 words, output = named
                 assert not Path(output).exists(), f"{output} is there already: {command}"
                 self._builds.run(("edgekit", *words), Path(output))
