@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 # As many workers as a small machine has cores, a thread each: threads of two workers on the same cores wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: demo test coverage hil
+.PHONY: demo test coverage cluster hil release
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/edgekit build --target rpi4 --task "stop, yield, no entry" --latency-ms 1.0 -o out/ --overwrite
@@ -21,10 +21,18 @@ test: $(VENV)/.installed-dev
 coverage: $(VENV)/.installed-dev
 	$(PYTEST) -n 2 --dist worksteal -m "not hil and not slow" --cov
 
+# A fleet on a Ray cluster of this machine.
+cluster: $(VENV)/.installed-dev
+	$(PYTEST) -m slow tests/pipeline/test_fleet_cluster.py
+
 # On an emulated board, which stays up: edgekit lab down.
 hil: $(VENV)/.installed-dev
 	ci/lab/setup $(VENV)/bin/edgekit
 	$(PYTEST) -m hil tests/hil tests/lab
+
+# Wheel, sdist, list of parts and sums of what is committed, in dist/: docs/release.md.
+release:
+	ci/release/make
 
 # torch comes first: with nothing but the pinned version to look at, pip takes the build without CUDA where there is one.
 $(VENV)/.installed: pyproject.toml constraints.txt

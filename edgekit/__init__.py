@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from edgekit.core.errors import EdgekitError
     from edgekit.pipeline.build import build
     from edgekit.pipeline.check import verify
+    from edgekit.pipeline.compare import ComparisonResult, compare
     from edgekit.pipeline.compress import CompressionResult, compress
+    from edgekit.pipeline.doctor.doctor import doctor
     from edgekit.pipeline.early_exit import EarlyExitResult, build_early_exit
+    from edgekit.pipeline.fleet.fleet import fleet
+    from edgekit.pipeline.fleet.result import FleetResult
     from edgekit.pipeline.predict import predict
     from edgekit.pipeline.profile import Profile, profile
     from edgekit.pipeline.result import BuildResult
@@ -20,9 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget",
     "BuildResult",
+    "ComparisonResult",
     "CompressionResult",
     "EarlyExitResult",
     "EdgekitError",
+    "FleetResult",
     "Profile",
     "Share",
     "VariantsResult",
@@ -30,7 +36,10 @@ __all__ = [
     "build",
     "build_early_exit",
     "build_variants",
+    "compare",
     "compress",
+    "doctor",
+    "fleet",
     "predict",
     "profile",
     "verify",
@@ -41,16 +50,21 @@ __version__ = VERSION
 _MODULES = {
     "Budget": "edgekit.core.budget",
     "BuildResult": "edgekit.pipeline.result",
+    "ComparisonResult": "edgekit.pipeline.compare",
     "CompressionResult": "edgekit.pipeline.compress",
     "EarlyExitResult": "edgekit.pipeline.early_exit",
     "EdgekitError": "edgekit.core.errors",
+    "FleetResult": "edgekit.pipeline.fleet.result",
     "Profile": "edgekit.pipeline.profile",
     "Share": "edgekit.core.budget",
     "VariantsResult": "edgekit.pipeline.variants",
     "build": "edgekit.pipeline.build",
     "build_early_exit": "edgekit.pipeline.early_exit",
     "build_variants": "edgekit.pipeline.variants",
+    "compare": "edgekit.pipeline.compare",
     "compress": "edgekit.pipeline.compress",
+    "fleet": "edgekit.pipeline.fleet.fleet",
+    "doctor": "edgekit.pipeline.doctor.doctor",
     "predict": "edgekit.pipeline.predict",
     "profile": "edgekit.pipeline.profile",
     "verify": "edgekit.pipeline.check",

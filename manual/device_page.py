@@ -29,7 +29,9 @@ def device_page(device: Device) -> str:
             "",
             "## Where its latencies come from",
             "",
-            *_table(("target", "90 % interval", "from"), (_origin_row(device, origin) for origin in origins_of(device))),
+            *_table(
+                ("target", "90 % interval", "from"), (_origin_row(device, origin) for origin in origins_of(device))
+            ),
             "",
             *_own_error(device),
             *(f"{runtime.name}: {runtime.note}\n" for runtime in device.runtimes if runtime.note),
@@ -56,7 +58,10 @@ def _facts(device: Device) -> Iterable[tuple[str, str]]:
     yield "memory", " or ".join(f"{size / 2**30:g} GiB" for size in device.ram_bytes)
     yield "instructions", f"{device.isa}: {' '.join(device.isa_features)}"
     yield "compiled for", f"{device.triple}, {device.mcpu}"
-    yield "built for unless told", f"{device.default_runtime}-{device.default_precision}, {device.default_threads} threads"
+    yield (
+        "built for unless told",
+        f"{device.default_runtime}-{device.default_precision}, {device.default_threads} threads",
+    )
     yield (
         "measured with",
         f"{device.protocol.runs} runs after at most {device.protocol.warmup_runs_max} of warming up, "

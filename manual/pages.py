@@ -39,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 (of mkdocs)
     """Links to files of the repository lead to their pages; of those that are no page the words stay."""
     uri = page.file.src_uri
     origin = SOURCES.get(uri, f"docs/{uri}")

@@ -18,7 +18,7 @@ from edgekit.core.errors import MissingExtraError
 from edgekit.lab.machine import check_machine
 
 REPO_ROOT = Path(__file__).parents[1]
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "browser"]
 
 
 @pytest.fixture(scope="session")

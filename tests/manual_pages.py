@@ -22,7 +22,9 @@ PAGES = tuple(
     )
 )
 
-_FENCE = re.compile(r'^```(?P<language>\w*)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r'^```(?P<language>\w*)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL
+)
 _STANDS_FOR_MORE = ("...", "…")
 
 
@@ -97,7 +99,11 @@ def check_call(words: tuple[str, ...] | list[str]) -> None:
             found = command.get_command(context, rest[0])
             assert found is not None, f"{rest[0]} of {shlex.join(words)}"
             command, rest = found, rest[1:]
-        known = {option for parameter in command.get_params(context) for option in parameter.opts}
+        known = {
+            option
+            for parameter in command.get_params(context)
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        }
         for word in rest:
             option = word.partition("=")[0]
             assert not re.match(r"--?[a-z]", option) or option in known, f"{option} of {shlex.join(words)}"

@@ -21,6 +21,7 @@ FLOOR = {
     "exporters": 4,
     "lab": 4,
     "report": 4,
+    "deploy": 5,
     "passes": 5,
     "pipeline": 6,
     "federated": 7,

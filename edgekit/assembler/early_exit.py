@@ -80,7 +80,7 @@ def find_early_exit(
     """
     if budget.min_accuracy is not None:
         raise UsageError(
-            "--min-accuracy asks for the fastest network that keeps a floor, and an early exit falls below it",
+            "--min-accuracy asks for the fastest network that keeps a floor, and an early exit may fall below it",
             hint="give limits such as --latency-ms, or a floor without an early exit",
         )
     budget = budget.resolve(tables.full)
@@ -92,14 +92,14 @@ def find_early_exit(
         )
     except InfeasibleError as error:
         raise InfeasibleError(
-            f"no two networks fit, as limits hold for both together; in half of them, {error.message}",
+            f"no two networks fit: the limits hold for both together; in half of them, {error.message}",
             hint="raise the limits, or leave out --early-exit",
         ) from error
     first = searcher.assembly(genes, judge, tables)
     last = searcher.search(task, _without(budget, first.cost), tables, seed=seed)
     if last.accuracy <= first.accuracy:
         raise InfeasibleError(
-            f"the second network would be no better than the first, {first.genotype}: limits hold for both together",
+            f"the second network would not be better than the first, {first.genotype}: the limits hold for both together",
             hint="raise the limits, or leave out --early-exit",
         )
     found = predict_early_exit(searcher, judge, first, last, confidence, threshold)

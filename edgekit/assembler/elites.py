@@ -56,8 +56,8 @@ class Elites:
         fault = _fault(arrays, folder.spec)
         if fault:
             raise BadInputError(
-                f"{folder.path / ARCHIVE} is no archive of this supernet: {fault}",
-                hint=f"write it anew: edgekit models archive {folder.path}",
+                f"{folder.path / ARCHIVE} is not an archive of this supernet: {fault}",
+                hint=f"write it again: edgekit models archive {folder.path}",
             )
         return cls(**arrays)
 

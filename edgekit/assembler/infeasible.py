@@ -39,7 +39,7 @@ def floor_missed(budget: Budget, best: Assembly, beyond: Assembly | None) -> Inf
     if budget == Budget(min_accuracy=floor):
         return InfeasibleError(inside, hint=hint)
     if beyond is None:
-        return InfeasibleError(f"{inside}; without limits none does either", hint=hint)
+        return InfeasibleError(f"{inside}; none does without limits either", hint=hint)
     return InfeasibleError(
         f"{inside}; the fastest that reaches it has {_costs(beyond.cost)}", hint=f"{hint}, or raise the limits"
     )

@@ -33,7 +33,7 @@ class Margin:
         for name in self.__slots__:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ValueError(f"{name} = {value!r} is not a number from 0")
+                raise ValueError(f"{name} = {value!r} must be a number of at least 0")
 
     def of(self, variance_P: Values) -> Values:
         margins: Values = self.quantile * np.sqrt(self.systematic**2 + self.per_image * variance_P)

@@ -8,28 +8,37 @@ import click
 
 from edgekit.cli.budget_options import budget_options
 from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.help import SectionedCommand
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.assemble import Point
+    from edgekit.pipeline.points import Point
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.option("--task", required=True, help='What to recognise, such as "stop, yield" or "kind=danger".')
-@click.option("--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="The board.")
+@click.option(
+    "--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="What to assemble for."
+)
 @click.option("--presence", is_flag=True, help="Ask whether any of the labels is in the picture: yes or no.")
 @click.option("--grouped", is_flag=True, help="One output for each term between commas, whatever it selects.")
 @click.option("--other", is_flag=True, help='Add a class "other" for all labels that the task leaves out.')
 @click.option("--model", default="signs43", show_default=True, help="A supernet, by name or folder.")
 @budget_options
 @click.option(
-    "--front", is_flag=True, help="All networks that none beats in accuracy, latency, size and memory at once."
+    "--front", is_flag=True, help="List all networks that no other beats in accuracy, latency, size and memory at once."
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random choices.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random choices."
+)
 @output_options
 def assemble(*, console: Console, front: bool, **inputs: Any) -> None:
-    """Choose the network of a task for a board, or list the whole front, without building it.
+    """Choose a network without building it, or list the front.
 
     A LIMIT is a number, or a share of what the full supernet costs, such as 25%.
+
+    \b
+    edgekit assemble --target rpi4 --task "stop, yield" --latency-ms 0.5
+    edgekit assemble --target rpi4 --task "stop, yield" --front
     """
     if front:
         _front(console, inputs)

@@ -14,13 +14,13 @@ from edgekit.core.budget import Budget, Limit, parse_limit
 def budget_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command --latency-ms, --size-bytes, --peak-ram-bytes, --macs and --min-accuracy, and hands it a `budget`."""
 
-    @_limit("--latency-ms", "At most this time for one picture on the board.")
-    @_limit("--size-bytes", "At most this size of the file.")
-    @_limit("--peak-ram-bytes", "At most this memory for activations.")
-    @_limit("--macs", "At most this many multiply-accumulates for one picture.")
+    @_limit("--latency-ms", "Most time for one picture on the board, in milliseconds.")
+    @_limit("--size-bytes", "Largest file, in bytes.")
+    @_limit("--peak-ram-bytes", "Most memory for activations, in bytes.")
+    @_limit("--macs", "Most multiply-accumulates for one picture.")
     @_limit(
         "--min-accuracy",
-        "The fastest network that keeps this, as in 0.97; or as in 95%, of what the full supernet reaches on the task.",
+        "Least accuracy, such as 0.97, or as 95% of what the full supernet reaches; the fastest such network is taken.",
         metavar="FRACTION|SHARE",
     )
     @wraps(command)
@@ -49,9 +49,9 @@ def budget_options(command: Callable[..., None]) -> Callable[..., None]:
 def compression_budget_options(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command --latency-ms, --size-bytes and --macs, and hands it a `budget`."""
 
-    @_limit("--latency-ms", "At most this time for one input on the board.")
-    @_limit("--size-bytes", "At most this size of the file.")
-    @_limit("--macs", "At most this many multiply-accumulates for one input.")
+    @_limit("--latency-ms", "Most time for one input on the board, in milliseconds.")
+    @_limit("--size-bytes", "Largest file, in bytes.")
+    @_limit("--macs", "Most multiply-accumulates for one input.")
     @wraps(command)
     def with_budget(*, latency_ms: Limit | None, size_bytes: Limit | None, macs: Limit | None, **options: Any) -> None:
         command(budget=Budget(latency_ms=latency_ms, size_bytes=size_bytes, macs=macs), **options)

@@ -10,7 +10,9 @@ import click
 from click.core import ParameterSource
 
 from edgekit.cli.budget_options import budget_options
+from edgekit.cli.config_option import config_option
 from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.help import SectionedCommand
 from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     from edgekit.pipeline.variants import Variant, VariantsResult
 
 
-@click.command()
+_OF_SEVERAL = ("variants", "early_exit")
+_OF_ONE = ("runtime", "board", "tuning_minutes")
+
+
+@click.command(cls=SectionedCommand)
+@config_option
 @click.option("--task", help='What to recognise, such as "stop, yield" or "kind=danger".')
 @click.option(
     "--examples",
@@ -33,50 +40,55 @@ if TYPE_CHECKING:
     metavar="DEVICE[:RUNTIME[-PRECISION]]",
     help="What to build for; also DEVICE:PRECISION.",
 )
-@click.option("--runtime", metavar="NAME", help="tflite, onnx or tvm; with auto the one that evidence speaks for.")
-@click.option(
-    "--board", metavar="BOARD", help="Run the file on it too, one of `edgekit devices boards`, and tell its cost."
-)
+@click.option("--runtime", metavar="NAME", help="tflite, onnx or tvm; auto takes the one that the evidence supports.")
+@click.option("--board", metavar="BOARD", help="Also run the file on this board, one of `edgekit devices boards`.")
 @click.option(
     "--tuning-minutes",
     type=float,
     metavar="MINUTES",
     help="TVM alone: try kernels on the board for so long; what is found serves later builds too.",
 )
-@click.option("--presence", is_flag=True, help="Ask whether any of the labels is in the picture: yes or no.")
-@click.option("--grouped", is_flag=True, help="One output for each term between commas, whatever it selects.")
-@click.option("--other", is_flag=True, help='Add a class "other" for all labels that the task leaves out.')
+@click.option("--presence/--no-presence", help="Ask whether any of the labels is in the picture: yes or no.")
+@click.option("--grouped/--no-grouped", help="One output for each term between commas, whatever it selects.")
+@click.option("--other/--no-other", help='Add a class "other" for all labels that the task leaves out.')
 @click.option("--model", default="signs43", show_default=True, help="A supernet, by name or folder.")
 @budget_options
-@click.option("--genotype", metavar="GENOTYPE", help="This network, such as one of `edgekit assemble`, and no limits.")
+@click.option(
+    "--genotype", metavar="GENOTYPE", help="This network, for example from `edgekit assemble`, without limits."
+)
 @click.option("--variants", metavar="LIST", help="Latency limits such as 4,8,16ms: a network for each, in one file.")
 @click.option(
     "--early-exit",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="PROBABILITY",
-    help="Two networks, such as at 0.9: the answer of a small one stands where it is that sure, else a large one answers.",
+    help="Two networks: a small one answers if it is at least so sure, such as 0.9; otherwise a large one does.",
 )
 @click.option(
     "--from",
     "course",
     type=click.Path(path_type=Path),
+    is_eager=True,  # before --config, which is not read then
     metavar="DIR",
-    help="Not a slice of a supernet but what clients learnt: a folder of `edgekit federated`.",
+    help="Build the network that clients trained: a folder of `edgekit federated`.",
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Pictures to calibrate int8 with.")
+@click.option(
+    "--eval",
+    "evaluation",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Measure the file's accuracy on labelled pictures: DIR/OUTPUT/*.png.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The build folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older build folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random choices.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random choices."
+)
 @output_options
 def build(
     *,
     console: Console,
-    variants: str | None,
-    early_exit: float | None,
-    runtime: str | None,
-    board: str | None,
-    tuning_minutes: float | None,
     course: Path | None,
     output: Path | None,
     overwrite: bool,
@@ -86,25 +98,21 @@ def build(
     """Build the network of a task for a board, into a folder.
 
     A LIMIT is a number, or a share of what the full supernet costs, such as 25%. With --variants the other limits hold for
-    each network; with --early-exit, for a picture that both networks see. With --runtime auto a file is made for every runtime of
-    the device in int8 and fp32, and the fastest is kept, as far as evidence tells.
+    each network; with --early-exit, for a picture that goes through both networks. --runtime auto makes a file for every
+    runtime of the device, in int8 and in fp32, and keeps the fastest one that the evidence supports.
+
+    \b
+    edgekit build --target rpi4 --task "stop, yield" --latency-ms 1.0 -o out/
+    edgekit build --task "kind=danger" --min-accuracy 0.97 -o out/
+    edgekit build --examples my_signs/ --target rpi5 -o out/
+    edgekit build --task "stop, yield" --runtime auto --board pi -o out/
+    edgekit build --task "stop, yield" --variants 0.6,1.0ms -o out/
     """
     if course is not None:
-        _build_learnt(console, course, board=board, output=output, overwrite=overwrite)
+        _build_learnt(console, course, board=inputs["board"], output=output, overwrite=overwrite)
         return
-    if variants is not None and early_exit is not None:
-        raise click.UsageError("--variants and --early-exit exclude each other.")
-    of_one_network = {"runtime": runtime, "board": board, "tuning_minutes": tuning_minutes}
-    if any(value is not None for value in of_one_network.values()):
-        if variants is not None or early_exit is not None:
-            raise click.UsageError(
-                "--runtime, --board and --tuning-minutes are for builds of one network: leave out --variants or --early-exit."
-            )
-        inputs |= of_one_network
-    if variants is not None:
-        inputs["variants"] = variants
-    if early_exit is not None:
-        inputs["early_exit"] = early_exit
+    inputs = of_one_kind(inputs)
+    variants, early_exit = inputs.get("variants"), inputs.get("early_exit")
     if dry_run:
         _plan(console, inputs)
     elif output is None:
@@ -117,8 +125,22 @@ def build(
         _build(console, {**inputs, "output": output, "overwrite": overwrite})
 
 
+def of_one_kind(asked: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a build of one network, of variants, or of an early exit. Raises UsageError for what no build has together."""
+    inputs = dict(asked)
+    several = {name: value for name in _OF_SEVERAL if (value := inputs.pop(name, None)) is not None}
+    if len(several) > 1:
+        raise click.UsageError("--variants and --early-exit exclude each other.")
+    of_one_network = {name: value for name in _OF_ONE if (value := inputs.pop(name, None)) is not None}
+    if several and of_one_network:
+        raise click.UsageError(
+            "--runtime, --board and --tuning-minutes are for builds of one network: leave out --variants or --early-exit."
+        )
+    return inputs | several | of_one_network
+
+
 def _plan(console: Console, inputs: dict[str, Any]) -> None:
-    planned = _planned(inputs)
+    planned = plan_of(inputs)
     if console.as_json:
         console.json(planned)
         return
@@ -142,7 +164,8 @@ def _plan(console: Console, inputs: dict[str, Any]) -> None:
     )
 
 
-def _planned(inputs: dict[str, Any]) -> dict[str, Any]:
+def plan_of(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The record of the plan, of whatever kind."""
     if "variants" in inputs:
         from edgekit.pipeline.variants import plan_variants
 
@@ -189,7 +212,8 @@ _OF_LEARNT = ("course", "target", "board", "data", "output", "overwrite", "seed"
 def _build_learnt(console: Console, course: Path, *, board: str | None, output: Path | None, overwrite: bool) -> None:
     context = click.get_current_context()
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    odd = [f"--{name.replace('_', '-')}" for name in given if name not in (*_OF_LEARNT, "as_json", "quiet")]
+    flags = {one.name: one.opts[0] for one in context.command.params}
+    odd = [flags[name] for name in given if name not in (*_OF_LEARNT, "as_json", "quiet")]
     if odd:
         raise click.UsageError(f"--from takes no {' and no '.join(odd)}: the network is as the clients learnt it.")
     if output is None:

@@ -9,6 +9,7 @@ import click
 
 from edgekit.cli.budget_options import compression_budget_options
 from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.help import SectionedCommand
 from edgekit.cli.progress import stages
 
 
@@ -24,53 +25,82 @@ def _numbers(kind: type) -> Any:
     return parsed
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("source", metavar="MODEL")
 @click.option(
-    "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Of a factory: safetensors or a state dict."
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="For a factory: its weights, safetensors or a state dict.",
 )
-@click.option("--input-shape", callback=_numbers(int), metavar="3,32,32", help="Of a factory, without the batch.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="PATH", help="Inputs to learn from.")
+@click.option(
+    "--input-shape",
+    callback=_numbers(int),
+    metavar="3,32,32",
+    help="For a factory: the shape of one input, without the batch.",
+)
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="PATH", help="Inputs to calibrate and train with."
+)
 @click.option(
     "--eval",
     "evaluation",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Inputs to be judged on; a quarter of --data without it.",
+    help="Inputs to judge accuracy on.  [default: a quarter of --data]",
 )
-@click.option("--mean", callback=_numbers(float), metavar="R,G,B", help="Of pixels in [0, 1], as in training.")
-@click.option("--std", callback=_numbers(float), metavar="R,G,B", help="The same of the spread.")
-@click.option("--mirror", is_flag=True, help="Training may mirror pictures: what they show looks alike in a mirror.")
-@click.option("--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="The board.")
 @click.option(
-    "--board", metavar="BOARD", help="Run the file on it too, one of `edgekit devices boards`, and tell its cost."
+    "--mean",
+    callback=_numbers(float),
+    metavar="R,G,B",
+    help="Mean of the pixels in [0, 1], as the network was trained.",
 )
-@click.option("--recipe", type=click.Path(path_type=Path), metavar="FILE", help="Passes and options, TOML.")
+@click.option("--std", callback=_numbers(float), metavar="R,G,B", help="Standard deviation of the pixels, likewise.")
+@click.option("--mirror", is_flag=True, help="Training may mirror pictures: they mean the same in a mirror.")
 @click.option(
-    "--pass", "passes", multiple=True, metavar="ID[,OPTION=VALUE...]", help="One pass; may be repeated, in order."
+    "--target", default="rpi4", show_default=True, metavar="DEVICE[:RUNTIME[-PRECISION]]", help="What to compress for."
+)
+@click.option("--board", metavar="BOARD", help="Also run the file on this board, one of `edgekit devices boards`.")
+@click.option(
+    "--recipe", type=click.Path(path_type=Path), metavar="FILE", help="The passes and their options, in TOML."
+)
+@click.option(
+    "--pass",
+    "passes",
+    multiple=True,
+    metavar="ID[,OPTION=VALUE...]",
+    help="One pass; repeat it for more, in the order in which they run.",
 )
 @click.option(
     "--max-accuracy-drop",
     type=float,
     metavar="POINTS",
-    help="The floor; 1.0 where the recipe is searched, none where it is given.",
+    help="Points of accuracy that may be lost.  [default: 1.0 with a search, else no limit]",
 )
 @compression_budget_options
-@click.option("--minutes", type=float, default=10.0, show_default=True, help="To search a recipe in.")
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="Time for the search of a recipe.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of all random choices.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of all random choices."
+)
 @output_options
 def compress(*, console: Console, output: Path | None, overwrite: bool, dry_run: bool, **asked: Any) -> None:
-    """Compress a network into the smallest verified file that keeps its accuracy.
+    """Compress your own network into a small, verified file.
 
-    MODEL is a .pt2 of torch.export, an .onnx file, or a factory such as mypkg.nets:resnet20.
+    It is the smallest file found that keeps the accuracy.
+
+    MODEL is a .pt2 file of torch.export, an .onnx file, or a factory such as mypkg.nets:resnet20, a Python function that
+    returns the network. Without --recipe and --pass a recipe is searched.
 
     \b
-    edgekit compress net.pt2 --data pictures/ --target rpi4 --max-accuracy-drop 1.0 -o out/
-    edgekit compress net.onnx --recipe recipe.toml --data train/ --eval val/ -o out/
-    edgekit compress mypkg.nets:resnet20 --input-shape 3,32,32 --weights w.safetensors --pass swap::ghost --data train/ -o out/
+    edgekit compress net.pt2 --data pictures/ --max-accuracy-drop 1.0 -o out/
+    edgekit compress net.onnx --recipe recipe.toml --data train/ -o out/
+    edgekit compress net.pt2 --data train/ --pass fold::batch_norm \\
+        --pass prune::channels --pass quant::int8 -o out/
+    edgekit compress mypkg.nets:resnet20 --input-shape 3,32,32 \\
+        --weights w.safetensors --pass swap::ghost --data train/ -o out/
     """
     asked = {name: value for name, value in asked.items() if value is not None}
     if dry_run:

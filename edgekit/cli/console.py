@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ class Console:
             rows.append((figure.name, value, interval, quantity.evidence.value, quantity.source))
         self.table(("figure", "value", "interval", "evidence", "source"), rows)
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """On a terminal in lines and colours, else in plain aligned columns."""
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, wraps: bool = False) -> None:
+        """On a terminal in lines and colours, where all cells may wrap, or the last alone; else in plain aligned columns."""
         from rich import box
         from rich.console import Console as Rich
         from rich.table import Table
@@ -52,7 +53,7 @@ class Console:
         table = Table(box=box.SIMPLE_HEAD if on_terminal else None, show_header=bool(header), pad_edge=False)
         *names, last = header or ("", "")
         for name in names:
-            table.add_column(name, no_wrap=True)
+            table.add_column(name, no_wrap=not wraps)
         table.add_column(last, overflow="fold")
         for row in rows:
             table.add_row(*row)
@@ -76,13 +77,19 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
     @click.option("-q", "--quiet", is_flag=True, help="Print no progress.")
-    @click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Print the traceback of an error.")
+    @click.option("-v", "--verbose", is_flag=True, expose_value=False, help="Also print the traceback of an error.")
     @wraps(command)
     def with_console(*, as_json: bool, quiet: bool, **options: Any) -> None:
         interruption = click.get_current_context().obj
         command(console=Console(as_json=as_json, quiet=quiet, interruption=interruption), **options)
 
     return with_console
+
+
+def drop_output() -> None:
+    """Keeps the interpreter from failing once more when it flushes stdout at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 def number(value: float) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.help import Group
 from edgekit.cli.progress import stages
 from edgekit.core.errors import UsageError
 
@@ -17,15 +18,19 @@ if TYPE_CHECKING:
     from edgekit.devices.device import Device
 
 
-@click.group()
+@click.group(cls=Group)
 def devices() -> None:
-    """The boards that edgekit knows."""
+    """Devices that edgekit knows, and boards that it reaches."""
 
 
 @devices.command("list")
 @output_options
 def list_(*, console: Console) -> None:
-    """List all boards."""
+    """List all devices.
+
+    \b
+    edgekit devices list
+    """
     from edgekit.devices.device import list_devices
 
     known = list_devices()
@@ -43,7 +48,12 @@ def list_(*, console: Console) -> None:
 @click.argument("name")
 @output_options
 def show(*, console: Console, name: str) -> None:
-    """Show the facts of one board, with their sources."""
+    """Show the facts of one device, with their sources.
+
+    \b
+    edgekit devices show rpi4
+    edgekit devices show "raspberry pi 4" --json
+    """
     from edgekit.devices.device import load_device
     from edgekit.devices.origins import origins_of
 
@@ -86,7 +96,11 @@ def show(*, console: Console, name: str) -> None:
 @devices.command()
 @output_options
 def boards(*, console: Console) -> None:
-    """List the boards that can be reached: those of boards.toml, and this machine."""
+    """List the boards that can be reached: those of boards.toml, and this machine.
+
+    \b
+    edgekit devices boards
+    """
     from edgekit.devices.boards.board import list_boards
 
     known = list_boards()
@@ -139,13 +153,19 @@ def probe(*, console: Console, board: str) -> None:
 @click.option(
     "--measurements",
     type=click.Path(path_type=Path),
-    help="CSV with the columns file (.tflite, beside it or by whole path) and p50_ms; ten files or more of a precision.",
+    metavar="FILE",
+    help="CSV with the columns file (.tflite, beside it or with its whole path) and p50_ms; ten files or more per precision.",
 )
 @click.option("--board", metavar="BOARD", help="Measure on this board, one of `edgekit devices boards`.")
-@click.option("--budget", type=int, help="With --board: networks to measure in each precision.  [default: 15]")
-@click.option("--like", metavar="DEVICE", help="A known device whose facts (caches, instructions) hold.")
-@click.option("--threads", type=click.IntRange(min=1), help="With --measurements: that the files were measured with.")
-@click.option("--runtime-version", metavar="TEXT", help="With --measurements: of TFLite, such as 2.16.1.")
+@click.option(
+    "--budget",
+    type=int,
+    metavar="N",
+    help="With --board: how many networks to measure in each precision.  [default: 15]",
+)
+@click.option("--like", metavar="DEVICE", help="A known device with the same facts (caches, instructions).")
+@click.option("--threads", type=click.IntRange(min=1), help="With --measurements: how many threads the files ran on.")
+@click.option("--runtime-version", metavar="TEXT", help="With --measurements: the version of TFLite, such as 2.16.1.")
 @click.option("--overwrite", is_flag=True, help="Replace the device of that name.")
 @output_options
 def calibrate(
@@ -160,14 +180,16 @@ def calibrate(
     runtime_version: str | None,
     overwrite: bool,
 ) -> None:
-    """Make a device NAME of your own from latencies that are measured on its board, or that you measured.
+    """Make a device NAME of your own from latencies measured on its board.
+
+    edgekit measures them with --board, or you measure them and give them with --measurements. With --board, a calibration that
+    was stopped or that lost its board goes on when the same command is given again.
 
     \b
     edgekit devices calibrate my-board --board pi
-    edgekit devices calibrate my-board --measurements mine.csv --like rpi4 --threads 4 --runtime-version 2.16.1
+    edgekit devices calibrate my-board --measurements mine.csv \\
+        --like rpi4 --threads 4 --runtime-version 2.16.1
     edgekit build --target my-board --task "stop, yield" -o out/
-
-    With --board, a calibration that was stopped or whose board was lost goes on when it is called again.
     """
     if (measurements is None) == (board is None):
         raise UsageError("give either --measurements or --board", hint="see edgekit devices calibrate --help")
@@ -203,20 +225,22 @@ def calibrate(
 
 
 @devices.command()
-@click.option("--like", required=True, metavar="TARGET", help="A known target; its precision is that of the files.")
-@click.option("--count", type=int, default=12, show_default=True, help="Files to write, ten or more.")
-@click.option("--model", default="signs43", show_default=True, help="The supernet whose networks they are.")
+@click.option("--like", required=True, metavar="TARGET", help="A known target; the files have its precision.")
+@click.option("--count", type=int, default=12, show_default=True, help="How many files to write, ten or more.")
+@click.option("--model", default="signs43", show_default=True, help="The supernet that the networks come from.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an older folder of probes.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random choices.")
 @output_options
 def probes(*, console: Console, like: str, count: int, model: str, output: Path, overwrite: bool, seed: int) -> None:
     """Write networks to measure on a board of your own, with a table for their latencies.
 
+    Measure each file on the board, write the medians into measurements.csv of the folder, and calibrate from it.
+
     \b
     edgekit devices probes --like rpi4:tflite-int8 -o probes/
-    (measure each file on the board, write the medians into probes/measurements.csv)
-    edgekit devices calibrate my-board --measurements probes/measurements.csv --like rpi4 --threads 4 --runtime-version 2.16.1
+    edgekit devices calibrate my-board --measurements probes/measurements.csv \\
+        --like rpi4 --threads 4 --runtime-version 2.16.1
     """
     from edgekit.pipeline.probes import write_probes
 

@@ -53,15 +53,13 @@ def failure_of(error: BaseException) -> Failure:
         case click.ClickException():
             return _of_edgekit_error(UsageError(error.format_message(), hint=_help_of(error)))
         case KeyboardInterrupt():
-            hint = (
-                "nothing half-written is left; a training goes on with --resume, a calibration when it is called again"
-            )
+            hint = "nothing half-written is left; a training goes on with --resume, a calibration or a fleet with the same command"
             return Failure(code=ExitCode.INTERRUPTED, message="interrupted", hint=hint)
         case _:
             return Failure(
                 code=ExitCode.UNEXPECTED,
                 message=f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0],
-                hint="this is a bug of ours: report the command, its output with -v, and edgekit --version",
+                hint="this is a bug in edgekit: report the command, its output with -v, and edgekit --version",
             )
 
 
@@ -69,7 +67,7 @@ def _refused(error: OSError) -> BadInputError:
     """What the operating system does not let us do: a full disk, a closed folder."""
     place = error.filename or "the output or a temporary file"
     return BadInputError(
-        f"cannot read or write {place}: {error.strerror or error}", hint="free some room, or choose another folder"
+        f"cannot read or write {place}: {error.strerror or error}", hint="free some space, or choose another folder"
     )
 
 

@@ -9,37 +9,58 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.console import Console, output_options
+from edgekit.cli.help import Group, SectionedCommand
 from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
     from edgekit.federated.course_folder import CourseResult
 
 
-@click.group()
+@click.group(cls=Group)
 def federated() -> None:
-    """Clients keep their pictures, and together learn a tiny network."""
+    """Clients train one network together and keep their pictures."""
 
 
 def _settings(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
-            click.option("--density", type=float, default=0.05, show_default=True, help="Kept share of the weights."),
-            click.option("--rounds", type=int, default=30, show_default=True, help="Of training."),
-            click.option("--per-round", type=int, default=10, show_default=True, help="Clients that a round asks."),
             click.option(
-                "--epochs", type=int, default=1, show_default=True, help="Passes of a client over its pictures."
+                "--density", type=float, default=0.05, show_default=True, help="Share of the weights that is kept."
             ),
-            click.option("--batch", type=int, default=32, show_default=True, help="Pictures of a mini-batch."),
-            click.option("--learning-rate", type=float, default=0.1, show_default=True, help="The highest."),
-            click.option("--candidates", type=int, default=6, show_default=True, help="Masks that clients vote on."),
-            click.option("--trim", type=float, default=0.2, show_default=True, help="Left out at both ends of a mean."),
+            click.option("--rounds", type=int, default=30, show_default=True, help="Rounds of training."),
+            click.option("--per-round", type=int, default=10, show_default=True, help="Clients asked in each round."),
             click.option(
-                "--secure", is_flag=True, help="The server knows means of groups of clients, never one's update."
+                "--epochs",
+                type=int,
+                default=1,
+                show_default=True,
+                help="Times that a client goes through its pictures in a round.",
             ),
-            click.option("--minimum", type=int, default=3, show_default=True, help="Clients of a group at least."),
-            click.option("--groups", type=int, default=3, show_default=True, help="Of clients in a round, at most."),
+            click.option("--batch", type=int, default=32, show_default=True, help="Pictures in a mini-batch."),
+            click.option("--learning-rate", type=float, default=0.1, show_default=True, help="Highest learning rate."),
             click.option(
-                "--clip", type=float, default=0.0, show_default=True, help="Largest norm of an update; 0: none."
+                "--candidates", type=int, default=6, show_default=True, help="Masks that the clients vote on."
+            ),
+            click.option(
+                "--trim",
+                type=float,
+                default=0.2,
+                show_default=True,
+                help="Share of the clients left out at each end of a trimmed mean.",
+            ),
+            click.option(
+                "--secure",
+                is_flag=True,
+                help="The server learns means over groups of clients, never the update of one.",
+            ),
+            click.option(
+                "--minimum", type=int, default=3, show_default=True, help="With --secure: fewest clients in a group."
+            ),
+            click.option(
+                "--groups", type=int, default=3, show_default=True, help="With --secure: most groups in a round."
+            ),
+            click.option(
+                "--clip", type=float, default=0.0, show_default=True, help="Largest norm of an update; 0 sets no limit."
             ),
             click.option(
                 "--noise",
@@ -47,11 +68,17 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
                 type=float,
                 default=0.0,
                 show_default=True,
-                help="Its standard deviation over the clip; its epsilon is reported.",
+                help="Standard deviation of the noise, as a multiple of --clip; the result reports epsilon.",
             ),
-            click.option("--delta", type=float, default=1e-5, show_default=True, help="At which epsilon is told."),
             click.option(
-                "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all draws."
+                "--delta", type=float, default=1e-5, show_default=True, help="The delta at which epsilon is reported."
+            ),
+            click.option(
+                "--seed",
+                type=click.IntRange(0, 2**31 - 1),
+                default=0,
+                show_default=True,
+                help="Seed of all random choices.",
             ),
         )
     ):
@@ -62,9 +89,16 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
 def _budget(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
-            click.option("--ram-mb", type=float, metavar="MB", help="Memory that a round may take."),
-            click.option("--mmacs", type=float, metavar="MILLIONS", help="Multiplications of a round, in millions."),
-            click.option("--traffic-mb", type=float, metavar="MB", help="Bytes of a round, in both directions."),
+            click.option("--ram-mb", type=float, metavar="MB", help="Most memory of a round, in megabytes."),
+            click.option(
+                "--mmacs", type=float, metavar="MILLIONS", help="Most multiply-accumulates of a round, in millions."
+            ),
+            click.option(
+                "--traffic-mb",
+                type=float,
+                metavar="MB",
+                help="Most traffic of a round, both directions together, in megabytes.",
+            ),
         )
     ):
         command = option(command)
@@ -76,32 +110,49 @@ def _limits(asked: dict[str, Any]) -> dict[str, int | None]:
     return {name: None if value is None else round(value * 1e6) for name, value in scaled.items()}
 
 
-@federated.command()
+@federated.command(cls=SectionedCommand)
 @click.option("--task", required=True, help='Labels such as "stop, yield", or all.')
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="PATH", help="Labelled pictures to deal."
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Labelled pictures, dealt out to the clients.",
 )
-@click.option("--model", default="signs43", show_default=True, help="The supernet to begin with, by name or folder.")
-@click.option("--genotype", metavar="GENOTYPE", help="Its slice; all of it without one.")
+@click.option("--model", default="signs43", show_default=True, help="The supernet to start from, by name or folder.")
+@click.option("--genotype", metavar="GENOTYPE", help="The subnet to train.  [default: the whole supernet]")
 @click.option(
     "--clients",
     default="natural",
     show_default=True,
     metavar="KIND",
-    help="How pictures are dealt: natural or track (whole tracks), dirichlet:0.5 (by label), even.",
+    help="How pictures are dealt out: natural or track (whole tracks), dirichlet:0.5 (by label), even.",
 )
-@click.option("--number", type=int, default=20, show_default=True, help="Of clients.")
+@click.option("--number", type=int, default=20, show_default=True, help="Number of clients.")
 @_settings
 @_budget
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Goes on there.")
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Play the clients on a Ray cluster, one a core; local: on the cores of this machine.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The course's folder; a course that was interrupted goes on from it.",
+)
 @output_options
-def simulate(*, console: Console, output: Path, **asked: Any) -> None:
-    """Run a course with all clients in this process.
+def simulate(*, console: Console, output: Path, ray: str | None, **asked: Any) -> None:
+    """Run a course with all clients simulated, in this process or on a Ray cluster.
 
-    What was broken off goes on from the last full round when the same command is given again.
+    A course that was interrupted goes on from its last complete round when the same command is given again.
 
     \b
-    edgekit federated simulate --task all --data signs43/ --clients track --density 0.05 --rounds 30 -o fl/
+    edgekit federated simulate --task all --data signs43_data/ \\
+        --clients track --density 0.05 --rounds 30 -o fl/
     edgekit build --from fl/ --target rpi4 -o out/
     """
     places = {name: asked.pop(name) for name in ("task", "data", "model", "genotype", "clients", "number")}
@@ -114,7 +165,7 @@ def simulate(*, console: Console, output: Path, **asked: Any) -> None:
         from edgekit.federated.simulate import simulate as run
 
         budget = ClientBudget(**_limits(asked))
-        result = run(**places, output=output, settings=Settings(**asked), budget=budget, progress=progress)
+        result = run(**places, output=output, settings=Settings(**asked), budget=budget, ray=ray, progress=progress)
     _show(console, result)
 
 
@@ -141,13 +192,20 @@ def _show(console: Console, result: CourseResult) -> None:
 
 @federated.command()
 @click.option(
-    "--config", required=True, type=click.Path(path_type=Path), metavar="FILE", help="fed.toml, see the manual."
+    "--config",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The settings of the course; see docs/federated-deployment.md.",
 )
 @output_options
 def server(*, console: Console, config: Path) -> None:
     """Run a course with clients on other machines, to its end.
 
-    What was broken off goes on from the last full round when the same command is given again.
+    A course that was interrupted goes on from its last complete round when the same command is given again.
+
+    \b
+    edgekit federated server --config fed.toml
     """
     with stages(console) as progress:
         progress("start")
@@ -159,17 +217,26 @@ def server(*, console: Console, config: Path) -> None:
 
 
 @federated.command()
-@click.option("--server", "address", required=True, metavar="HOST:PORT", help="As the server's certificate names it.")
-@click.option("--keys", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Of `keys enroll`.")
+@click.option(
+    "--server", "address", required=True, metavar="HOST:PORT", help="The server, as its certificate names it."
+)
+@click.option(
+    "--keys",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder that `edgekit federated keys enroll` wrote.",
+)
 @click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A folder for each label.")
-@click.option("--target", metavar="DEVICE", help="The board: its memory is the limit where --ram-mb says none.")
+@click.option("--target", metavar="DEVICE", help="This board; its memory is the limit unless --ram-mb is given.")
 @_budget
 @output_options
 def client(*, console: Console, address: str, keys: Path, data: Path, target: str | None, **asked: Any) -> None:
-    """Take part in a course until interrupted; the pictures stay here.
+    """Take part in courses until interrupted; the pictures stay on this machine.
 
     \b
-    edgekit federated client --server fleet.example.org:8443 --keys pi-1/ --data ~/images --target rpi4
+    edgekit federated client --server fleet.example.org:8443 --keys pi-1/ \\
+        --data ~/images --target rpi4
     """
     from edgekit.federated.costs import ClientBudget
     from edgekit.federated.joining import join_course, memory_of
@@ -189,11 +256,24 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--host", "hosts", multiple=True, required=True, metavar="NAME", help="As clients call the server.")
-@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="That the certificate holds.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="A name that clients call the server by; may be repeated.",
+)
+@click.option(
+    "--days", type=click.IntRange(1), default=365, show_default=True, help="How long the certificate is valid."
+)
 @output_options
 def init(*, console: Console, folder: Path, hosts: tuple[str, ...], days: int) -> None:
-    """Make a server's authority and certificate, or renew the certificate."""
+    """Make a server's authority and certificate, or renew the certificate.
+
+    \b
+    edgekit federated keys init keys/ --host fleet.example.org
+    """
     from edgekit.federated.keys import init as make
 
     made = make(folder, hosts=hosts, valid_days=days)
@@ -203,11 +283,22 @@ def init(*, console: Console, folder: Path, hosts: tuple[str, ...], days: int) -
 @keys.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("name")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="For the board.")
-@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="That the key holds.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder to write, for the board.",
+)
+@click.option("--days", type=click.IntRange(1), default=365, show_default=True, help="How long the key is valid.")
 @output_options
 def enroll(*, console: Console, folder: Path, name: str, output: Path, days: int) -> None:
-    """Let a board take part: a key for it, in a folder to copy there."""
+    """Let a board take part: make a key for it, in a folder to copy there.
+
+    \b
+    edgekit federated keys enroll keys/ pi-1 -o pi-1/
+    """
     from edgekit.federated.keys import enroll as make
 
     node = make(folder, name, bundle=output, valid_days=days)
@@ -219,7 +310,11 @@ def enroll(*, console: Console, folder: Path, name: str, output: Path, days: int
 @click.argument("name")
 @output_options
 def revoke(*, console: Console, folder: Path, name: str) -> None:
-    """Shut a board out; a running server refuses its next call."""
+    """Shut a board out; a running server refuses its next call.
+
+    \b
+    edgekit federated keys revoke keys/ pi-1
+    """
     from edgekit.federated.keys import revoke as shut
 
     node = shut(folder, name)

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.console import Console, output_options
+from edgekit.cli.help import Group
 from edgekit.cli.progress import stages
 
 if TYPE_CHECKING:
     from edgekit.lab.lab import Lab
 
 
-@click.group()
+@click.group(cls=Group)
 def lab() -> None:
     """An emulated aarch64 board on this machine, over ssh and adb."""
 
 
 @lab.command()
-@click.option("--device", required=True, help="The board to emulate; see `edgekit devices list`.")
+@click.option("--device", required=True, metavar="DEVICE", help="What to emulate; see `edgekit devices list`.")
 @output_options
 def up(*, console: Console, device: str) -> None:
     """Start the lab, or keep the one that is up.
@@ -37,7 +38,11 @@ def up(*, console: Console, device: str) -> None:
 @lab.command()
 @output_options
 def status(*, console: Console) -> None:
-    """Tell whether the lab is up."""
+    """Tell whether the lab is up.
+
+    \b
+    edgekit lab status
+    """
     from edgekit.lab.lab import status as run
 
     _print(console, run())
@@ -46,7 +51,11 @@ def status(*, console: Console) -> None:
 @lab.command()
 @output_options
 def down(*, console: Console) -> None:
-    """End the lab, with all that runs on its boards and all their files."""
+    """End the lab, with all that runs on its boards and all their files.
+
+    \b
+    edgekit lab down
+    """
     from edgekit.lab.lab import down as run
 
     ended = run()
@@ -60,7 +69,7 @@ def _print(console: Console, lab: Lab | None) -> None:
     if console.as_json:
         console.json({"lab": lab and lab.to_json()})
     elif lab is None:
-        console.line("there is no lab: edgekit lab up --device rpi4")
+        console.line("the lab is not up; start it with: edgekit lab up --device rpi4")
     else:
         console.facts(
             {

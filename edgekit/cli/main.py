@@ -10,28 +10,66 @@ import click
 
 from edgekit.cli.assemble import assemble
 from edgekit.cli.build import build
+from edgekit.cli.cache import cache
+from edgekit.cli.compare import compare
+from edgekit.cli.completion import VARIABLE, complete, completion
 from edgekit.cli.compress import compress
+from edgekit.cli.console import drop_output
 from edgekit.cli.devices import devices
+from edgekit.cli.doctor import doctor
 from edgekit.cli.failures import Failure, failure_of
 from edgekit.cli.federated import federated
+from edgekit.cli.fleet import fleet
+from edgekit.cli.help import Group, with_examples
+from edgekit.cli.init import init
 from edgekit.cli.interruption import Interruption
 from edgekit.cli.lab import lab
 from edgekit.cli.models import models
 from edgekit.cli.passes import passes
 from edgekit.cli.predict import predict
 from edgekit.cli.profile import profile
+from edgekit.cli.report import report
 from edgekit.cli.verify import verify
 from edgekit.core.errors import ExitCode
 from edgekit.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="edgekit")
 def edgekit() -> None:
-    """From a task and a board to a verified model."""
+    """From a task and a board to a verified model.
+
+    \b
+    edgekit build --target rpi4 --task "stop, yield" --latency-ms 1.0 -o out/
+    edgekit predict out/ picture.png
+    edgekit doctor
+    """
 
 
-for command in (build, compress, assemble, predict, verify, profile, models, devices, passes, federated, lab):
+# What a decorator makes has not been added to any group.
+edgekit.help = with_examples(edgekit.help)
+
+
+for command in (
+    init,
+    build,
+    fleet,
+    compress,
+    assemble,
+    predict,
+    verify,
+    compare,
+    profile,
+    report,
+    models,
+    devices,
+    passes,
+    federated,
+    lab,
+    doctor,
+    cache,
+    completion,
+):
     edgekit.add_command(command)
 
 
@@ -42,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interruption.listen()
     # A name in another script than the terminal's must not end a command.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if VARIABLE in os.environ:
+        return complete(edgekit, os.environ[VARIABLE])
     try:
         with edgekit.make_context("edgekit", given, obj=interruption) as context:
             edgekit.invoke(context)
@@ -49,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return ExitCode.USAGE
@@ -77,14 +117,8 @@ def _report(failure: Failure, error: BaseException, arguments: Sequence[str]) ->
             sys.stdout.write(json.dumps({"error": failure.to_json()}, indent=2) + "\n")
         sys.stdout.flush()
     except OSError:  # nobody reads, or nothing can be written: the exit code still tells
-        _drop_output()
+        drop_output()
     return failure.code
-
-
-def _drop_output() -> None:
-    """Keeps the interpreter from failing once more when it flushes stdout at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli.console import Console, number, output_options
+from edgekit.cli.help import Group
 from edgekit.cli.progress import steps
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ data_option = click.option(
     help="A folder for each class, Parquet, or .npz; see docs/data.md.",
 )
 skip_bad_option = click.option(
-    "--skip-bad", is_flag=True, help="Go without images that are unreadable or contradictory."
+    "--skip-bad", is_flag=True, help="Leave out images that are unreadable or contradictory."
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """The supernets that networks are assembled from."""
 
@@ -36,7 +37,11 @@ def models() -> None:
 @models.command("list")
 @output_options
 def list_(*, console: Console) -> None:
-    """List the supernets that come with edgekit."""
+    """List the supernets that come with edgekit.
+
+    \b
+    edgekit models list
+    """
     from edgekit.supernet.storage import list_supernets, open_supernet
 
     known = [open_supernet(name) for name in list_supernets()]
@@ -51,7 +56,14 @@ def list_(*, console: Console) -> None:
 @click.argument("name")
 @output_options
 def show(*, console: Console, name: str) -> None:
-    """Show the card and the vocabulary of the supernet NAME, or of one in a folder."""
+    """Show the card and the vocabulary of a supernet.
+
+    NAME is that of a supernet, or its folder.
+
+    \b
+    edgekit models show signs43
+    edgekit models show my_supernet/ --json
+    """
     from edgekit.supernet.storage import open_supernet
 
     folder = open_supernet(name)
@@ -77,10 +89,14 @@ def show(*, console: Console, name: str) -> None:
 
 
 @models.command()
-@click.option("--target", default="rpi4", show_default=True, metavar="TARGET", help="The board to price them on.")
+@click.option("--target", default="rpi4", show_default=True, metavar="TARGET", help="What to price them for.")
 @output_options
 def bricks(*, console: Console, target: str) -> None:
-    """List the kinds of bricks and of attention, with their cost on a board."""
+    """List the kinds of bricks and of attention, with their cost on a board.
+
+    \b
+    edgekit models bricks --target rpi4
+    """
     from edgekit.pipeline.bricks import POSITIONS, REFERENCE, list_bricks
 
     listed = list_bricks(target)
@@ -106,10 +122,17 @@ def bricks(*, console: Console, target: str) -> None:
 @click.argument("name")
 @data_option
 @click.option("--split", default="test", show_default=True, help="Which images: SPLIT*.parquet, or the folder SPLIT.")
-@click.option("--genotype", help="A subnet instead of the full supernet.")
+@click.option("--genotype", help="This subnet instead of the full supernet.")
 @output_options
 def evaluate(*, console: Console, name: str, data: Path, split: str, genotype: str | None) -> None:
-    """Measure the accuracy of the supernet NAME over its whole vocabulary."""
+    """Measure the accuracy of a supernet over its whole vocabulary.
+
+    NAME is that of a supernet, or its folder.
+
+    \b
+    edgekit models eval signs43 --data signs43_data/
+    edgekit models eval signs43 --data signs43_data/ --genotype ff.07.00.01
+    """
     from edgekit.pipeline.evaluate import evaluate as run
 
     evaluation = run(name, data, split=split, genotype=genotype)
@@ -135,7 +158,11 @@ def evaluate(*, console: Console, name: str, data: Path, split: str, genotype: s
 @click.argument("recipe", type=click.Path(path_type=Path))
 @data_option
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write; else the recipe's name."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder to write.  [default: the recipe's name]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--overwrite", is_flag=True, help="Replace an older folder.")
@@ -144,7 +171,14 @@ def evaluate(*, console: Console, name: str, data: Path, split: str, genotype: s
 def train(
     *, console: Console, recipe: Path, data: Path, output: Path | None, resume: bool, overwrite: bool, skip_bad: bool
 ) -> None:
-    """Train a supernet with its generator after a RECIPE (TOML); see docs/training.md."""
+    """Train a supernet and its generator as a RECIPE says; see docs/training.md.
+
+    RECIPE is a TOML file.
+
+    \b
+    edgekit models train recipe.toml --data pictures/ -o my_supernet/
+    edgekit models train recipe.toml --data pictures/ -o my_supernet/ --resume
+    """
     from edgekit.assembler.training.recipe import Recipe
     from edgekit.assembler.training.run import train_supernet
 
@@ -166,12 +200,20 @@ def train(
 @models.command()
 @click.argument("name")
 @data_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Folder to write.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="The folder to write."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an older folder.")
 @skip_bad_option
 @output_options
 def refit(*, console: Console, name: str, data: Path, output: Path, overwrite: bool, skip_bad: bool) -> None:
-    """Copy the supernet NAME, its accuracy predictor and its generator fitted anew to images; see docs/training.md."""
+    """Copy a supernet, with its accuracy predictor and its generator fitted again to images; see docs/training.md.
+
+    NAME is that of a supernet, or its folder.
+
+    \b
+    edgekit models refit signs43 --data signs43_data/ -o refitted/
+    """
     from edgekit.assembler.training.run import refit_supernet
     from edgekit.supernet.storage import open_supernet
 
@@ -192,7 +234,13 @@ def refit(*, console: Console, name: str, data: Path, output: Path, overwrite: b
 @click.argument("name")
 @output_options
 def archive(*, console: Console, name: str) -> None:
-    """Fill the archive of the supernet NAME anew, from which networks are assembled at once; see docs/assembler.md."""
+    """Fill a supernet's archive again, from which networks are assembled at once; see docs/assembler.md.
+
+    NAME is that of a supernet, or its folder.
+
+    \b
+    edgekit models archive my_supernet/
+    """
     from edgekit.assembler.training.illumination import add_archive
     from edgekit.supernet.storage import open_supernet
 
@@ -210,7 +258,13 @@ def archive(*, console: Console, name: str) -> None:
 @skip_bad_option
 @output_options
 def check_data(*, console: Console, recipe: Path, data: Path, skip_bad: bool) -> None:
-    """Read and check the images for a RECIPE (TOML) without training; see docs/data.md."""
+    """Read and check the images for a RECIPE without training; see docs/data.md.
+
+    RECIPE is a TOML file.
+
+    \b
+    edgekit models check-data recipe.toml --data pictures/
+    """
     from edgekit.assembler.training.data.reading import read_training_data
 
     with steps(console) as report:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from edgekit.cli.console import Console, output_options
+from edgekit.cli.help import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def passes() -> None:
     """The passes that `edgekit compress` runs."""
 
@@ -15,7 +16,11 @@ def passes() -> None:
 @passes.command(name="list")
 @output_options
 def list_passes(*, console: Console) -> None:
-    """All passes: what each does, reduces and needs."""
+    """List all passes: what each does, reduces and needs.
+
+    \b
+    edgekit passes list
+    """
     from edgekit.passes.registry import pass_class, pass_ids
 
     kinds = [pass_class(pass_id) for pass_id in pass_ids()]
@@ -39,7 +44,11 @@ def list_passes(*, console: Console) -> None:
 @click.argument("pass_id", metavar="ID")
 @output_options
 def show(*, console: Console, pass_id: str) -> None:
-    """One pass with its options, their defaults, and what a search may try."""
+    """Show one pass with its options, their defaults, and the values that a search may try.
+
+    \b
+    edgekit passes show prune::net_trim
+    """
     from edgekit.passes.registry import options_of, pass_class
 
     kind = pass_class(pass_id)

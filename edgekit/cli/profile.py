@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", metavar="DEVICE", help="As for build; runtime and precision are the file's own.")
+@click.option("--target", metavar="DEVICE", help="The device, as for build; runtime and precision are the file's own.")
 @click.option("--board", metavar="BOARD", help="Measure on this board, one of `edgekit devices boards`.")
 @click.option(
-    "--variant", metavar="NAME", help="Of a build with --variants, such as 8ms, or --early-exit, such as first."
+    "--variant",
+    metavar="NAME",
+    help="One network of a build with --variants, such as 8ms, or with --early-exit, such as first.",
 )
 @output_options
 def profile(*, console: Console, model: Path, target: str | None, board: str | None, variant: str | None) -> None:
-    """Tell what MODEL, a .tflite, .onnx or .so file or a build folder, costs on a board, operator by operator.
+    """Tell what a model costs on a board, operator by operator.
+
+    MODEL is a .tflite, .onnx or .so file, or a build folder.
 
     \b
     edgekit profile model.tflite --target rpi4

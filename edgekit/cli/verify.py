@@ -13,7 +13,11 @@ from edgekit.cli.console import Console, output_options
 @click.argument("folder", type=click.Path(path_type=Path))
 @output_options
 def verify(*, console: Console, folder: Path) -> None:
-    """Check the hashes and the outputs of a finished build again."""
+    """Check the hashes and the outputs of a finished build again.
+
+    \b
+    edgekit verify out/
+    """
     from edgekit.pipeline.check import verify as run
 
     result = run(folder)

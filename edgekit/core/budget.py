@@ -20,7 +20,7 @@ class Share:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.fraction) and 0 < self.fraction <= 1):
             raise UsageError(
-                f"a share of {self.fraction:.6g} is not within 0 % and 100 %",
+                f"a share of {self.fraction:.6g} must lie between 0 % and 100 %",
                 hint="give a limit such as 25%, or an absolute figure",
             )
 

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     UNSTABLE = 7
     MISSING_EXTRA = 8
     BAD_INPUT = 9
+    INCOMPLETE = 10
     INTERRUPTED = 130
 
 
@@ -72,3 +73,9 @@ class BadInputError(EdgekitError):
     """A file, a folder or data that cannot be read or written as it is."""
 
     code = ExitCode.BAD_INPUT
+
+
+class IncompleteError(EdgekitError):
+    """Some members of a fleet were not built; each has an exit code of its own."""
+
+    code = ExitCode.INCOMPLETE

@@ -27,7 +27,7 @@ def list_images(folder: Path) -> tuple[Path, ...]:
     Raises BadInputError where the folder cannot be read or holds no picture.
     """
     if not folder.is_dir():
-        raise BadInputError(f"{folder} is not a folder", hint="name a folder that holds pictures")
+        raise BadInputError(f"{folder} is not a folder", hint="give a folder that holds pictures")
     images = tuple(
         path
         for path in sorted(folder.rglob("*"))
@@ -67,10 +67,10 @@ def open_image(file: Path | IO[bytes], *, name: str) -> Image.Image:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             return _rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
-        raise BadInputError(f"the picture {name} is too large: {error}", hint="scale it down first") from error
+        raise BadInputError(f"the picture {name} is too large: {error}", hint="make it smaller first") from error
     except UnidentifiedImageError as error:
         raise BadInputError(
-            f"cannot read the picture {name}: it is in no known format", hint="remove or replace the file"
+            f"cannot read the picture {name}: its format is not known", hint="remove or replace the file"
         ) from error
     except Exception as error:  # the decoders raise whatever a broken file makes them trip over
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -51,9 +51,9 @@ def run_isolated(
     if child.returncode < 0:
         raise BadInputError(
             f"{path} crashed the process that opened it ({signal.Signals(-child.returncode).name})",
-            hint="the file is damaged, or not meant for this machine",
+            hint="the file is damaged, or was made for another machine",
         )
     if child.returncode > 0:
         refusal = folder / "refusal.txt"
         reason = refusal.read_text() if refusal.exists() else child.stderr.decode(errors="replace").strip()[-300:]
-        raise BadInputError(f"{path} was refused: {reason}", hint="check that the file is whole")
+        raise BadInputError(f"{path} was refused: {reason}", hint="check that the file is complete")

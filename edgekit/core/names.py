@@ -10,7 +10,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """One sentence: the nearest known names, or where there are none the first of the list."""
     choices = sorted(set(known))
     if not choices:
-        return "there is none to choose from"
+        return "there is nothing to choose from"
     nearest = get_close_matches(name.lower(), choices, n=3, cutoff=0.6)
     if nearest:
         return "did you mean " + " or ".join(f'"{match}"' for match in nearest) + "?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -37,6 +38,17 @@ class Quantity:
             raise ValueError("a predicted latency needs an interval")
         if self.interval is not None and not self.interval[0] <= self.value <= self.interval[1]:
             raise ValueError(f"{self.value} {self.unit} lies outside its interval {self.interval}")
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Quantity:
+        interval = record["interval"]
+        return cls(
+            value=record["value"],
+            unit=record["unit"],
+            evidence=Evidence(record["evidence"]),
+            source=record["source"],
+            interval=None if interval is None else (interval[0], interval[1]),
+        )
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)

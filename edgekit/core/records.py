@@ -28,7 +28,7 @@ def writing_to(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise BadInputError(
-            f"cannot write {path}: {reason}", hint="choose a folder that can be written and has room, with -o"
+            f"cannot write {path}: {reason}", hint="choose a folder that is writable and has space, with -o"
         ) from error
 
 
@@ -58,14 +58,14 @@ def read_json(path: Path, *, schema_version: int) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a folder that edgekit wrote") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="give a folder that edgekit wrote") from error
     except ValueError as error:
-        raise BadInputError(f"{path} is not a whole JSON record: {error}", hint="make the folder anew") from error
+        raise BadInputError(f"{path} is not a complete JSON record: {error}", hint="make the folder again") from error
     found = record.get("schema_version") if isinstance(record, dict) else None
     if found != schema_version:
         raise BadInputError(
             f"{path} has schema version {found}, expected {schema_version}",
-            hint="make it anew with this version of edgekit",
+            hint="make it again with this version of edgekit",
         )
     return dict(record)
 

@@ -52,7 +52,7 @@ def read_measurements(path: Path) -> tuple[Measurement, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError) as error:
-        raise BadInputError(f"cannot read {path}: {error}", hint="name a table of measurements") from error
+        raise BadInputError(f"cannot read {path}: {error}", hint="give a table of measurements") from error
     return tuple(_measurement(row, where=f"{path}, line {line}") for line, row in enumerate(rows, start=2))
 
 

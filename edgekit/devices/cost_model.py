@@ -89,7 +89,7 @@ class Rates:
         for name in self.__slots__:
             rate = getattr(self, name)
             if not (math.isfinite(rate) and rate >= 0):
-                raise ValueError(f"{name} is {rate}, expected a rate of at least 0")
+                raise ValueError(f"{name} is {rate}, it must be at least 0")
 
     def scaled(self, times: float) -> Rates:
         return Rates(**{name: times * getattr(self, name) for name in self.__slots__})
@@ -285,7 +285,7 @@ def _read(target: Target) -> CostModel:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(
-            f"{path} is not a cost model: {error}", hint="fit it anew from the device's table"
+            f"{path} is not a cost model: {error}", hint="fit it again from the device's table"
         ) from error
 
 

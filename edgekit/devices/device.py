@@ -160,7 +160,9 @@ def read_device(folder: Path, *, name: str | None = None) -> Device:
             f"{path} does not describe a device: {reason}", hint="see devices/rpi4/device.toml for the keys"
         ) from error
     if device.name != (name or folder.name):
-        raise BadInputError(f'{path} calls the device "{device.name}"', hint="a device is called as its folder")
+        raise BadInputError(
+            f'{path} calls the device "{device.name}"', hint="the name must be that of the device's folder"
+        )
     return device
 
 
@@ -171,17 +173,17 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInputError(
-            f"cannot read {path}: {error.strerror}", hint="every folder of devices/ holds a device.toml"
+            f"cannot read {path}: {error.strerror}", hint="every folder of devices/ must hold a device.toml"
         ) from error
     except ValueError as error:
         raise BadInputError(
-            f"{path} is not TOML: {error}", hint="see devices/rpi4/device.toml for one that is"
+            f"{path} is not TOML: {error}", hint="see devices/rpi4/device.toml for an example"
         ) from error
     facts = record.pop("facts", None)
     if facts not in {None, _FACTS_OF_HOST}:
         raise BadInputError(
             f'{path} says facts = "{facts}"',
-            hint=f'leave it out, or say "{_FACTS_OF_HOST}" for the machine edgekit runs on',
+            hint=f'remove it, or write "{_FACTS_OF_HOST}" for the machine that edgekit runs on',
         )
     return {**host_facts(), **record} if facts else record
 
@@ -224,7 +226,7 @@ def _checked(part: Callable[..., Part], facts: Mapping[str, Any], where: str) ->
     known = signature(part).parameters
     for key in facts:
         if key not in known:
-            raise ValueError(f'{where} has a key "{key}" that nothing reads; {did_you_mean(key, known)}')
+            raise ValueError(f'{where} has an unknown key "{key}"; {did_you_mean(key, known)}')
     for key, parameter in known.items():
         if key not in facts and parameter.default is parameter.empty:
             raise ValueError(f"{where} lacks {key}")

@@ -34,7 +34,7 @@ def host_facts() -> dict[str, Any]:
         "isa_features": (cpuinfo.get("flags") or cpuinfo.get("Features") or "").split(),
         "triple": f"{machine}-linux-gnu" if sys.platform == "linux" else f"{machine}-{sys.platform}",
         "mcpu": "native",
-        "sources": ["read on this machine, from the operating system"],
+        "sources": ["read from this machine's operating system"],
     }
 
 

@@ -47,7 +47,7 @@ def parse_cell(text: str) -> tuple[Edge, ...]:
         *_KERNELS,
     }:
         raise BadInputError(
-            f'"{text}" is no cell of NAS-Bench-201', hint="it has six edges, such as |none~0|+|...|+|...|"
+            f'"{text}" is not a cell of NAS-Bench-201', hint="it has six edges, such as |none~0|+|...|+|...|"
         )
     return tuple(edge for edge in edges if edge.operator != _NONE)
 

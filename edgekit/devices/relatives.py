@@ -83,10 +83,10 @@ def nearest_relative(
     ]
     if not found:
         raise UsageError(
-            f"nothing predicts {runtime} on {device.name}: it has no figures, and no board with {_architecture(device)} "
+            f"nothing predicts {runtime} on {device.name}: it has no measurements, and no board with {_architecture(device)} "
             f"instructions has any in {precision} with threads = {threads}",
-            hint=f"measure files that edgekit devices probes --like rpi4 writes, then edgekit devices calibrate NAME --like "
-            f"{device.name}",
+            hint="write files with edgekit devices probes --like rpi4, measure them, and give them to "
+            f"edgekit devices calibrate NAME --like {device.name}",
         )
     return min(found, key=lambda relative: _distance(relative, device, threads))
 
@@ -102,10 +102,10 @@ def read_figures(folder: Path, figures: Figures) -> dict[FigureKey, float]:
             ]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise BadInputError(
-            f"{path} is no table of figures: {error}", hint="columns: network, precision, threads, ms"
+            f"{path} is not a table of figures: {error}", hint="columns: network, precision, threads, ms"
         ) from error
     if not all(math.isfinite(ms) and ms > 0 for *_, ms in rows):
-        raise BadInputError(f"{path} holds a latency that is not positive", hint="leave that network out")
+        raise BadInputError(f"{path} holds a latency that is not positive", hint="remove that network")
     return {(network, precision, threads): ms for network, precision, threads, ms in rows}
 
 

@@ -24,7 +24,7 @@ def run(folder: Path, model: str, threads: int, signature: str | None = None) ->
     if (1, *x.shape[1:]) != wanted:
         raise ValueError(f"takes arrays of shape {wanted}, got {(1, *x.shape[1:])}")
     if given["dtype"] not in (np.float32, np.int8, np.uint8):
-        raise ValueError(f"takes {given['dtype'].__name__} arrays, which no input can be mapped to")
+        raise ValueError(f"takes {given['dtype'].__name__} arrays, a type that inputs cannot be converted to")
     if given["dtype"] != np.float32:
         scale, zero_point = given["quantization"]
         limits = np.iinfo(given["dtype"])

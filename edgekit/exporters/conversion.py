@@ -19,5 +19,5 @@ def converting(what: str, *, to: str) -> Iterator[None]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(
             f"cannot convert {what} to {to}: {reason}",
-            hint=f"a pass that ran before may have used an operator without a form in {to}",
+            hint=f"an earlier pass may have used an operator that {to} does not have",
         ) from error

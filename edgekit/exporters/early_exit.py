@@ -51,12 +51,12 @@ class EarlyExitProgram:
             stages = tuple(StageFile(**stage) for stage in record["stages"])
             program = cls(threshold=float(record["threshold"]), stages=stages)
         except (KeyError, TypeError, ValueError) as error:
-            raise BadInputError(f"{folder / PROGRAM} is damaged: {error}", hint="build the folder anew") from error
+            raise BadInputError(f"{folder / PROGRAM} is damaged: {error}", hint="build the folder again") from error
         strangers = [stage.file for stage in stages if Path(stage.file).name != stage.file]
         if strangers or not stages:
             raise BadInputError(
                 f"{folder / PROGRAM} names {', '.join(strangers) or 'no files'}, expected files beside it",
-                hint="build the folder anew",
+                hint="build the folder again",
             )
         return program
 

@@ -92,5 +92,5 @@ def exporter_of(path: Path) -> Exporter:
         return by_suffix[path.suffix.lower()]
     except KeyError as error:
         raise BadInputError(
-            f"{path} is no file of a runtime that edgekit knows", hint=did_you_mean(path.suffix, by_suffix)
+            f"{path} is not a file of a runtime that edgekit knows", hint=did_you_mean(path.suffix, by_suffix)
         ) from error

@@ -21,7 +21,7 @@ def unpack(content: bytes, *, name: str) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
     if content[4:8] != IDENTIFIER:
-        raise BadInputError(f"{name} is not a TFLite file", hint="name a .tflite file")
+        raise BadInputError(f"{name} is not a TFLite file", hint="give a .tflite file")
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
         for buffer in model.buffers:
@@ -30,7 +30,7 @@ def unpack(content: bytes, *, name: str) -> Any:
                 buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
     except Exception as error:  # a broken flatbuffer makes the generated reader trip anywhere
-        raise BadInputError(f"{name} is a damaged TFLite file: {error}", hint="make or copy the file anew") from error
+        raise BadInputError(f"{name} is a damaged TFLite file: {error}", hint="make or copy the file again") from error
     return model
 
 

@@ -27,7 +27,7 @@ def read_foreign_graph(path: Path, *, signature: str | None = None) -> Graph:
             run_isolated(_PROGRAM, arguments, path=path, folder=folder, timeout_s=_TIMEOUT_S)
         except TimeoutError as error:
             raise BadInputError(
-                f"{path} could not be read within {_TIMEOUT_S} s", hint="check that the file is whole"
+                f"{path} could not be read within {_TIMEOUT_S} s", hint="check that the file is complete"
             ) from error
         record = json.loads((folder / "graph.json").read_text())
     if "error" in record:

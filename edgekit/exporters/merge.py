@@ -107,7 +107,7 @@ class _Merger:
                 tensor.buffer = self._buffer(model.buffers[tensor.buffer])
             self._add_metadata(signature, {entry.name: model.buffers[entry.buffer] for entry in model.metadata or []})
         except (AttributeError, LookupError, TypeError) as error:
-            raise BadInputError(f"{what} is damaged: {error}", hint="export the file anew") from error
+            raise BadInputError(f"{what} is damaged: {error}", hint="export the file again") from error
         definition.signatureKey, definition.subgraphIndex = signature, len(self._model.subgraphs)
         self._model.subgraphs.append(subgraph)
         self._model.signatureDefs.append(definition)

@@ -67,7 +67,7 @@ def read_metadata(path: Path, *, signature: str | None = None) -> Metadata:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a .tflite file") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="give a .tflite file") from error
     graph = unpack(content, name=str(path))
     try:
         graph = graph if signature is None else part(graph, signature, name=str(path))
@@ -75,11 +75,11 @@ def read_metadata(path: Path, *, signature: str | None = None) -> Metadata:
         record = json.loads(found[0].tobytes()) if found else {}
         if record.get("schema_version") != _SCHEMA_VERSION:
             raise BadInputError(
-                f"{path} has no edgekit metadata of version {_SCHEMA_VERSION}", hint="name a file that edgekit exported"
+                f"{path} has no edgekit metadata of version {_SCHEMA_VERSION}", hint="give a file that edgekit exported"
             )
         return from_json(record)
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
+        raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file again") from error
 
 
 def _attach(graph: Any, name: bytes, content: bytes) -> None:

@@ -145,14 +145,14 @@ def read_onnx_metadata(path: Path) -> Metadata:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise BadInputError(f"{path} is not an ONNX file: {error}", hint="name an .onnx file") from error
+        raise BadInputError(f"{path} is not an ONNX file: {error}", hint="give an .onnx file") from error
     found = [entry.value for entry in proto.metadata_props if entry.key == _METADATA]
     if not found:
-        raise BadInputError(f"{path} has no edgekit metadata", hint="name a file that edgekit exported")
+        raise BadInputError(f"{path} has no edgekit metadata", hint="give a file that edgekit exported")
     try:
         return from_json(json.loads(found[0]))
     except (LookupError, RecursionError, TypeError, ValueError) as error:
-        raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
+        raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file again") from error
 
 
 def _name_nodes(graph: Any, modules: set[str]) -> None:

@@ -37,11 +37,11 @@ def read_onnx_graph(path: Path) -> Graph:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name an .onnx file") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="give an .onnx file") from error
     except Exception as error:
-        raise BadInputError(f"{path} is not an ONNX file: {error}", hint="name an .onnx file") from error
+        raise BadInputError(f"{path} is not an ONNX file: {error}", hint="give an .onnx file") from error
     if not model.graph.node:
-        raise BadInputError(f"{path} is not an ONNX file: it holds no operators", hint="name an .onnx file")
+        raise BadInputError(f"{path} is not an ONNX file: it has no operators", hint="give an .onnx file")
     for value in model.graph.input:
         dimensions = value.type.tensor_type.shape.dim
         if dimensions and not dimensions[0].dim_value:
@@ -53,7 +53,7 @@ def read_onnx_graph(path: Path) -> Graph:
             f"{path} does not say the shape of {error}", hint="export it with fixed shapes, or simplify it first"
         ) from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise BadInputError(f"the graph in {path} is damaged: {error}", hint="make or copy the file anew") from error
+        raise BadInputError(f"the graph in {path} is damaged: {error}", hint="make or copy the file again") from error
 
 
 class _FreeShapeError(Exception):

@@ -29,7 +29,9 @@ def quantize_onnx(fp32: bytes, x_N: Floats, *, kept_float: Collection[str] = ())
     inputs that cannot calibrate, UsageError for a layer that the file has not, ConversionError, MissingExtraError.
     """
     if len(x_N) == 0 or not np.isfinite(x_N).all():
-        raise BadInputError("int8 needs calibration inputs with finite values", hint="give at least one, better 100")
+        raise BadInputError(
+            "int8 needs calibration inputs with finite values", hint="give at least one, preferably 100"
+        )
     nncf = import_nncf()
     import onnx
 

@@ -38,5 +38,5 @@ def output_steps(path: Path) -> OutputSteps | None:
         return None
     mapped = output.quantization
     if mapped is None or mapped.scale is None or len(mapped.scale) != 1 or len(mapped.zeroPoint) != 1:
-        raise BadInputError(f"the output of {path} has no scale", hint="name a file that edgekit exported")
+        raise BadInputError(f"the output of {path} has no scale", hint="give a file that edgekit exported")
     return OutputSteps(scale=float(mapped.scale[0]), zero_point=int(mapped.zeroPoint[0]))

@@ -80,7 +80,7 @@ class FileQuantizer:
         if missing:
             raise ConversionError(
                 f"the file has no layer {missing[0]} that could be kept in float",
-                hint="only convolutions and linear layers can be, by their names in the module",
+                hint="only convolutions and linear layers can be kept, by their names in the module",
             )
         kept = {tensor for name in names for tensor in self.layers[name].tensors}
         (given,) = self._graph.inputs
@@ -93,7 +93,7 @@ class FileQuantizer:
     def _ranges(self) -> dict[str, Any]:
         if len(self._x_N) == 0 or not np.isfinite(self._x_N).all():
             raise BadInputError(
-                "int8 needs calibration inputs with finite values", hint="give at least one, better 100"
+                "int8 needs calibration inputs with finite values", hint="give at least one, preferably 100"
             )
         from ai_edge_quantizer import calibrator, recipe, recipe_manager
         from ai_edge_quantizer.utils import qsv_utils

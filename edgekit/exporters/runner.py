@@ -41,7 +41,7 @@ def run_in_subprocess(
     another processor.
     """
     if not path.is_file():
-        raise BadInputError(f"{path} is not a file", hint="name a .tflite, .onnx or .so file")
+        raise BadInputError(f"{path} is not a file", hint="give a .tflite, .onnx or .so file")
     program = Path(__file__).with_name(_PROGRAMS.get(path.suffix, _TFLITE))
     x = x_N / np.float32(255) if x_N.dtype == np.uint8 else x_N
     with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,39 @@ def export(
 
 def convert_fp32(model: Model) -> bytes:
     """The module as a flatbuffer, float32 of batch 1, laid out as in `edgekit.exporters.layout`. Raises ConversionError."""
+    from torch import fx
+
+    if "genotype" not in model.provenance or isinstance(model.module, fx.GraphModule):
+        return _converted(model)
+    return _converted_once(_Assembled(content=_content(model), model=model))
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembled:
+    """An assembled network, by all that its module holds: fleets ask for the same one for several targets, `--runtime auto` in
+    several precisions."""
+
+    content: bytes
+    model: Model = field(compare=False)
+
+
+def _content(model: Model) -> bytes:
+    """A digest of the input's shape, each layer's class and settings, and all tensors."""
+    module, digest = model.module, sha256(repr(model.input_shape).encode())
+    for name, layer in module.named_modules():
+        settings = sorted((key, repr(value)) for key, value in vars(layer).items() if not key.startswith("_"))
+        digest.update(repr((name, type(layer), settings)).encode())
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode() + tensor.detach().numpy().tobytes())
+    return digest.digest()
+
+
+@lru_cache(maxsize=8)
+def _converted_once(network: _Assembled) -> bytes:
+    return _converted(network.model)
+
+
+def _converted(model: Model) -> bytes:
     with converting("the network", to="TFLite"), quiet():
         import litert_torch
         import torch

@@ -38,18 +38,18 @@ def read_graph(path: Path, *, signature: str | None = None) -> Graph:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a .tflite file") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="give a .tflite file") from error
     model = unpack(content, name=str(path))
     try:
         model = model if signature is None else part(model, signature, name=str(path))
         if len(model.subgraphs) != 1:
             raise BadInputError(
                 f"{path} holds {len(model.subgraphs)} graphs, expected 1",
-                hint="name one variant of a merged file; networks with control flow are not supported",
+                hint="give one variant of a merged file; networks with control flow are not supported",
             )
         return _graph(model)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise BadInputError(f"the graph in {path} is damaged: {error}", hint="make or copy the file anew") from error
+        raise BadInputError(f"the graph in {path} is damaged: {error}", hint="make or copy the file again") from error
 
 
 def _graph(model: Any) -> Graph:

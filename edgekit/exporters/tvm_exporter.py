@@ -85,8 +85,8 @@ class TvmExporter:
         runs_here = architecture == platform.machine()
         if not (runs_here or twin_of(path).is_file()):
             raise BadInputError(
-                f"{path} is compiled for {architecture}, and {twin_of(path).name} for this machine does not lie beside it",
-                hint="keep the two files together; `edgekit profile --board` measures it without its twin",
+                f"{path} is compiled for {architecture}, and {twin_of(path).name}, the file for this machine, is not beside it",
+                hint="keep the two files together; `edgekit profile --board` measures the file without the other one",
             )
         return run_in_subprocess(path if runs_here else twin_of(path), x_N, threads=threads, timeout_s=timeout_s)
 
@@ -95,7 +95,7 @@ class TvmExporter:
         try:
             return from_json(read_record(path)[_METADATA])
         except (LookupError, TypeError, ValueError) as error:
-            raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file anew") from error
+            raise BadInputError(f"the metadata in {path} is damaged: {error}", hint="export the file again") from error
 
     def read_graph(self, path: Path, *, signature: str | None = None) -> Graph:
         """What was compiled, as the library's own record says."""
@@ -103,7 +103,7 @@ class TvmExporter:
         try:
             return Graph.from_json(read_record(path)[_GRAPH])
         except (LookupError, TypeError, ValueError) as error:
-            raise BadInputError(f"the record in {path} is damaged: {error}", hint="export the file anew") from error
+            raise BadInputError(f"the record in {path} is damaged: {error}", hint="export the file again") from error
 
     def checks(self, model: Model, artifact: Artifact, graph: Graph) -> tuple[Check, ...]:  # noqa: ARG002 (of all exporters)
         """That all operators are ONNX's own."""
@@ -115,7 +115,7 @@ def kernels_of(path: Path) -> tuple[Kernel, ...]:
     try:
         return tuple(Kernel.from_json(record) for record in read_record(path)[KERNELS])
     except (LookupError, TypeError, ValueError) as error:
-        raise BadInputError(f"the record in {path} is damaged: {error}", hint="export the file anew") from error
+        raise BadInputError(f"the record in {path} is damaged: {error}", hint="export the file again") from error
 
 
 def twin_of(path: Path) -> Path:

@@ -99,8 +99,8 @@ def raise_on_miss(subject: str, checks: Sequence[Check]) -> None:
     if missed:
         raise VerificationError(
             f"{subject} failed verification: {'; '.join(missed)}",
-            hint="int8: give more calibration images or choose an fp32 target; fp16: choose an fp32 target; else report it as a "
-            "fault of edgekit",
+            hint="int8: give more calibration images or choose an fp32 target; fp16: choose an fp32 target; "
+            "otherwise report it as a bug in edgekit",
         )
 
 

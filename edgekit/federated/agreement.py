@@ -53,7 +53,7 @@ def agreed(seed: bytes, other_public_key: bytes) -> bytes:
     try:
         return _private(seed).exchange(X25519PublicKey.from_public_bytes(other_public_key))
     except ValueError as error:
-        raise BadInputError("a public key that is not valid", hint="the client must advertise new keys") from error
+        raise BadInputError("a public key is not valid", hint="the client must advertise new keys") from error
 
 
 def expanded(key: bytes, length: int) -> Ring:
@@ -72,7 +72,7 @@ def opened(key: bytes, content: bytes) -> bytes:
         return ChaCha20Poly1305(key).decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], None)
     except (InvalidTag, ValueError) as error:
         raise BadInputError(
-            "shares that do not open with the sender's key", hint="the round must start anew"
+            "the shares cannot be opened with the sender's key", hint="the round must start again"
         ) from error
 
 

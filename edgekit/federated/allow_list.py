@@ -61,7 +61,9 @@ class AllowList:
     def with_node(self, name: str, public_key: bytes, *, now: datetime, expires: datetime) -> tuple[AllowList, Node]:
         """Raises UsageError where a node of this name is enrolled."""
         if any(node.name == name and node.standing(now) is Standing.ENROLLED for node in self.nodes):
-            raise UsageError(f'a node "{name}" is enrolled', hint="choose another name, or revoke that one first")
+            raise UsageError(
+                f'a node "{name}" is already enrolled', hint="choose another name, or revoke that one first"
+            )
         node = Node(
             number=1 + max((node.number for node in self.nodes), default=0),
             name=name,

@@ -141,7 +141,7 @@ class Client:
     def current_sum(self) -> SecureSum:
         """Raises BadInputError where there is none."""
         if self.secure_sum is None:
-            raise BadInputError("a step of a secure sum that has not begun", hint="the round must start anew")
+            raise BadInputError("a step came of a secure sum that has not begun", hint="the round must start again")
         return self.secure_sum
 
 

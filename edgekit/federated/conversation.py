@@ -23,7 +23,7 @@ QUORUM = 0.5
 @dataclass(kw_only=True, slots=True)
 class Conversation:
     """`known` are the clients that accepted the offer, by number; the counts of bytes are of the present round, `releases` of the
-    course, by a client's name, and `keep` writes them down."""
+    course, by a client's name, and `keep` writes them down. `names` are those that clients were enrolled by, where they were."""
 
     transport: Transport
     offer: Offer
@@ -36,6 +36,7 @@ class Conversation:
     up_bytes: int = 0
     releases: dict[str, int] = field(default_factory=dict)
     keep: Callable[[], None] = field(default=lambda: None)
+    names: Callable[[], Mapping[int, str]] = field(default=dict)
 
     def __post_init__(self) -> None:
         self.reader = Reader(course=self.offer.course, layout=self.layout)
@@ -51,7 +52,9 @@ class Conversation:
         """
         reachable = sorted(self.transport.clients())
         if not reachable:
-            raise BoardError("no client can be reached", hint="start some: edgekit federated client --server HOST:PORT")
+            raise BoardError(
+                "no client can be reached", hint="start clients: edgekit federated client --server HOST:PORT"
+            )
         order = torch.randperm(len(reachable), generator=generator(self.settings.seed, "cohort", *path)).tolist()
         drawn = [reachable[index] for index in order[: self.settings.per_round]]
         self._enrol([number for number in drawn if number not in self.known])
@@ -94,8 +97,11 @@ class Conversation:
         if not new:
             return
         taken = {one.name: number for number, one in self.known.items()}
-        reachable = set(self.transport.clients())
+        reachable, names = set(self.transport.clients()), self.names()
         for number, one in self.reader.enrolled(self.ask(Kind.OFFER, new, encode(self.offer))).items():
+            if one.name != names.get(number, one.name):
+                self.reader.left_out[number] = f"it calls itself {one.name[:40]!r} and is enrolled as {names[number]!r}"
+                continue
             former = taken.get(one.name)
             if former in reachable:
                 self.reader.left_out[number] = f"the name {one.name[:40]!r} is taken"

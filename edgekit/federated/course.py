@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Course:
 
     With `masks` there is no vote. `judge` tells the accuracy of the network on the server's own pictures. `folder` keeps the
     state after each full round, from which the same course goes on. By pictures of nobody's data, `x_NCHW`, the statistics of a
-    private course begin.
+    private course begin. A client whose number is among `names` must go by that name.
     """
 
     module: fx.GraphModule
@@ -49,6 +49,7 @@ class Course:
     judge: Callable[[fx.GraphModule], float] | None = None
     folder: Path | None = None
     x_NCHW: Tensor | None = None
+    names: Callable[[], Mapping[int, str]] = dict
 
     @classmethod
     def of(
@@ -58,6 +59,7 @@ class Course:
         *,
         judge: Callable[[fx.GraphModule], float] | None = None,
         folder: Path | None = None,
+        names: Callable[[], Mapping[int, str]] = dict,
     ) -> Course:
         """That begins with a slice of a supernet."""
         return cls(
@@ -70,6 +72,7 @@ class Course:
             judge=judge,
             folder=folder,
             x_NCHW=begin.x_NCHW,
+            names=names,
         )
 
     def run(self, transport: Transport, progress: Callable[[str], None] = lambda _line: None) -> State:
@@ -77,7 +80,12 @@ class Course:
         layout, identity = Layout.of(self.module), self.identity()
         offer = Offer(course=identity, network=self.network, labels=self.labels, preprocessing=self.preprocessing)
         conversation = Conversation(
-            transport=transport, offer=offer, layout=layout, settings=self.settings, input_shape=self.input_shape
+            transport=transport,
+            offer=offer,
+            layout=layout,
+            settings=self.settings,
+            input_shape=self.input_shape,
+            names=self.names,
         )
         path = self.folder / "state.safetensors" if self.folder else None
         state = State.read(path, identity, layout) if path else None
@@ -163,7 +171,7 @@ class Course:
         if self.masks is None and kept(state.masks) != total:
             raise VerificationError(
                 f"round {state.rounds}: {kept(state.masks)} weights are kept, expected {total}",
-                hint="report it with the folder of the course: it is a fault of edgekit",
+                hint="report it with the folder of the course: it is a bug in edgekit",
             )
 
 

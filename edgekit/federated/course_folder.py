@@ -134,7 +134,7 @@ def read_course(folder: Path) -> tuple[tuple[str, ...], int]:
     if not (folder / NETWORK).is_file():
         raise BadInputError(
             f"{folder} holds no finished course ({NETWORK} is missing)",
-            hint="name the folder of `edgekit federated simulate` or `server`; an unfinished one goes on by the same command",
+            hint="give the folder of `edgekit federated simulate` or `server`; to go on with a course, give its command again",
         )
     report = read_json(folder / REPORT, schema_version=SCHEMA)
     return tuple(report["labels"]), int(report["input_shape"][1])

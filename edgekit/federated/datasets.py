@@ -24,7 +24,9 @@ def read_split(data: Path, split: str, *, size: int, vocabulary: Vocabulary, ind
     dataset = read_labelled(data, split, image_size=size, vocabulary=vocabulary)
     wanted = np.isin(dataset.y_N, indices)
     if not wanted.any():
-        raise BadInputError(f"{data} holds no picture of the course's labels", hint="name the folders as its labels")
+        raise BadInputError(
+            f"{data} holds no picture of the course's labels", hint="give the folders the names of the labels"
+        )
     if not wanted.all():
         dataset = dataset.take(wanted)
     return replace(dataset, y_N=np.searchsorted(np.asarray(indices), dataset.y_N).astype(np.int64))

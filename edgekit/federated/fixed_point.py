@@ -51,7 +51,7 @@ class FixedPoint:
         not finite.
         """
         if not np.isfinite(vector_P).all() or samples < 0:
-            raise BadInputError("an update with numbers that are not finite", hint="lower the learning rate")
+            raise BadInputError("an update holds numbers that are not finite", hint="lower the learning rate")
         samples = min(samples, self.most_samples)
         scale = self.levels / self.largest * (samples / self.most_samples)
         exact_P = np.clip(vector_P.astype(np.float64), -self.largest, self.largest) * scale
@@ -65,6 +65,6 @@ class FixedPoint:
         """
         samples = int(sum_P[-1])
         if samples == 0:
-            raise BadInputError("a sum over no samples", hint="every client that takes part needs a sample")
+            raise BadInputError("a sum covers no samples", hint="every client that takes part needs a sample")
         scale = self.largest / self.levels * (self.most_samples / samples)
         return (sum_P[:-1].astype(np.int32) * scale).astype(np.float32), samples

@@ -32,7 +32,9 @@ def join_course(*, server: str, keys: Path, data: Path, budget: ClientBudget, st
 
     host, _, port = server.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UsageError(f'"{server}" is no address of a server', hint="give HOST:PORT, such as fleet.example.org:8443")
+        raise UsageError(
+            f'"{server}" is not the address of a server', hint="give HOST:PORT, such as fleet.example.org:8443"
+        )
     client = client_of(
         name=read_bundle(keys).name, data=data, budget=budget, store=store or user_state_path("edgekit") / "federated"
     )
@@ -47,7 +49,9 @@ def join_course(*, server: str, keys: Path, data: Path, budget: ClientBudget, st
 def client_of(*, name: str, data: Path, budget: ClientBudget, store: Path) -> Client:
     """With the pictures of the folder `data`; what it learns about courses lies in `store`. Raises BadInputError."""
     if not data.exists():
-        raise BadInputError(f"{data} does not exist", hint="name a folder with a folder of pictures for each label")
+        raise BadInputError(
+            f"{data} does not exist", hint="give a folder that holds a folder of pictures for each label"
+        )
     kept = _Kept(data=data, store=store)
     return Client(
         name=name,

@@ -85,7 +85,7 @@ def init(folder: Path, *, hosts: Sequence[str], valid_days: int = 365, now: date
     year. Raises UsageError, BadInputError.
     """
     if not hosts:
-        raise UsageError("a certificate needs the names by which clients call the server", hint="give --host")
+        raise UsageError("a certificate needs the names that clients call the server by", hint="give --host")
     moment = now or now_utc()
     keys = ServerKeys(folder=private_folder(folder))
     with locked(folder):
@@ -95,7 +95,7 @@ def init(folder: Path, *, hosts: Sequence[str], valid_days: int = 365, now: date
             write_private(keys.authority_key, key_bytes(own_key))
         if not (folder / ALLOW_LIST).exists():
             AllowList().write(folder)
-        hint = f"move {folder} away and begin anew: every node has to be enrolled again"
+        hint = f"move {folder} away and start again: every node has to be enrolled again"
         key = new_key()
         certificate = server_certificate(
             key,
@@ -116,7 +116,9 @@ def enroll(folder: Path, name: str, *, bundle: Path, valid_days: int = 365, now:
     Raises UsageError where the name is taken or the bundle exists, BadInputError.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f'"{name}" is no name of a node', hint="letters, digits, dots and dashes, 63 at most")
+        raise UsageError(
+            f'"{name}" cannot be the name of a node', hint="use at most 63 letters, digits, dots and hyphens"
+        )
     if bundle.exists():
         raise UsageError(f"{bundle} exists", hint="choose another folder with -o")
     moment = now or now_utc()
@@ -149,9 +151,9 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         key = serialization.load_ssh_private_key(content, password=None)
     except ValueError as error:
-        raise BadInputError(f"{folder / 'node.key'} is no key", hint=hint) from error
+        raise BadInputError(f"{folder / 'node.key'} is not a key", hint=hint) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadInputError(f"{folder / 'node.key'} is no key on an elliptic curve", hint=hint)
+        raise BadInputError(f"{folder / 'node.key'} is not a key on an elliptic curve", hint=hint)
     return Bundle(
         name=record["name"], expires_at=record["expires_at"], authority=_read(folder / "ca.pem"), private_key=key
     )
@@ -164,23 +166,23 @@ def _existing(folder: Path) -> Path:
 
 
 def _read(path: Path) -> bytes:
-    return read_private(path, hint="make it anew")
+    return read_private(path, hint="make it again")
 
 
 def _certificate(path: Path, *, hint: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(read_private(path, hint=hint))
     except ValueError as error:
-        raise BadInputError(f"{path} is no certificate", hint=hint) from error
+        raise BadInputError(f"{path} is not a certificate", hint=hint) from error
 
 
 def _private_key(path: Path, *, hint: str) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(read_private(path, hint=hint), password=None)
     except ValueError as error:
-        raise BadInputError(f"{path} is no key", hint=hint) from error
+        raise BadInputError(f"{path} is not a key", hint=hint) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadInputError(f"{path} is no key on an elliptic curve", hint=hint)
+        raise BadInputError(f"{path} is not a key on an elliptic curve", hint=hint)
     return key
 
 

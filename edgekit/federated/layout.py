@@ -87,10 +87,10 @@ class Layout:
         if vector_V.shape != (self.size(kept),):
             raise BadInputError(
                 f"a vector of shape {vector_V.shape}, expected {(self.size(kept),)}",
-                hint="both sides must use the same network and mask",
+                hint="use the same network and mask on both sides",
             )
         if not np.isfinite(vector_V).all():
-            raise BadInputError("a vector that is not finite", hint="lower the learning rate")
+            raise BadInputError("a vector holds numbers that are not finite", hint="lower the learning rate")
 
     def moments_of(self, statistics: dict[str, Moments]) -> NDArray[np.float32]:
         """Means of all layers, then variances."""

@@ -73,5 +73,5 @@ def partition(
         if concentration > 0:
             return by_dirichlet(y_N, clients, concentration, rng)
     raise UsageError(
-        f'"{kind}" is no way to deal samples', hint='use "natural" (or "track"), "dirichlet:0.5" or "even"'
+        f'"{kind}" is not a way to deal out samples', hint='use "natural" (or "track"), "dirichlet:0.5" or "even"'
     )

@@ -44,15 +44,15 @@ class Privacy:
 
     def __post_init__(self) -> None:
         if not 0 < self.clip < math.inf:
-            raise UsageError(f"a clipping norm of {self.clip:g}, expected more than 0", hint="1 is a usual norm")
+            raise UsageError(f"a clipping norm of {self.clip:g}, expected more than 0", hint="a usual norm is 1")
         if not 0 <= self.noise_multiplier < math.inf:
             raise UsageError(
-                f"a noise multiplier of {self.noise_multiplier:g}, expected 0 or more", hint="0.5 to 2 is usual"
+                f"a noise multiplier of {self.noise_multiplier:g}, expected 0 or more", hint="usual values are 0.5 to 2"
             )
         if not 0 < self.delta < 1:
             raise UsageError(
                 f"delta is {self.delta:g}, expected a probability above 0 and below 1",
-                hint="take less than one over the number of clients",
+                hint="choose less than 1 divided by the number of clients",
             )
         if self.shares < 1:
             raise UsageError(f"noise in {self.shares} shares, expected 1 or more", hint="1 where no sum is secure")
@@ -81,7 +81,7 @@ def clipped(vector_P: NDArray[np.float32], norm: float) -> NDArray[np.float32]:
     """Scaled down to an L2 norm of at most `norm`. Raises BadInputError where the vector is not finite."""
     length = float(np.linalg.norm(vector_P.astype(np.float64)))
     if not math.isfinite(length):
-        raise BadInputError("an update with numbers that are not finite", hint="lower the learning rate")
+        raise BadInputError("an update holds numbers that are not finite", hint="lower the learning rate")
     if length <= norm:
         return vector_P
     # A little less, so that rounding to float32 does not lead above it.
@@ -91,7 +91,7 @@ def clipped(vector_P: NDArray[np.float32], norm: float) -> NDArray[np.float32]:
 def require_accountant() -> None:
     """Raises MissingExtraError where nothing can tell epsilon."""
     if find_spec("dp_accounting") is None:
-        raise MissingExtraError("accounting of privacy needs dp-accounting", hint="pip install 'edgekit[federated]'")
+        raise MissingExtraError("computing epsilon needs dp-accounting", hint="pip install 'edgekit[federated]'")
 
 
 def epsilon(privacy: Privacy, releases: int, sampling_rate: float = 1.0) -> float:
@@ -132,7 +132,7 @@ def noise_multiplier_for(wanted: float, *, delta: float, releases: int, sampling
     Raises UsageError for an epsilon of 0 or less and InfeasibleError where no usable noise is enough.
     """
     if not wanted > 0:
-        raise UsageError(f"an epsilon of {wanted:g}, expected more than 0", hint="1 to 10 is usual")
+        raise UsageError(f"an epsilon of {wanted:g}, expected more than 0", hint="usual values are 1 to 10")
 
     def spent(multiplier: float) -> float:
         return epsilon(Privacy(clip=1, noise_multiplier=multiplier, delta=delta), releases, sampling_rate)

@@ -33,7 +33,7 @@ def read_private(path: Path, *, hint: str) -> bytes:
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}", hint=hint) from error
     if mode & 0o077:
-        raise BadInputError(f"{path} can be read by others than its owner", hint=f"chmod 600 {path}, or make it anew")
+        raise BadInputError(f"{path} can be read by others than its owner", hint=f"chmod 600 {path}, or make it again")
     return content
 
 

@@ -73,7 +73,7 @@ def keep_structure(content: bytes, path: Path) -> None:
     if len(content) < 8 or size > LARGEST:
         raise BadInputError(
             f"the server offers a network of {size} bytes, at most {LARGEST} are taken",
-            hint="begin with a smaller network",
+            hint="start from a smaller network",
         )
     write_bytes(path, inflated(content[8:], size))
     try:

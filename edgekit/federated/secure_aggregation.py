@@ -55,7 +55,7 @@ def shared(secrets: Secrets, cohort: Cohort, random_bytes: RandomBytes) -> dict[
     Raises BadInputError where the cohort has other keys for this client than its own.
     """
     if cohort.of(secrets.client) != secrets.advertisement():
-        raise BadInputError("a cohort with other keys of this client", hint="the round must start anew")
+        raise BadInputError("the cohort lists other keys for this client", hint="the round must start again")
     own, masking = (
         split(secret, cohort.threshold, len(cohort.clients)) for secret in (secrets.own_seed, secrets.masking_seed)
     )
@@ -76,7 +76,7 @@ def masked(secrets: Secrets, cohort: Cohort, senders: Collection[int], vector_P:
     """
     cohort.require(senders)
     if secrets.client not in senders:
-        raise BadInputError("a sum without this client", hint="it may take part in the next round")
+        raise BadInputError("the sum leaves out this client", hint="it may take part in the next round")
     masked_P = vector_P + _own_mask(secrets.own_seed, cohort, len(vector_P))
     for mask_P in _pairwise_masks(secrets.client, secrets.masking_seed, cohort, senders, len(vector_P)):
         masked_P += mask_P
@@ -91,7 +91,10 @@ def revealed(secrets: Secrets, cohort: Cohort, inbox: Mapping[int, bytes], survi
     """
     cohort.require(survivors)
     if secrets.client not in survivors or not set(survivors) <= set(inbox):
-        raise BadInputError("survivors who did not take part, or without this client", hint="the round must start anew")
+        raise BadInputError(
+            "the survivors include a client that did not take part, or leave out this one",
+            hint="the round must start again",
+        )
     shares = {}
     for sender, content in sorted(inbox.items()):
         key = _sealing_key(secrets, cohort, sender, sender=sender, receiver=secrets.client)
@@ -112,9 +115,9 @@ def unmasked(
     cohort.require(vectors)
     cohort.require([answer.client for answer in answers])
     if not set(vectors) <= set(senders):
-        raise BadInputError("a vector of a client that shared no secrets", hint="try the round again")
+        raise BadInputError("a client that shared no secrets sent a vector", hint="try the round again")
     if len({len(vector_P) for vector_P in vectors.values()}) != 1:
-        raise BadInputError("masked vectors of several lengths", hint="all clients must use the same mask")
+        raise BadInputError("the masked vectors have different lengths", hint="all clients must use the same mask")
     sum_P: Ring = np.stack(list(vectors.values())).sum(0, dtype=np.uint32)
     for client in senders:
         seed = _joined(cohort, client, answers, survived=client in vectors)
@@ -148,11 +151,11 @@ def _joined(cohort: Cohort, client: int, answers: Sequence[Revealed], *, survive
     try:
         shares = {cohort.clients.index(one.client): one.shares[client] for one in answers[: cohort.threshold]}
     except KeyError as error:
-        raise BadInputError(f"an answer without a share of client {client}", hint="try the round again") from error
+        raise BadInputError(f"an answer holds no share of client {client}", hint="try the round again") from error
     seed = joined(shares)
     known = cohort.of(client)
     if (commitment(seed) != known.commitment) if survived else (public_key(seed) != known.masking_key):
-        raise BadInputError(f"wrong shares of the secret of client {client}", hint="try the round again")
+        raise BadInputError(f"the shares of the secret of client {client} are wrong", hint="try the round again")
     return seed
 
 

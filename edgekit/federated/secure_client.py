@@ -85,4 +85,4 @@ class SecureSum:
 
 
 def _out_of_turn() -> BadInputError:
-    return BadInputError("a step of a secure sum out of turn", hint="the round must start anew")
+    return BadInputError("a step of a secure sum came out of turn", hint="the round must start again")

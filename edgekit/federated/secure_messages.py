@@ -99,9 +99,9 @@ class Cohort:
             )
         for name in (one.name for one in fields(Advertisement)):
             if len({getattr(one, name) for one in self.advertisements}) != len(self.advertisements):
-                raise BadInputError(f"a cohort with one {name} twice", hint="the round must start anew")
+                raise BadInputError(f"the cohort lists one {name} twice", hint="the round must start again")
         if list(self.clients) != sorted(self.clients):
-            raise BadInputError("a cohort that is not in order", hint="sort it by the numbers of its clients")
+            raise BadInputError("the cohort is not in order", hint="sort it by the numbers of its clients")
         self.require(self.clients)
 
     @property
@@ -116,7 +116,7 @@ class Cohort:
     def require(self, clients: Collection[int]) -> None:
         """Raises TooFewClientsError where they are fewer than the threshold, BadInputError for a stranger or one twice."""
         if not set(clients) <= set(self.clients) or len(set(clients)) != len(clients):
-            raise BadInputError("a client that is not of the cohort, or twice", hint="the round must start anew")
+            raise BadInputError("a client is not in the cohort, or is listed twice", hint="the round must start again")
         if len(clients) < self.threshold:
             raise TooFewClientsError(
                 f"{len(clients)} of {len(self.advertisements)} clients are left, expected {self.threshold} or more "
@@ -129,7 +129,7 @@ class Cohort:
         for one in self.advertisements:
             if one.client == client:
                 return one
-        raise BadInputError(f"client {client} is not of the cohort", hint="it may take part in the next round")
+        raise BadInputError(f"client {client} is not in the cohort", hint="it may take part in the next round")
 
     def to_bytes(self) -> bytes:
         head = bytes([len(self.session)]) + self.session + number_bytes(self.minimum)
@@ -178,7 +178,7 @@ def _cut(content: bytes, *lengths: int) -> list[bytes]:
     if len(content) != sum(lengths):
         raise BadInputError(
             f"a message of {len(content)} bytes, expected {sum(lengths)}",
-            hint="both sides must use the same version of edgekit",
+            hint="use the same version of edgekit on both sides",
         )
     parts, start = [], 0
     for length in lengths:

@@ -155,5 +155,5 @@ class Selection:
         if not number:
             raise BoardError(
                 f"no client judged the masks: {self.conversation.left_out()}",
-                hint="see why, then give the same command again",
+                hint="fix the cause, then give the same command again",
             )

@@ -50,10 +50,10 @@ def read_config(path: Path) -> ServerConfig:
             f"cannot read {path}: {error.strerror}", hint="see docs/federated.md for its form"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} is no TOML: {error}", hint="see docs/federated.md for its form") from error
+        raise BadInputError(f"{path} is not TOML: {error}", hint="see docs/federated.md for its form") from error
     course = record.pop("course", {})
     if not isinstance(course, dict):
-        raise UsageError(f"{path}: course is no table", hint="write [course] and its settings below")
+        raise UsageError(f"{path}: course is not a table", hint="write [course], and its settings below it")
     values = _checked(path, record, ServerConfig) | {"course": Settings(**_checked(path, course, Settings))}
     missing = [name for name in ("keys", "output", "task") if name not in values]
     if missing:
@@ -74,6 +74,7 @@ def serve_course(
 
     Raises UsageError, BadInputError, BoardError and MissingExtraError.
     """
+    from edgekit.federated.allow_list import read_allow_list
     from edgekit.federated.flower.server import SuperLink, serve
     from edgekit.federated.keys import ServerKeys
 
@@ -85,11 +86,15 @@ def serve_course(
         progress("start")
         begin = start(model=config.model, task=config.task, genotype=config.genotype)
         judge = None
+
+        def names() -> dict[int, str]:
+            return {node.number: node.name for node in read_allow_list(config.keys).nodes}
+
         if config.test is not None:
             size, vocabulary = begin.input_shape[1], begin.vocabulary
             test = read_split(config.test, "test", size=size, vocabulary=vocabulary, indices=begin.indices)
             judge = judge_of(samples_of(test))
-        course = Course.of(begin, config.course, judge=judge, folder=config.output)
+        course = Course.of(begin, config.course, judge=judge, folder=config.output, names=names)
 
         def run(transport: Transport) -> None:
             progress(f"waiting for {config.clients} clients")

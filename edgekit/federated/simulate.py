@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from edgekit.core.errors import UsageError
 from edgekit.federated.client import Client, LocalSamples, Studied
 from edgekit.federated.costs import ClientBudget
 from edgekit.federated.course import Course
@@ -21,6 +22,8 @@ from edgekit.federated.randomness import repeatable
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.start import Start, start
+from edgekit.federated.state import State
+from edgekit.federated.transport import Transport
 from edgekit.pruning.targets import Answers
 
 JUDGING_BATCH = 512
@@ -37,14 +40,18 @@ def simulate(
     number: int = 20,
     settings: Settings | None = None,
     budget: ClientBudget | None = None,
+    ray: str | None = None,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> CourseResult:
     """Runs the course into the folder `output`; one that was broken off there goes on, with the same result to the bit.
 
-    `clients` says how the pictures are dealt to `number` clients ("natural", "dirichlet:0.5", "even"; docs/federated.md). Raises
-    UsageError, BadInputError and BoardError.
+    `clients` says how the pictures are dealt to `number` clients ("natural", "dirichlet:0.5", "even"; docs/federated.md). They are
+    played in this process, or with the address of a `ray` cluster ("local": one of this machine's cores) there. Raises UsageError,
+    BadInputError, BoardError and MissingExtraError.
     """
     settings, folder = settings or Settings(), Path(output)
+    if ray is not None:
+        _check_sums_are_plain(settings)
     if settings.noise_multiplier:
         require_accountant()
     progress("start")
@@ -56,22 +63,43 @@ def simulate(
     unit_N = np.unique(np.stack([training.y_N, training.units]), axis=1, return_inverse=True)[1].reshape(-1)
     parts = partition(clients, training.y_N, unit_N, number, settings.seed)
     studied = studied_of(begin)
-    simulator = Simulator(
-        clients_by_number={
-            index: simulated(
-                f"client {index:04}",
-                studied,
-                samples_of(training.take(_chosen(part, len(training)))),
-                budget,
-                seed=settings.seed,
-            )
-            for index, part in enumerate(parts)
-        }
-    )
+    by_number = {
+        index: simulated(
+            f"client {index:04}",
+            studied,
+            samples_of(training.take(_chosen(part, len(training)))),
+            budget,
+            seed=settings.seed,
+        )
+        for index, part in enumerate(parts)
+    }
     course = Course.of(begin, settings, judge=judge_of(samples_of(test)), folder=folder)
-    with one_thread():
-        state = course.run(simulator, progress)
-    return write_course(folder, begin, settings, state)
+    return write_course(folder, begin, settings, _run(course, by_number, ray, progress))
+
+
+def _run(course: Course, clients: Mapping[int, Client], ray: str | None, progress: Callable[[str], None]) -> State:
+    if ray is None:
+        with one_thread():
+            return course.run(Simulator(clients_by_number=clients), progress)
+    from edgekit.federated.flower.simulation import simulate_on_ray
+
+    states = []
+
+    def run(transport: Transport) -> None:
+        with one_thread():
+            states.append(course.run(transport, progress))
+
+    simulate_on_ray(run, clients, address=ray)
+    return states[0]
+
+
+def _check_sums_are_plain(settings: Settings) -> None:
+    if settings.secure:
+        raise UsageError(
+            "secure sums cannot be simulated on Ray: a client keeps its secrets between messages, and there is in another process "
+            "each time",
+            hint="leave out --ray: in one process they are simulated too",
+        )
 
 
 def studied_of(begin: Start) -> Studied:

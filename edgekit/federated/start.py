@@ -82,6 +82,7 @@ def _task(text: str, vocabulary: Vocabulary) -> Task:
     task = parse_task(text, vocabulary)
     if task.kind is not TaskKind.CLASSIFY or task.sums is not None:
         raise UsageError(
-            f'"{text}" joins labels into one output', hint="a course learns single labels: name them one by one, or all"
+            f'"{text}" joins labels into one output',
+            hint='a course learns single labels: list them one by one, or give "all"',
         )
     return task

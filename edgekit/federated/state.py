@@ -79,11 +79,11 @@ class State:
                 facts: dict[str, Any] = json.loads((file.metadata() or {}).get("federated", "{}"))
                 vector_V, mask = file.get_tensor("vector"), file.get_tensor("mask").tobytes()
         except (SafetensorError, ValueError) as error:
-            raise BadInputError(f"{path} is damaged: {error}", hint="remove it to begin anew") from error
+            raise BadInputError(f"{path} is damaged: {error}", hint="remove it to start again") from error
         if facts.get("course") != course or facts.get("schema_version") != SCHEMA:
             raise UsageError(
-                f"{path} is of another course: other settings, network or version",
-                hint="choose another folder with -o, or remove it to begin anew",
+                f"{path} belongs to another course, with other settings, another network or another version",
+                hint="choose another folder with -o, or remove it to start again",
             )
         records = [RoundRecord(**{**one, "clients": tuple(one["clients"])}) for one in facts["records"]]
         return cls(

@@ -100,7 +100,7 @@ def train(module: fx.GraphModule, conversation: Conversation, settings: Settings
     else:
         raise BoardError(
             f"round {asked.number}: too few clients answered, {ATTEMPTS} times: {conversation.left_out()}",
-            hint="see why, then give the same command again: it goes on from the last full round",
+            hint="fix the cause, then give the same command again: it goes on from the last complete round",
         )
     seen = [samples_seen(one.samples, epochs=settings.epochs, batch=settings.batch) for one in found.updates]
     dense = cost_of(

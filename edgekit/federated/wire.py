@@ -51,7 +51,7 @@ def decode(content: bytes, kind: type[M]) -> M:
     if metadata.get("message") != kind.__name__:
         raise BadInputError(
             f"a message {str(metadata.get('message'))[:40]!r}, expected {kind.__name__}",
-            hint="server and clients must run the same version of edgekit",
+            hint="run the same version of edgekit on the server and the clients",
         )
     try:
         arrays, facts = load(content), json.loads(metadata.get("facts", ""))
@@ -119,5 +119,5 @@ def _value(name: str, hint: Any, arrays: Mapping[str, NDArray[Any]], facts: Mapp
 
 def _damaged(reason: str) -> BadInputError:
     return BadInputError(
-        f"a message that cannot be read: {reason}", hint="server and clients must run the same version of edgekit"
+        f"a message cannot be read: {reason}", hint="run the same version of edgekit on the server and the clients"
     )

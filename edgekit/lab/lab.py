@@ -78,10 +78,10 @@ def up(device: str, *, progress: Callable[[str], None] = lambda _stage: None) ->
     wanted = load_device(device)
     check_emulated(wanted)
     with _locked():
-        present = _read()
+        present = read_lab()
         if present and present.whole:
             if present.device != wanted.name:
-                raise UsageError(f"the lab is up as {present.device}", hint="edgekit lab down, then up again")
+                raise UsageError(f"the lab is up as {present.device}", hint="run edgekit lab down, then edgekit lab up")
             return present
         _remove(present.servers if present else ())
         return _make(wanted, progress)
@@ -90,7 +90,7 @@ def up(device: str, *, progress: Callable[[str], None] = lambda _stage: None) ->
 def status() -> Lab | None:
     """None where there is no lab."""
     with _locked():
-        return _read()
+        return read_lab()
 
 
 def down() -> Lab | None:
@@ -99,14 +99,14 @@ def down() -> Lab | None:
     Returns what there was. Raises LabError where a server does not end, BadInputError for files that cannot be removed.
     """
     with _locked():
-        present = _read()
+        present = read_lab()
         _remove(present.servers if present else ())
         return present
 
 
 def _make(device: Device, progress: Callable[[str], None]) -> Lab:
     check_machine()
-    sysroot, plugin = make_sysroot(progress=progress), make_plugin()
+    plugin, sysroot = make_plugin(), make_sysroot(progress=progress)
     folder = _folder()
     lab = Lab(device=device.name, boards_file=boards_file(), servers=())
 
@@ -181,7 +181,8 @@ def _remove(servers: tuple[Server, ...]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _read() -> Lab | None:
+def read_lab() -> Lab | None:
+    """As `status`, at once: while a command makes or ends the lab, what it has written so far."""
     path = _folder() / "lab.json"
     if not path.exists():
         return None

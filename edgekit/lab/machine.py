@@ -13,7 +13,8 @@ def check_machine() -> None:
     """Raises MissingExtraError, with the reason, where programs are missing or the kernel does not let a user run the board."""
     if platform.machine() != "x86_64":
         raise MissingExtraError(
-            f"the lab needs a 64-bit x86 machine, and this is {platform.machine()}", hint="measure on it as a board"
+            f"the lab needs a 64-bit x86 machine, and this is {platform.machine()}",
+            hint="measure on this machine as a board instead",
         )
     # The way of every command on the board: a process namespace for the server, and in it one of users with its own emulator.
     in_namespace = [*namespace(), tool("unshare"), "--user", "--map-root-user", "--mount"]
@@ -25,6 +26,6 @@ def check_machine() -> None:
         )
     except LabError as error:
         raise MissingExtraError(
-            f"this kernel, Linux {platform.release()}, lets no user emulate another machine: {error.message}",
-            hint="Linux 6.7 or later; in a container, one that allows user namespaces and mounts",
+            f"this kernel, Linux {platform.release()}, does not let a user emulate another machine: {error.message}",
+            hint="use Linux 6.7 or later; a container must allow user namespaces and mounts",
         ) from error

@@ -41,7 +41,7 @@ class Server:
         deadline_s = time.monotonic() + _STOP_S
         while self.alive:
             if time.monotonic() > deadline_s:
-                raise LabError(f"{self.name}, process {self.pid}, does not end", hint=f"kill -9 {self.pid}")
+                raise LabError(f"{self.name}, process {self.pid}, does not stop", hint=f"kill -9 {self.pid}")
             time.sleep(_POLL_S)
 
 
@@ -101,7 +101,7 @@ def free_port(preferred: int) -> int:
             chosen = int(probe.getsockname()[1])
         if chosen not in _RESERVED_PORTS:
             return chosen
-    raise LabError("no port of 127.0.0.1 is free", hint="end some servers of this machine")
+    raise LabError("no port of 127.0.0.1 is free", hint="stop some servers on this machine")
 
 
 def namespace() -> list[str]:

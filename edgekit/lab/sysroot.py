@@ -34,7 +34,7 @@ _WHOLE = ("*",)
 # The runtimes, as far as they are installed here: of each distribution's wheel, what is unpacked. ONNX Runtime brings its library
 # twice, and tools in Python; TVM a compiler of 240 MB, though tvm_ffi and one library run what it compiled.
 _RUNTIMES: tuple[Mapping[str, tuple[str, ...]], ...] = (
-    {"ai-edge-litert": _WHOLE, "numpy": _WHOLE},
+    {"ai-edge-litert": _WHOLE, "numpy": _WHOLE, "pillow": _WHOLE},
     {"onnxruntime": ("onnxruntime/__init__.py", "onnxruntime/capi/*.py", "onnxruntime/capi/*.so")},
     {"apache-tvm": ("tvm/lib/libtvm_runtime.so",), "apache-tvm-ffi": _WHOLE, "typing-extensions": _WHOLE},
 )
@@ -120,7 +120,7 @@ def _debian_sources() -> list[str]:
         timeout_s=30,
     ).splitlines()
     if not lines:
-        raise LabError("apt knows no packages of Debian", hint="apt-get update, on Debian 12")
+        raise LabError("apt knows no Debian packages", hint="run apt-get update, on Debian 12")
     return sorted(set(lines))
 
 

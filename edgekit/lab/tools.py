@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgekit.core.errors import EdgekitError, ExitCode, MissingExtraError
 
-_PACKAGES = {
+PACKAGES = {
     "adb": "adb",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
@@ -22,6 +22,7 @@ _PACKAGES = {
     "sshd": "openssh-server",
     "unshare": "util-linux",
 }
+"""The programs that the lab runs, and what installs each."""
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -33,14 +34,14 @@ class LabError(EdgekitError):
 
 def tool(name: str) -> str:
     """The path of a program. Raises MissingExtraError, with what to install, where it or any other one is missing."""
-    missing = [name for name in _PACKAGES if _path_of(name) is None]
+    missing = [name for name in PACKAGES if path_of(name) is None]
     if missing:
-        packages = " ".join(dict.fromkeys(_PACKAGES[name] for name in missing))
+        packages = " ".join(dict.fromkeys(PACKAGES[name] for name in missing))
         raise MissingExtraError(
             f"the lab needs programs that are not installed: {', '.join(missing)}",
             hint=f"apt-get install --no-install-recommends {packages}",
         )
-    return str(_path_of(name))
+    return str(path_of(name))
 
 
 def run_tool(
@@ -70,6 +71,7 @@ def run_tool(
     return done.stdout
 
 
-def _path_of(name: str) -> str | None:
+def path_of(name: str) -> str | None:
+    """None where it is not installed."""
     # Those that a user's PATH does not have on Debian.
     return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN)))

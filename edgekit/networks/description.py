@@ -17,6 +17,6 @@ def describe(module: nn.Module, input_shape: tuple[int, ...]) -> Graph:
     except Exception as error:  # whatever the module's own code makes the exporter trip over
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(
-            f"torch cannot export the network: {reason}", hint="no control flow may depend on values"
+            f"torch cannot export the network: {reason}", hint="its control flow must not depend on values"
         ) from error
     return read_program(program)

@@ -30,7 +30,7 @@ def exported(module: nn.Module, input_shape: tuple[int, ...]) -> Program:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(
             f"torch cannot export the network at inputs of shape (N, {', '.join(map(str, input_shape))}): {reason}",
-            hint="check the shape of the input; no control flow may depend on values",
+            hint="check the shape of the input; its control flow must not depend on values",
         ) from error
     return program_of(program)
 
@@ -65,7 +65,7 @@ def program_of(exported_program: torch.export.ExportedProgram) -> Program:
 def _spec(node: fx.Node) -> TensorSpec:
     value = node.meta.get("val")
     if not isinstance(value, Tensor):
-        raise ConversionError(f"input {node.name} is not a tensor", hint="let the network take one tensor")
+        raise ConversionError(f"input {node.name} is not a tensor", hint="make the network take one tensor")
     dtype = str(value.dtype).removeprefix("torch.")
     return TensorSpec(name=node.name, shape=tuple(value.shape), dtype=dtype, scale=None, zero_point=None)
 

@@ -42,7 +42,7 @@ def make_network(source: str, *, weights: Path | None) -> nn.Module:
         sys.path.remove(here)
     if not isinstance(made, nn.Module):
         raise UsageError(
-            f"{source} gave {type(made).__name__}, expected torch.nn.Module", hint="return the network itself"
+            f"{source} returned {type(made).__name__}, expected torch.nn.Module", hint="return the network itself"
         )
     network: nn.Module = made.to(device="cpu", dtype=torch.float32)
     if weights is not None:
@@ -61,16 +61,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror or error}", hint="name a file of weights") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror or error}", hint="give a file of weights") from error
     except pickle.UnpicklingError as error:
         raise BadInputError(
-            f"{path} holds more than tensors, or is not whole, and was not unpickled",
+            f"{path} holds more than tensors, or is incomplete, and was not unpickled",
             hint="save the state dict alone: torch.save(model.state_dict(), path)",
         ) from error
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise BadInputError(
-            f"{path} is not a whole file of weights: {_reason(error)}",
-            hint="save the state dict anew, with safetensors or torch.save",
+            f"{path} is not a complete file of weights: {_reason(error)}",
+            hint="save the state dict again, with safetensors or torch.save",
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -98,6 +98,6 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
                 f"{path} {problem} what the network calls {', '.join(names[:3])}{more}"
                 if problem != "has besides"
                 else f"{path} has {', '.join(names[:3])}{more}, which the network does not have",
-                hint="name the weights of this very network",
+                hint="give the weights of this network",
             )
     network.load_state_dict({name: state.get(name, value) for name, value in expected.items()})

@@ -27,12 +27,12 @@ def read_foreign_network(path: Path) -> Program:
     what edgekit does not read; MissingExtraError for an ONNX file without the onnx library.
     """
     if not path.is_file():
-        raise BadInputError(f"{path} is not a file", hint="name a .pt2 or .onnx file")
+        raise BadInputError(f"{path} is not a file", hint="give a .pt2 or .onnx file")
     size = path.stat().st_size
     if size > _MAX_BYTES:
         raise BadInputError(
             f"{path} has {size / (1 << 20):.0f} MB, more than the {_MAX_BYTES >> 20} MB that edgekit opens",
-            hint="edgekit compresses networks for small boards",
+            hint="edgekit is for networks that fit small boards",
         )
     with tempfile.TemporaryDirectory(prefix="edgekit-network-") as name:
         folder = Path(name)
@@ -40,7 +40,7 @@ def read_foreign_network(path: Path) -> Program:
             run_isolated(_READER, [str(path.absolute())], path=path, folder=folder, timeout_s=_TIMEOUT_S)
         except TimeoutError as error:
             raise BadInputError(
-                f"{path} could not be read within {_TIMEOUT_S} s", hint="check that the file is whole"
+                f"{path} could not be read within {_TIMEOUT_S} s", hint="check that the file is complete"
             ) from error
         if (folder / "error.json").exists():
             record = json.loads((folder / "error.json").read_text())

@@ -90,11 +90,11 @@ class _Lifter:
     def _checked_output(self) -> fx.Node:
         output = self._values[self._program.outputs[0]]
         if output.node is None or not isinstance(output.here, Tensor):
-            raise ConversionError("the output does not depend on the input", hint="export the network anew")
+            raise ConversionError("the output does not depend on the input", hint="export the network again")
         here, there = output.here, output.there
         if here.dtype != torch.float32:
             raise ConversionError(
-                f"the network gives {here.dtype}, expected float32", hint="leave argmax and casts out"
+                f"the network gives {here.dtype}, expected float32", hint="remove argmax and casts at its end"
             )
         free = here.dim() > 0 and (here.shape[0], there.shape[0]) == (self._batch, self._other_batch)
         if not free or here.shape[1:] != there.shape[1:]:
@@ -112,7 +112,7 @@ class _Lifter:
         given = operators.completed(overload, step.arguments, step=step.name)
         if step.operator.startswith("batch_norm") and given["training"]:
             raise ConversionError(
-                f"{step.operator} (at {step.name}) normalises by its batch: the network was exported in training mode",
+                f"{step.operator} (at {step.name}) normalises by batch statistics: the network was exported in training mode",
                 hint="call .eval() on the module before torch.export.export",
             )
         here = self._traced(overload, given, "here", step)
@@ -121,7 +121,7 @@ class _Lifter:
         if isinstance(here, Tensor) and here.dim() != there.dim():
             raise ConversionError(
                 f"{step.operator} (at {step.name}) takes the dimension of the batch away at batch {self._batch}",
-                hint="name the dimensions to squeeze, or export at batch 2",
+                hint="give the dimensions to squeeze, or export at batch 2",
             )
         if not isinstance(here, (Tensor, tuple, list)):
             return _Value(here=here, there=there)
@@ -144,7 +144,7 @@ class _Lifter:
         if source.node is not None and source.node.op == "call_module":  # layers give the first of several results
             if index != 0:
                 raise ConversionError(
-                    f"result {index} of {source.node.target} (at {step.name}) is not one that edgekit can read",
+                    f"result {index} of {source.node.target} (at {step.name}) is not supported",
                     hint="do not use the indices of a pooling, nor the statistics of a normalisation",
                 )
             return _Value(here=here, there=there, node=source.node)
@@ -243,14 +243,14 @@ class _Lifter:
             only = "" if batch == "here" else f" for batches other than {self._batch}"
             raise ConversionError(
                 f"{step.operator} (at {step.name}) does not fit {shapes or 'its arguments'}{only}: {reason}",
-                hint="check that the network runs at any batch, and export it anew",
+                hint="check that the network runs at any batch, and export it again",
             ) from error
         for tensor in [result] if isinstance(result, Tensor) else result if isinstance(result, (tuple, list)) else []:
             if math.prod(tensor.shape) > _MAX_ELEMENTS:
                 raise ConversionError(
                     f"{step.operator} (at {step.name}) gives a tensor of shape {tuple(tensor.shape)}: over {_MAX_ELEMENTS} "
                     "numbers",
-                    hint="edgekit compresses networks for small boards",
+                    hint="edgekit is for networks that fit small boards",
                 )
         return result
 

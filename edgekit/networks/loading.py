@@ -70,7 +70,9 @@ def load_network(source: str, *, weights: Path | None = None, input_shape: tuple
 
 def _from_code(source: str, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Network:
     if input_shape is None:
-        raise UsageError(f"{source} does not say what it takes", hint="give the shape of one input, such as 3,32,32")
+        raise UsageError(
+            f"{source} does not say the shape of its input", hint="give the shape of one input, such as 3,32,32"
+        )
     network = make_network(source, weights=weights)
     program = exported(network, input_shape)
     _check_finite(program, str(weights or source))
@@ -88,13 +90,13 @@ def _from_code(source: str, *, weights: Path | None, input_shape: tuple[int, ...
 
 def _from_file(path: Path, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Network:
     if weights is not None:
-        raise UsageError(f"{path} holds its own weights", hint=f"leave {weights} out")
+        raise UsageError(f"{path} holds its own weights", hint=f"do not give {weights}")
     program = read_foreign_network(path)
     _check_finite(program, str(path))
     module = lifted(program)
     batch, *shape = program.inputs[0].shape
     if input_shape is not None and input_shape != tuple(shape):
-        raise UsageError(f"{path} takes inputs of shape {tuple(shape)}, not {input_shape}", hint="leave the shape out")
+        raise UsageError(f"{path} takes inputs of shape {tuple(shape)}, not {input_shape}", hint="do not give a shape")
     judged = None
     if path.suffix.lower() == ".onnx":
         judged = _compared_with_onnxruntime(module, path, tuple(shape), batch)
@@ -115,7 +117,7 @@ def _check_finite(program: Program, where: str) -> None:
     for name, tensor in program.constants.items():
         bad = tensor.isnan() if name not in program.parameters else ~tensor.isfinite()
         if bool(bad.any()):
-            raise BadInputError(f"{name} in {where} holds values that are not finite", hint="train or save it anew")
+            raise BadInputError(f"{name} in {where} holds values that are not finite", hint="train or save it again")
 
 
 def _compared(
@@ -160,14 +162,15 @@ def _difference(one: Tensor, other: Tensor, what: str, *, tolerance: float = _TO
     """Of the largest absolute output. Raises VerificationError where it is above the tolerance."""
     if one.shape != other.shape:
         raise VerificationError(
-            f"the layers give {tuple(one.shape)} where {what} gives {tuple(other.shape)}", hint="report this network"
+            f"the layers give {tuple(one.shape)} where {what} gives {tuple(other.shape)}",
+            hint="report this network: it is a bug in edgekit",
         )
     scale = max(other.abs().max().item(), 1e-30)
     difference = (one - other).abs().max().item() / scale
     if not math.isfinite(difference) or difference > tolerance:
         raise VerificationError(
             f"the layers differ from {what} by {difference:.1e} of the largest output, allowed {tolerance:.0e}",
-            hint="the network may compute with its batch, or at random",
+            hint="the network may depend on its batch, or on chance",
         )
     return difference
 

@@ -67,8 +67,8 @@ class Node:
 
     def refusal(self, what: str) -> ConversionError:
         return ConversionError(
-            f"operator {self.name} (at {self.where}) {what}, which edgekit does not read",
-            hint="docs/networks.md says what is read; write this part of the network otherwise",
+            f"operator {self.name} (at {self.where}) {what}, which is not supported",
+            hint="docs/networks.md says what is supported; write this part of the network differently",
         )
 
 

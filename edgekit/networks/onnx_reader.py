@@ -40,11 +40,11 @@ def read_onnx(path: Path) -> Program:
     except EdgekitError:
         raise
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name an .onnx file") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="give an .onnx file") from error
     except Exception as error:  # whatever protobuf and the checker raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise BadInputError(
-            f"{path} is not a whole ONNX file: {reason}", hint="copy or export the file anew"
+            f"{path} is not a complete ONNX file: {reason}", hint="copy or export the file again"
         ) from error
     try:
         if model.functions:
@@ -54,7 +54,9 @@ def read_onnx(path: Path) -> Program:
         raise
     except Exception as error:  # of the libraries, or of fields that are missing
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise BadInputError(f"the graph in {path} is damaged: {reason}", hint="copy or export the file anew") from error
+        raise BadInputError(
+            f"the graph in {path} is damaged: {reason}", hint="copy or export the file again"
+        ) from error
 
 
 def _load_external_data(model: Any, path: Path, onnx: Any) -> None:
@@ -66,7 +68,7 @@ def _load_external_data(model: Any, path: Path, onnx: Any) -> None:
             if Path(place).is_absolute() or ".." in Path(place).parts or file.resolve().parent != folder:
                 raise BadInputError(
                     f"{tensor.name} in {path} lies outside its folder, in {place}",
-                    hint="put the file of weights beside the .onnx file",
+                    hint="put the weights file beside the .onnx file",
                 )
             if not file.is_file():
                 raise BadInputError(f"{path} needs the weights in {file.name}", hint="copy that file beside it")
@@ -112,14 +114,14 @@ class _Reader:
         for node in graph.node:
             if _QUANTISED.fullmatch(node.op_type):
                 raise ConversionError(
-                    f"{self._path} is quantised already ({node.op_type})",
+                    f"{self._path} is already quantised ({node.op_type})",
                     hint="give the float32 network: edgekit quantises as its last step",
                 )
 
     def _check_finite(self) -> None:
         for name, value in self._initializers.items():
             if value.dtype.kind == "f" and np.isnan(value).any():
-                raise BadInputError(f"{name} in {self._path} holds values that are not finite", hint="export it anew")
+                raise BadInputError(f"{name} in {self._path} holds values that are not finite", hint="export it again")
 
     def _fix_batch(self, graph: Any) -> None:
         for value in graph.input:
@@ -129,7 +131,7 @@ class _Reader:
                 if not dimension.HasField("dim_value") or dimension.dim_value <= 0:
                     if axis > 0:
                         raise ConversionError(
-                            f"dimension {axis} of {value.name} in {self._path} is free, only the batch may be",
+                            f"dimension {axis} of {value.name} in {self._path} is dynamic; only the batch may be",
                             hint="export with fixed sizes: let dynamic_axes or dynamic_shapes name dimension 0 alone",
                         )
                     dimension.dim_value = _FREE_BATCH
@@ -220,8 +222,8 @@ class _Reader:
         where = node.name or f"node {index}"
         if name not in OPERATORS:
             raise ConversionError(
-                f"operator {name} (at {where} in {self._path}) is not one that edgekit can read",
-                hint="docs/networks.md lists those that are; write this part of the network with them",
+                f"operator {name} (at {where} in {self._path}) is not supported",
+                hint="docs/networks.md lists the supported ones; write this part of the network with them",
             )
         translation = Node(
             name=name,

@@ -101,8 +101,8 @@ def overload_as_written(operator: str, *, step: str) -> Any:
         return _NUMBERS[operator]
     if not _is_known(functional(operator)):
         raise ConversionError(
-            f"operator {operator} (at {step}) is not one that edgekit can read",
-            hint="docs/networks.md lists those that are; write this part of the network with them",
+            f"operator {operator} (at {step}) is not supported",
+            hint="docs/networks.md lists the supported ones; write this part of the network with them",
         )
     if operator in VIEWS:
         return torch.ops.aten.reshape.default  # which takes any layout in memory
@@ -122,7 +122,7 @@ def completed(overload: Any, arguments: Mapping[str, Any], *, step: str) -> dict
         wrong = ", ".join(missing or sorted(set(arguments) - set(names)))
         raise ConversionError(
             f"{overload} (at {step}) is called with arguments that do not fit it: {wrong}",
-            hint="export the network anew with the installed version of torch",
+            hint="export the network again with the installed version of torch",
         )
     return {one.name: arguments.get(one.name, one.default_value) for one in overload._schema.arguments}
 

@@ -163,7 +163,7 @@ def _shape(node: Node) -> tuple[int, ...]:
     shape = [1 if index == 0 and not isinstance(size, int) else size for index, size in enumerate(dimensions)]
     if not all(isinstance(size, int) for size in shape):
         raise BadInputError(
-            f"{node.name} of the program has a free shape {tuple(dimensions)}", hint="export it with fixed shapes"
+            f"{node.name} of the program has a dynamic shape {tuple(dimensions)}", hint="export it with fixed shapes"
         )
     return tuple(shape)
 

@@ -24,7 +24,7 @@ from edgekit.networks.program import GETITEM, Dtype, Program, Reference, Step
 _SCHEMA_MAJOR: Final = 8
 _FREE_BATCH: Final = 2
 _MAX_BYTES: Final = 1 << 30
-_REEXPORT: Final = "export it anew: torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
+_REEXPORT: Final = "export it again: torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
 _DTYPES: Final = {
     1: "uint8",
     2: "int8",
@@ -50,13 +50,13 @@ def read_pt2(path: Path) -> Program:
             return _Archive(archive, path).program()
     except zipfile.BadZipFile as error:
         raise BadInputError(
-            f"{path} is not a whole .pt2 archive: {error}", hint="copy the file anew, or " + _REEXPORT
+            f"{path} is not a complete .pt2 archive: {error}", hint="copy the file again, or " + _REEXPORT
         ) from error
     # What records of other kinds than the schema's make the reading trip over; zipfile raises the last for ways to pack it lacks.
     except (AttributeError, LookupError, TypeError, ValueError, EOFError, OSError, NotImplementedError) as error:
         reason = f"{type(error).__name__}: {error}"[:150]
         raise BadInputError(
-            f"the archive {path} is damaged ({reason})", hint="copy the file anew, or " + _REEXPORT
+            f"the archive {path} is damaged ({reason})", hint="copy the file again, or " + _REEXPORT
         ) from error
 
 
@@ -67,7 +67,7 @@ class _Archive:
         self._archive, self._path = archive, path
         self._parts = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
-            raise self._refused("unpacks to more than 1 GB", "edgekit compresses networks for small boards")
+            raise self._refused("unpacks to more than 1 GB", "edgekit is for networks that fit small boards")
         old = {"serialized_exported_program.json", "serialized_state_dict.pt", "serialized_state_dict.json"}
         if old & {info.filename.rpartition("/")[2] for info in archive.infolist()}:
             raise self._refused("is of the format before torch 2.9, whose weights are pickled", _REEXPORT)
@@ -108,7 +108,7 @@ class _Archive:
                 "let the network hold plain tensors alone, and " + _REEXPORT,
             )
         if meta["dtype"] not in _DTYPES:
-            raise ConversionError(f"{name} in {self._path} is not of float32", hint="export model.float()")
+            raise ConversionError(f"{name} in {self._path} is not float32", hint="export model.float()")
         sizes, strides = ([int(one["as_int"]) for one in meta[key]] for key in ("sizes", "strides"))
         offset = int(meta["storage_offset"]["as_int"])
         stored = np.frombuffer(self._read(f"data/{kind}/{entry['path_name']}"), dtype=np.dtype(_DTYPES[meta["dtype"]]))
@@ -181,7 +181,8 @@ class _Model:
             return None
         if kind != "user_input" or "as_tensor" not in spec["arg"]:
             raise ConversionError(
-                f"the network in {self._path} takes what is not a tensor ({kind})", hint="let it take one tensor"
+                f"the network in {self._path} takes something other than a tensor ({kind})",
+                hint="make it take one tensor",
             )
         name = spec["arg"]["as_tensor"]["name"]
         meta = self._graph["tensor_values"][name]
@@ -195,7 +196,7 @@ class _Model:
         symbol = re.fullmatch(r"Symbol\('(\w+)'.*\)|(\w+)", size["as_expr"]["expr_str"])
         if axis > 0 or symbol is None:
             raise ConversionError(
-                f"dimension {axis} of {name} in {self._path} is free, only the batch may be",
+                f"dimension {axis} of {name} in {self._path} is dynamic; only the batch may be",
                 hint="export with fixed sizes: leave dynamic_shapes out",
             )
         least = self._ranges.get(symbol[1] or symbol[2], {}).get("min_val") or 0
@@ -220,7 +221,7 @@ class _Model:
                 names = [value["name"] for _, value in outputs]
             case _:
                 raise ConversionError(
-                    f"{operator} (at {name}) gives what is not a tensor", hint="leave it out of the network"
+                    f"{operator} (at {name}) returns something other than a tensor", hint="leave it out of the network"
                 )
         whole = f"all of {names[0]}"
         return [
@@ -255,7 +256,7 @@ class _Model:
             case "as_int" | "as_ints" | "as_bool" | "as_bools" | "as_string":
                 return value
         raise ConversionError(
-            f"operator {operator} in {self._path} takes what edgekit does not read ({kind})",
+            f"operator {operator} in {self._path} takes an argument that is not supported ({kind})",
             hint="leave it out of the network",
         )
 

@@ -77,7 +77,7 @@ class _Simplifier:
 
     def _alias(self, step: Step, source: str | None) -> None:
         if source is None:
-            raise ConversionError(f"{step.operator} (at {step.name}) reads nothing", hint="export the network anew")
+            raise ConversionError(f"{step.operator} (at {step.name}) reads nothing", hint="export the network again")
         copied = step.operator in _COPIES
         self._current[step.name] = self._resolved(source)
         self._memory[step.name] = _Memory(step.name, step.name) if copied else self._memory[source]
@@ -90,15 +90,15 @@ class _Simplifier:
                 self._current[name] = step.name
             elif other.storage == memory.storage and self._last_read.get(name, -1) > index:
                 raise ConversionError(
-                    f"{step.operator} (at {step.name}) writes in place what {name} reads through another view",
-                    hint="write this part of the network without operators that work in place",
+                    f"{step.operator} (at {step.name}) writes in place a tensor that {name} reads through another view",
+                    hint="write this part of the network without in-place operators",
                 )
         self._current[step.name] = step.name
         self._memory[step.name] = memory
 
     def _resolved(self, name: str) -> str:
         if name not in self._current:
-            raise ConversionError(f"the program reads {name}, which nothing gives", hint="export the network anew")
+            raise ConversionError(f"the program reads {name}, which nothing computes", hint="export the network again")
         return self._current[name]
 
     def _substituted(self, argument: Any) -> Any:

@@ -33,7 +33,7 @@ def prune(model: Model, context: Context, options: PruneChannels) -> PassResult:
     if not isinstance(module, fx.GraphModule):
         raise ConversionError(
             f"{options.id} needs the network's graph, and {type(module).__name__} has none",
-            hint="import the model, or trace it by torch.fx",
+            hint="import the model with edgekit, or trace it with torch.fx",
         )
     every = Channels(copy.deepcopy(module), model.input_shape).groups()
     groups = sound(module, model.input_shape, every)

@@ -61,9 +61,11 @@ class PruneChannels:
 
     def __post_init__(self) -> None:
         if not (0 < self.keep <= 1 and 0 <= self.macs_share <= 1):
-            raise UsageError(f"{self.id}: keep and macs_share are shares, up to 1", hint="see `edgekit passes show`")
+            raise UsageError(
+                f"{self.id}: keep and macs_share must lie between 0 and 1", hint="see `edgekit passes show`"
+            )
         if self.multiple < 1:
-            raise UsageError(f"{self.id}: multiple must be at least 1", hint="8 suits kernels for ARM")
+            raise UsageError(f"{self.id}: multiple must be at least 1", hint="8 suits kernels for Arm")
 
     def __call__(self, model: Model, context: Context) -> PassResult:
         """Raises ConversionError where macs_share cannot be reached."""

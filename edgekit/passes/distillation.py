@@ -53,7 +53,7 @@ class Distil:
         from edgekit.passes.distillation_training import Distillation
 
         if context.training is None or len(context.training) < 2:
-            raise UsageError(f"{self.id} needs inputs to learn from", hint="give a folder of training data by --data")
+            raise UsageError(f"{self.id} needs inputs to train with", hint="give training data with --data")
         training = Distillation(model, context.training, context, self)
         outcome = training.run()
         return PassResult(

@@ -64,8 +64,8 @@ def decide(model: Model, context: Context, scheme: Scheme, *, max_drop: float) -
     """Raises ConversionError for a model that is quantised already or has no TFLite form."""
     if model.quantization is not None:
         raise ConversionError(
-            f"the model is to be quantised as {model.quantization.scheme} already",
-            hint="keep one pass quant:: in the recipe",
+            f"an earlier pass already quantises the model as {model.quantization.scheme}",
+            hint="keep only one quant:: pass in the recipe",
         )
     with tempfile.TemporaryDirectory(prefix="edgekit-quantise-") as folder:
         return _Search(model, context, scheme, max_drop, Path(folder)).decision()
@@ -100,7 +100,7 @@ class _Search:
         kept, now = self._restored(costs)
         notes = [self._note_never()] if self._never else []
         if len(costs) < len(self._operators):
-            notes.append(f"Time ended after {len(costs)} of {len(self._operators)} layers had been tried alone.")
+            notes.append(f"The time was up after {len(costs)} of {len(self._operators)} layers had been tried alone.")
         if now is None:
             notes.append(
                 f"No file of {self._scheme} was found that loses at most {self._max_drop:g} points: the model stays as it was."

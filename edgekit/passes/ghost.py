@@ -24,7 +24,7 @@ class SwapGhost:
     """Convolutions become Ghost modules where that is faster on the target and little is missed."""
 
     id: ClassVar[str] = "swap::ghost"
-    summary: ClassVar[str] = "Replaces convolutions by Ghost modules fitted in closed form to what they computed."
+    summary: ClassVar[str] = "Replaces convolutions with Ghost modules, fitted in closed form to what they computed."
     source: ClassVar[str] = "Han et al., arXiv 1911.11907; the fit is edgekit's own"
     needs: ClassVar[Needs] = Needs.CALIBRATION
     reduces: ClassVar[tuple[Reduces, ...]] = (Reduces.PARAMETERS, Reduces.BYTES, Reduces.MACS, Reduces.LATENCY)
@@ -49,7 +49,9 @@ class SwapRepGhost:
     """Convolutions inside blocks give up channels for a depthwise convolution in their place; what reads them is refitted."""
 
     id: ClassVar[str] = "swap::repghost"
-    summary: ClassVar[str] = "Replaces convolutions inside blocks by narrower RepGhost modules, without concatenation."
+    summary: ClassVar[str] = (
+        "Replaces convolutions inside blocks with narrower RepGhost modules, without concatenation."
+    )
     source: ClassVar[str] = "Chen et al., arXiv 2211.06088; the fit is edgekit's own"
     needs: ClassVar[Needs] = Needs.CALIBRATION
     reduces: ClassVar[tuple[Reduces, ...]] = (Reduces.PARAMETERS, Reduces.BYTES, Reduces.MACS, Reduces.LATENCY)
@@ -74,7 +76,7 @@ class SwapGhostV2:
 
     id: ClassVar[str] = "swap::ghost_v2"
     summary: ClassVar[str] = (
-        "Replaces convolutions inside blocks by Ghost modules whose channels rows and columns weigh."
+        "Replaces convolutions inside blocks with Ghost modules whose channels are weighted by attention over rows and columns."
     )
     source: ClassVar[str] = "Tang et al., arXiv 2211.12905; the fit is edgekit's own"
     needs: ClassVar[Needs] = Needs.CALIBRATION

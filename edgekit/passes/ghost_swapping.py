@@ -144,5 +144,5 @@ def _row(candidate: Candidate, outcome: Swapped | None) -> LayerRow:
 
 def _why_not(outcome: Swapped | None) -> str:
     if outcome is None:
-        return "out of time"
+        return "the time was up"
     return "" if outcome.swapped else "its ghosts would miss too much"

@@ -18,7 +18,7 @@ def graph_of(model: Model, pass_id: str) -> GraphModule:
 
     if not isinstance(model.module, GraphModule):
         raise ConversionError(
-            f"{pass_id} was given a {type(model.module).__name__}, expected a torch.fx.GraphModule",
+            f"{pass_id} got a {type(model.module).__name__}, expected a torch.fx.GraphModule",
             hint="trace it with torch.fx.symbolic_trace",
         )
     return model.module

@@ -62,7 +62,7 @@ class NetTrim:
         search=(0, 2),
     )
     refit: bool = option(True, help="least squares on the weights that are left")
-    recalibrate: bool = option(True, help="measure the statistics of normalisation layers anew", search=(False, True))
+    recalibrate: bool = option(True, help="measure the statistics of normalisation layers again", search=(False, True))
 
     def __call__(self, model: Model, context: Context) -> PassResult:
         self._check()
@@ -72,7 +72,10 @@ class NetTrim:
 
     def _check(self) -> None:
         def refuse(name: str, expected: str) -> None:
-            raise UsageError(f"{self.id}: {name} is {getattr(self, name)}, expected {expected}", hint="see its page")
+            raise UsageError(
+                f"{self.id}: {name} is {getattr(self, name)}, expected {expected}",
+                hint="see `edgekit passes show prune::net_trim`",
+            )
 
         if not 0 < self.gain < 1:
             refuse("gain", "a number between 0 and 1")

@@ -228,7 +228,8 @@ def _affine(module: fx.GraphModule, layer: Layer) -> _Affine:
     assert isinstance(norm, _BatchNorm)  # noqa: S101 (layers_of finds no others)
     if norm.running_mean is None or norm.running_var is None:
         raise ConversionError(
-            f"{layer.batch_norm} keeps no statistics", hint="give a network whose normalisation layers do"
+            f"{layer.batch_norm} has no running statistics",
+            hint="give a network whose normalisation layers track statistics",
         )
     gamma_M = torch.ones_like(bias_M) if norm.weight is None else norm.weight.detach().double()
     beta_M = torch.zeros_like(bias_M) if norm.bias is None else norm.bias.detach().double()
@@ -289,11 +290,11 @@ def _notes(rows: list[LayerRow], layers: list[Layer], pruned: fx.GraphModule, le
     certified = sum(row.cells["certificate"] == "yes" for row in rows)
     notes = [
         f"{kept} of {weights} weights are left; {certified} of {len(rows)} layers carry a certificate.",
-        "Zeros in a dense kernel are no speed-up: they pay in channel pruning, in compressed files and in transfers.",
+        "Zeros do not speed up a dense kernel: they pay off in channel pruning, in compressed files and in transfers.",
     ]
     unpruned = {layer.name for layer in layers_of(pruned)} - {layer.name for layer in layers}
     if unpruned:
-        notes.append(f"Left as they were, for they are grouped: {', '.join(sorted(unpruned))}.")
+        notes.append(f"Left as they were because they are grouped: {', '.join(sorted(unpruned))}.")
     if left_out:
-        notes.append(f"Left as they were, for the time was over: {', '.join(left_out)}.")
+        notes.append(f"Left as they were because the time was up: {', '.join(left_out)}.")
     return tuple(notes)

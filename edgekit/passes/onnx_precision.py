@@ -37,8 +37,8 @@ def decide(model: Model, context: Context, *, max_drop: float) -> PassResult:
     """
     if model.quantization is not None:
         raise ConversionError(
-            f"the model is to be quantised as {model.quantization.scheme} already",
-            hint="keep one pass quant:: in the recipe",
+            f"an earlier pass already quantises the model as {model.quantization.scheme}",
+            hint="keep only one quant:: pass in the recipe",
         )
     context.progress("quantising all layers")
     fp32 = convert_onnx(model)
@@ -122,4 +122,4 @@ def _account(layers: Sequence[str], kept: frozenset[str], lost: float, max_drop:
 
 def _not_ranked(layers: Sequence[str], snr_db: Mapping[str, float]) -> tuple[str, ...]:
     missing = len(layers) - len(snr_db)
-    return (f"Time ended before {missing} layers were measured; they were not considered.",) if missing else ()
+    return (f"The time was up before {missing} layers were measured; they were not considered.",) if missing else ()

@@ -12,7 +12,9 @@ from edgekit.passes.contract import Context, Needs, PassResult, Reduces, option
 if TYPE_CHECKING:
     from edgekit.passes.float_layers import Decision
 
-_MAX_DROP = "points of accuracy on the judging samples that may be lost; without labels of agreement with the original"
+_MAX_DROP = (
+    "points of accuracy on the judging samples that may be lost; without labels, points of agreement with the original"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,7 +54,7 @@ def pass_ids() -> tuple[str, ...]:
     ids = sorted([*_OWN, *foreign])
     for one, next_ in pairwise(ids):
         if one == next_:
-            raise UsageError(f"two installed packages call a pass {one}", hint="uninstall one of them")
+            raise UsageError(f"two installed packages define the pass {one}", hint="uninstall one of them")
     return tuple(ids)
 
 

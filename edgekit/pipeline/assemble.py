@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +10,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.budget import Budget
-from edgekit.core.quantity import Quantity
 from edgekit.devices.cost_model import CostModel, load_cost_model
-from edgekit.pipeline.figures import modelled, predicted_accuracy, price
+from edgekit.pipeline.figures import price
 from edgekit.pipeline.plan import BuildPlan, plan
-from edgekit.pipeline.result import REPORT_SCHEMA, Figure
-from edgekit.tasks.task import Task, TaskKind
+from edgekit.pipeline.points import Point, point_of
+from edgekit.pipeline.result import REPORT_SCHEMA
+from edgekit.tasks.task import Task
 
 if TYPE_CHECKING:
     from edgekit.assembler.assembler import Assembler
@@ -24,26 +23,6 @@ if TYPE_CHECKING:
     from edgekit.assembler.costs import CostTables
 
 MAX_ROWS = 20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
-    """One network that could be built: `command` builds it."""
-
-    genotype: str
-    figures: tuple[Figure, ...]
-    command: str
-
-    def figure(self, name: str) -> Quantity:
-        """Raises KeyError for a figure that the point does not have."""
-        return {figure.name: figure.quantity for figure in self.figures}[name]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "genotype": self.genotype,
-            "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
-            "command": self.command,
-        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +129,6 @@ def front(
 class _Desk:
     """Everything at hand to answer one question."""
 
-    model: str
     plan: BuildPlan
     task: Task
     cost_model: CostModel
@@ -170,7 +148,6 @@ class _Desk:
         started = perf_counter()
         tables = assembler.tables(asked, partial(price, cost_model, planned.target.precision))
         return cls(
-            model=str(model),
             plan=planned,
             task=asked,
             cost_model=cost_model,
@@ -180,25 +157,4 @@ class _Desk:
         )
 
     def point(self, assembly: Assembly) -> Point:
-        from edgekit.supernet.description import describe
-
-        spec = self.plan.model.spec
-        operators = describe(spec, assembly.genotype, rows=len(self.task.head_rows(spec.labels)), sums=self.task.sums)
-        cost = assembly.cost
-        quantities = {
-            "accuracy": predicted_accuracy(self.plan, assembly),
-            "latency": self.cost_model.predict_latency(operators),
-            "size": modelled(cost.size_bytes, "bytes", f"file size model of {self.plan.target.runtime}"),
-            "peak RAM": modelled(cost.peak_ram_bytes, "bytes", "liveness of the described operators"),
-            "MACs": modelled(cost.macs, "MACs", "counted in the described operators"),
-        }
-        figures = tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
-        return Point(genotype=str(assembly.genotype), figures=figures, command=self._command(assembly))
-
-    def _command(self, assembly: Assembly) -> str:
-        presence = ["--presence"] if self.task.kind is TaskKind.PRESENCE else []
-        grouped = ["--grouped"] if self.task.kind is TaskKind.GROUPED else []
-        other = ["--other"] if self.task.other else []
-        words = ["edgekit", "build", "--model", self.model, "--task", self.task.text, *presence, *grouped, *other]
-        words += ["--target", str(self.plan.target), "--genotype", str(assembly.genotype), "-o", "out"]
-        return shlex.join(words)
+        return point_of(self.plan, self.task, self.cost_model, assembly)

@@ -75,7 +75,7 @@ def board_check(
     )
     if not check.passed:
         raise VerificationError(
-            f"{path.name} computes other outputs on {session.board.name}: {check}",
+            f"{path.name} computes different outputs on {session.board.name}: {check}",
             hint="compare the versions of its runtime there and here, or choose another runtime",
         )
     return check

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.records import sha256_of, write_bytes, write_json
+from edgekit.deploy.kit import write_kit
 from edgekit.devices.precision import Precision
 from edgekit.exporters.exporter import exporter_for, exporter_of
 from edgekit.pipeline.compression.recipe import Recipe
@@ -21,11 +22,14 @@ from edgekit.pipeline.result import BuildResult
 from edgekit.pipeline.shrinking import Shrunk
 from edgekit.pipeline.stages import Stages
 from edgekit.report.card import write_card
+from edgekit.report.pages import PAGE, page_of
 from edgekit.version import VERSION
 
 if TYPE_CHECKING:
     from edgekit.exporters.check import Verification
+    from edgekit.pipeline.account import Account
     from edgekit.pipeline.make import Made
+    from edgekit.pipeline.points import Point
 
 KEPT_OUTPUTS: Final = 16
 _LIBRARIES = (
@@ -51,6 +55,8 @@ def write_build(
     made: Made,
     verification: Verification,
     stages: Stages,
+    account: Account,
+    front: Sequence[Point],
 ) -> None:
     """The whole folder; the float32 reference of a quantised file leaves it."""
     if made.artifact.reference is not None:
@@ -58,18 +64,35 @@ def write_build(
     x_NHWC, p_NK = kept_outputs(made)
     write_json(folder / "plan.json", result.plan.to_json())
     write_records(folder, result.plan, result.labels, {"x_NHWC": x_NHWC, "p_NK": p_NK}, stages, made.pruned)
-    record = result.to_json()
-    record["verification"] = verification.to_json()
-    record["verification"]["slice_difference"] = made.slice_difference
+    record = result.to_json() | {"verification": verification_record(verification, made)}
+    record |= account.to_json() | behind(result.plan, front)
     write_card(folder / "card.md", record, model_card=result.plan.model.card)
     write_report(folder, record)
 
 
+def verification_record(verification: Verification, made: Made) -> dict[str, Any]:
+    return {**verification.to_json(), "slice_difference": made.slice_difference}
+
+
+def behind(planned: BuildPlan, front: Sequence[Point]) -> dict[str, Any]:
+    """Of the record: what else could have been built, and what the supernet learnt from."""
+    card = planned.model.card
+    return {
+        "front": [point.to_json() for point in front],
+        "supernet": {"name": planned.model.name, "data": card["data"], "licence": card["licence"]},
+    }
+
+
 def write_report(folder: Path, record: dict[str, Any]) -> None:
-    """The last file of a folder, with the sums of all others."""
-    write_json(
-        folder / "report.json", {**record, "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())}}
-    )
+    """The page, and the last file of a folder, with the sums of all others."""
+    write_bytes(folder / PAGE, page_of(record).encode())
+    write_json(folder / "report.json", {**record, "sha256": sums_of(folder)})
+
+
+def sums_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in the folder and below, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def write_networks(
@@ -112,6 +135,7 @@ def write_records(
     write_json(folder / "recipe.json", recipe_of(planned, pruned))
     write_json(folder / "env.json", environment())
     write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
+    write_kit(folder)
 
 
 def recipe_of(planned: BuildPlan, pruned: Shrunk | None = None) -> dict[str, Any]:

@@ -129,10 +129,12 @@ def _read(table: Path) -> tuple[Measurement, ...]:
             rows = list(csv.DictReader(file))
     except (OSError, ValueError) as error:
         raise BadInputError(
-            f"cannot read {table}: {error}", hint="name a table with the columns file, p50_ms"
+            f"cannot read {table}: {error}", hint="give a table with the columns file and p50_ms"
         ) from error
     if not rows:
-        raise BadInputError(f"{table} holds no measurements", hint="columns: file, p50_ms; a row for each file")
+        raise BadInputError(
+            f"{table} holds no measurements", hint="write the columns file and p50_ms, with a row for each file"
+        )
     measured = [_measurement(row, table, where=f"{table}, line {line}") for line, row in enumerate(rows, start=2)]
     seen: set[str] = set()
     for one in measured:
@@ -151,9 +153,11 @@ def _measurement(row: Mapping[str, str | None], table: Path, *, where: str) -> M
         raise BadInputError(f"{where} is not a measurement: {error}", hint="columns: file, p50_ms") from error
     path = table.parent / name
     if path.suffix == ".onnx":
-        raise BadInputError(f"{where}: {path} is not what TFLite ran", hint="measure .tflite files")
+        raise BadInputError(f"{where}: {path} is not a file that TFLite runs", hint="measure .tflite files")
     if not path.is_file():
-        raise BadInputError(f"{where}: {path} does not exist", hint="name the file from the table's own folder")
+        raise BadInputError(
+            f"{where}: {path} does not exist", hint="write the file's path relative to the table's folder"
+        )
     graph = read_foreign_graph(path)
     precision = precision_of(graph)
     return Measurement(

@@ -87,7 +87,8 @@ def _like(board: Board, name: str, like: str | None) -> str:
         return like
     if board.device == name:
         raise UsageError(
-            f"{board.name} is a {name}, which is not known yet", hint="name a known device with --like: its facts hold"
+            f"{board.name} is a {name}, a device that does not exist yet",
+            hint="give a known device with the same facts with --like",
         )
     return board.device
 
@@ -116,7 +117,7 @@ def _open(work: Path, settings: Settings) -> None:
         )
         raise UsageError(
             f"{work} holds an unfinished calibration with {differing}",
-            hint="give the same again, or remove that folder",
+            hint="give the same settings again, or remove that folder",
         )
 
 
@@ -137,7 +138,7 @@ def _probes(
         try:
             found[precision] = tuple(Probe(**probe) for probe in record["probes"])
         except (KeyError, TypeError) as error:
-            raise BadInputError(f"{listed} lists no probes: {error}", hint=f"remove {work} to begin anew") from error
+            raise BadInputError(f"{listed} lists no probes: {error}", hint=f"remove {work} to start again") from error
     return found
 
 
@@ -165,8 +166,8 @@ def _check_runtime(runtime: str, measured: Mapping[str, tuple[float, str]], work
     before = {known for _, known in measured.values()}
     if before and before != {runtime}:
         raise BoardError(
-            f"{board.name} now runs {runtime}, and ran {' and '.join(sorted(before))} before",
-            hint=f"remove {work} to begin anew, or install the older runtime again",
+            f"{board.name} now runs {runtime}, but ran {' and '.join(sorted(before))} before",
+            hint=f"remove {work} to start again, or install the older runtime again",
         )
 
 
@@ -177,7 +178,7 @@ def _read(table: Path) -> dict[str, tuple[float, str]]:
         rows = list(csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"))))
         return {row["file"]: (float(row["p50_ms"]), row["runtime"]) for row in rows}
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise BadInputError(f"{table} is damaged: {error}", hint=f"remove {table.parent} to begin anew") from error
+        raise BadInputError(f"{table} is damaged: {error}", hint=f"remove {table.parent} to start again") from error
 
 
 def _table(measured: Mapping[str, tuple[float, str]]) -> str:

@@ -49,14 +49,14 @@ def verify(folder: Path | str) -> CheckResult:
     report = read_json(folder / "report.json", schema_version=REPORT_SCHEMA)
     hashes = report.get("sha256")
     if not isinstance(hashes, dict) or not hashes.keys() & {*MODEL_FILES, PROGRAM}:
-        raise BadInputError(f"{folder / 'report.json'} lists no files", hint="build the folder anew")
+        raise BadInputError(f"{folder / 'report.json'} lists no files", hint="build the folder again")
     for name, expected in hashes.items():
         path = folder / name
         if not path.is_file():
-            raise VerificationError(f"{path} is missing", hint="build the folder anew")
+            raise VerificationError(f"{path} is missing", hint="build the folder again")
         if sha256_of(path) != expected:
             raise VerificationError(
-                f"{path} was changed since the build (SHA-256 differs)", hint="build the folder anew"
+                f"{path} has changed since the build (SHA-256 differs)", hint="build the folder again"
             )
     files = PassedCheck(name="files", detail=f"{len(hashes)} SHA-256 sums agree with report.json")
     checks = [check for name in _variants(report, folder) for check in _check_network(report, folder, name)]
@@ -68,7 +68,7 @@ def _variants(report: Mapping[str, Any], folder: Path) -> Sequence[str | None]:
     try:
         return [str(variant["name"]) for variant in report["variants"]] if "variants" in report else [None]
     except (KeyError, TypeError) as error:
-        raise BadInputError(f"{folder / 'report.json'} names no variants", hint="build the folder anew") from error
+        raise BadInputError(f"{folder / 'report.json'} names no variants", hint="build the folder again") from error
 
 
 def _check_network(report: Mapping[str, Any], folder: Path, variant: str | None) -> tuple[PassedCheck, ...]:
@@ -78,17 +78,21 @@ def _check_network(report: Mapping[str, Any], folder: Path, variant: str | None)
         exporter = exporter_of(path)
         labels = exporter.read_metadata(path, signature=signature).labels
     except UsageError as error:
-        raise VerificationError(f"{folder} lacks the network {variant} of the report", hint="build it anew") from error
+        raise VerificationError(
+            f"{folder} lacks the network {variant} that its report lists", hint="build it again"
+        ) from error
     if list(labels) != report.get("labels"):
-        raise VerificationError(f"the labels inside {path}{ending} are not the report's", hint="build it anew")
+        raise VerificationError(
+            f"the labels inside {path}{ending} differ from those in report.json", hint="build it again"
+        )
     x_NHWC, p_NK = _kept_outputs(folder, variant)
     outputs = exporter.run(path, x_NHWC, signature=signature).outputs
     difference = float(np.abs(outputs - p_NK).max()) if outputs.shape == p_NK.shape else math.inf
     if not difference <= MAX_OUTPUT_DIFFERENCE:
         raise VerificationError(
-            f"{path}{ending} computes other outputs than at build time: {difference:.3g} apart, at most "
+            f"{path}{ending} computes different outputs than at build time: {difference:.3g} apart, at most "
             f"{MAX_OUTPUT_DIFFERENCE:.3g} is allowed",
-            hint="compare env.json with this machine's versions",
+            hint="compare the versions in env.json with those on this machine",
         )
     return (
         PassedCheck(name=f"labels{ending}", detail=f"{len(labels)} labels inside the model agree"),
@@ -108,5 +112,5 @@ def _kept_outputs(folder: Path, variant: str | None) -> tuple[NDArray[np.float32
         return kept[f"{prefix}x_NHWC"], kept[f"{prefix}p_NK"]
     except (OSError, SafetensorError, KeyError) as error:
         raise BadInputError(
-            f"{folder / 'outputs.safetensors'} is damaged: {error}", hint="build the folder anew"
+            f"{folder / 'outputs.safetensors'} is damaged: {error}", hint="build the folder again"
         ) from error

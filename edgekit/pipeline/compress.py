@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core.errors import BadInputError
 from edgekit.core.model import Model, Preprocessing
 from edgekit.core.quantity import Evidence, Quantity
-from edgekit.core.records import check_replaceable, sha256_of, whole_folder, write_bytes, write_json
+from edgekit.core.records import check_replaceable, whole_folder, write_bytes, write_json
+from edgekit.deploy.kit import write_kit
 from edgekit.exporters.exporter import exporter_for
-from edgekit.pipeline.build_folder import environment
+from edgekit.pipeline.build_folder import environment, write_report
 from edgekit.pipeline.compression.account import Accountant, Row
 from edgekit.pipeline.compression.checkpoints import checkpoints
 from edgekit.pipeline.compression.compression import Compression, Made
@@ -241,5 +242,5 @@ def _write(folder: Path, result: CompressionResult, finished: Finished, stages: 
     write_bytes(folder / "log.txt", ("\n".join(stages.log) + "\n").encode())
     report = {**result.to_json(), "verification": finished.verification.to_json()}
     write_compression_card(folder / "card.md", report)
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    write_json(folder / "report.json", {**report, "sha256": {path.name: sha256_of(path) for path in files}})
+    write_kit(folder)
+    write_report(folder, report)

@@ -18,6 +18,7 @@ from edgekit.core.records import whole_folder
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.devices.precision import Precision
 from edgekit.exporters.exporter import exporter_for
+from edgekit.pipeline.account import judged
 from edgekit.pipeline.build_folder import write_networks, write_report
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.figures import price
@@ -25,7 +26,14 @@ from edgekit.pipeline.make import Made, make
 from edgekit.pipeline.plan import BuildPlan, plan
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.stages import Stages
-from edgekit.pipeline.variants import Variant, gather, size_figures, variant_of, verify_network
+from edgekit.pipeline.variants import (
+    Variant,
+    gather,
+    record_networks,
+    size_figures,
+    variant_of,
+    verify_network,
+)
 from edgekit.report.early_exit_card import write_early_exit_card
 from edgekit.tasks.task import Task
 
@@ -97,17 +105,19 @@ class EarlyExitResult:
 def plan_early_exit(*, early_exit: float, budget: Budget | None = None, **inputs: Any) -> EarlyExitPlan:
     """`inputs` are those of `plan`. Raises UsageError also for what no early exit can be made of."""
     if not 0 < early_exit < 1:
-        raise UsageError(f"early_exit = {early_exit:g} is no probability between 0 and 1", hint=_HINT)
+        raise UsageError(f"early_exit = {early_exit:g} is not a probability between 0 and 1", hint=_HINT)
     if inputs.get("genotype") is not None:
-        raise UsageError("one genotype makes no early exit", hint="leave out --genotype or --early-exit")
+        raise UsageError(
+            "an early exit has two networks, and --genotype is one", hint="leave out --genotype or --early-exit"
+        )
     if inputs.get("examples") is not None:
         raise UsageError(
-            "nothing predicts how sure a network is of own classes, so none is chosen to go first",
+            "nothing predicts how sure a network is of own classes, so no first network can be chosen",
             hint="leave out --early-exit, or ask for labels of the supernet with --task",
         )
     if budget is not None and budget.min_accuracy is not None:
         raise UsageError(
-            "--min-accuracy asks for the fastest network that keeps a floor, and an early exit falls below it",
+            "--min-accuracy asks for the fastest network that keeps a floor, and an early exit may fall below it",
             hint="give limits such as --latency-ms, or a floor without an early exit",
         )
     planned = plan(budget=budget, **inputs)
@@ -177,8 +187,16 @@ def build_early_exit(
             verifications = {name: verify_network(one) for name, one in gathered.items()}
             checks = _check_paths(program, folder, gathered)
         with stages.stage("profile"):
+            of_pictures = {name: judged(planned.plan, one, assembler) for name, one in gathered.items()}
             variants = tuple(
-                variant_of(name, planned.plan, one, cost_model, alone_bytes=made[name].artifact.size_bytes)
+                variant_of(
+                    name,
+                    planned.plan,
+                    one,
+                    cost_model,
+                    of_pictures[name],
+                    alone_bytes=made[name].artifact.size_bytes,
+                )
                 for name, one in gathered.items()
             )
             share = _measured_share(planned, gathered[FIRST]) or _predicted_share(planned, found, confidence)
@@ -195,8 +213,7 @@ def build_early_exit(
             )
             write_networks(folder, gathered, planned.to_json(), planned.plan, result.labels, stages)
             record = result.to_json()
-            for variant in record["variants"]:
-                variant["verification"] = verifications[variant["name"]]
+            record_networks(record, planned.plan, gathered, verifications, of_pictures, cost_model, assembler)
             record["early_exit"]["checks"] = [asdict(check) for check in checks]
             write_early_exit_card(
                 folder / "card.md", record, runtime=planned.plan.target.runtime, model_card=planned.plan.model.card

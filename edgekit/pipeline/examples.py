@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.core.confusion import Confusion
 from edgekit.core.errors import BadInputError
 from edgekit.core.images import list_images, read_image
 from edgekit.core.model import Preprocessing
@@ -74,7 +75,7 @@ def read_examples(folder: Path, *, size: int, most_classes: int) -> Examples:
     names = [path.relative_to(folder).parts[0] for path in paths]
     stray = [str(path) for path in paths if path.parent == folder]
     if stray:
-        raise BadInputError(f"pictures that lie in the folder of no class: {_some(stray)}", hint=_HINT)
+        raise BadInputError(f"pictures that are not in the folder of a class: {_some(stray)}", hint=_HINT)
     empty = [
         below.name
         for below in sorted(folder.iterdir())
@@ -106,7 +107,7 @@ def _told_apart(folder: Path, classes: tuple[str, ...], y: list[int], paths: tup
         first_c, first = kept.setdefault(x_HWC.tobytes(), (c, path))
         if first_c != c:
             raise BadInputError(
-                f"{first} and {path} show the same, but lie in different classes", hint="remove one of them"
+                f"{first} and {path} are the same picture in different classes", hint="remove one of them"
             )
         if first is path:
             pixels.append(x_HWC)
@@ -118,8 +119,8 @@ def _told_apart(folder: Path, classes: tuple[str, ...], y: list[int], paths: tup
     for name, count in zip(classes, np.bincount(y_N), strict=True):
         if count < 2:
             raise BadInputError(
-                f'class "{name}" in {folder} has a single picture, copies aside',
-                hint="give two different ones at least; 5 to 50 are of use",
+                f'class "{name}" in {folder} has only one picture, not counting copies',
+                hint="give at least two different ones; 5 to 50 are useful",
             )
     return Examples(folder=folder, classes=classes, x_NHWC=np.stack(pixels), y_N=y_N, copies=copies)
 
@@ -130,12 +131,24 @@ def _some(texts: list[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearntHead:
-    """What the report says of a head learnt from examples; `recalls` are those of left-out pictures by class."""
+    """What the report says of a head learnt from examples; `recalls` are those of left-out pictures by class, and
+    `confusion` which class these were taken for."""
 
     ridge: float
     stand_ins: str
     pictures: Mapping[str, int]
     recalls: Mapping[str, float]
+    confusion: Confusion
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> LearntHead:
+        return cls(
+            ridge=record["ridge"],
+            stand_ins=record["bricks_chosen_for"],
+            pictures=record["pictures"],
+            recalls=record["leave_one_out_recalls"],
+            confusion=Confusion.from_json(record["leave_one_out_confusion"]),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -144,6 +157,7 @@ class LearntHead:
             "bricks_chosen_for": self.stand_ins,
             "pictures": dict(self.pictures),
             "leave_one_out_recalls": dict(self.recalls),
+            "leave_one_out_confusion": self.confusion.to_json(),
         }
 
 
@@ -177,6 +191,7 @@ def learn(examples: Examples, subnet: Subnet, *, size: int, stand_ins: str) -> t
         stand_ins=stand_ins,
         pictures=examples.pictures,
         recalls=dict(zip(examples.classes, left_out.recalls, strict=True)),
+        confusion=Confusion.of(left_out.y_N, left_out.answers_N, examples.classes),
     )
     return taught, accuracy, learnt
 

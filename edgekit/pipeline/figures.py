@@ -31,12 +31,15 @@ def price(cost_model: CostModel, precision: Precision, operators: Sequence[Opera
     )
 
 
-def figures_of(planned: BuildPlan, made: Made, cost_model: CostModel) -> tuple[Figure, ...]:
+def figures_of(
+    planned: BuildPlan, made: Made, cost_model: CostModel, *, measured: Quantity | None = None
+) -> tuple[Figure, ...]:
+    """`measured` is the file's accuracy on labelled pictures, which then goes before what was known without them."""
     path, precision, runtime = made.artifact.path, planned.target.precision, planned.target.runtime
     graph, file = exporter_of(path).read_graph(path, signature=made.artifact.signature), path.name
     size_bytes = file_size_bytes(made.model.operators, precision, runtime)
     quantities = {
-        "accuracy": made.accuracy,
+        **_accuracies(made.accuracy, measured),
         "latency": cost_model.predict_latency(graph.operators),
         "size": counted(made.artifact.size_bytes, "bytes", file),
         "size predicted": modelled(size_bytes, "bytes", f"file size model of {runtime}"),
@@ -48,6 +51,15 @@ def figures_of(planned: BuildPlan, made: Made, cost_model: CostModel) -> tuple[F
         "parameters": counted(graph.parameters, "weights", file),
     }
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
+
+
+def _accuracies(known: Quantity, measured: Quantity | None) -> dict[str, Quantity]:
+    if measured is None:
+        return {"accuracy": known}
+    return {
+        "accuracy": measured,
+        f"accuracy {'of examples' if known.evidence is Evidence.MEASURED else 'predicted'}": known,
+    }
 
 
 def predicted_accuracy(planned: BuildPlan, assembly: Assembly) -> Quantity:

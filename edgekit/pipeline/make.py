@@ -43,10 +43,15 @@ SIZE_ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Made:
-    """An exported network on its way into the build folder. `budget` has its limits absolute."""
+    """An exported network on its way into the build folder. `budget` has its limits absolute. `task` is that which its bricks were
+    chosen for, at the prices of `tables`; `sliced` is the model before anything was pruned."""
 
+    task: Task
+    tables: CostTables
     assembly: Assembly
     budget: Budget
+    sliced: Model
+    slice_accuracy: Quantity
     model: Model
     artifact: Artifact
     accuracy: Quantity
@@ -96,7 +101,7 @@ def make(
             if own is not None:
                 subnet, accuracy, learnt = learn(own, subnet, size=x_NHWC.shape[1], stand_ins=task.text)
             model = _model(planned, assembly.genotype, subnet)
-        pruned = None
+        sliced, slice_accuracy, pruned = model, accuracy, None
         if is_larger:
             with stages.stage("prune"):
                 pruned = _pruned(planned, model, budget, x_NHWC, cost_model, stages)
@@ -111,8 +116,12 @@ def make(
                 artifact = export()
         if not isinstance(limit, (int, float)) or artifact.size_bytes <= limit:
             return Made(
+                task=task,
+                tables=tables,
                 assembly=assembly,
                 budget=budget,
+                sliced=sliced,
+                slice_accuracy=slice_accuracy,
                 model=model,
                 artifact=artifact,
                 accuracy=accuracy,
@@ -190,7 +199,7 @@ def _slice(assembler: Assembler, genotype: Genotype, task: Task, x_NHWC: NDArray
         raise VerificationError(
             f"slice: the subnet {genotype} differs from the gated supernet by {difference:.2g}, at most "
             f"{MAX_SLICE_DIFFERENCE:g} is allowed",
-            hint="report it with the build's plan.json: it is a fault of edgekit",
+            hint="report it with the build's plan.json: it is a bug in edgekit",
         )
     return subnet, difference
 

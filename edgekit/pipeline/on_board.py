@@ -20,6 +20,7 @@ from edgekit.devices.target import Target
 from edgekit.exporters.exporter import MODEL_FILES
 from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.report.card import with_figures
+from edgekit.report.pages import PAGE, page_of
 
 LATENCY, _PREDICTED, _RATIO, _PROCESS, _EXECUTED = (
     "latency",
@@ -132,9 +133,9 @@ def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> 
         built_for, before = report["plan"]["target"], {old["name"]: old for old in report["figures"]}
         hashes = dict(report["sha256"])
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInputError(f"{folder / REPORT} lacks {error}", hint="build the folder anew") from error
+        raise BadInputError(f"{folder / REPORT} lacks {error}", hint="build the folder again") from error
     if built_for != str(target):
-        return (f"{folder} was built for {built_for}: its report keeps its latency",)
+        return (f"{folder} was built for {built_for}: the latency in its report is left as it was",)
     new = [{"name": figure.name, **figure.quantity.to_json()} for figure in figures]
     kept: list[Mapping[str, Any]] = []
     for name, old in before.items():
@@ -146,6 +147,8 @@ def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> 
         shutil.copytree(folder, working, dirs_exist_ok=True)
         card = with_figures((folder / _CARD).read_text(encoding="utf-8"), list(before.values()), kept)
         write_bytes(working / _CARD, card.encode())
-        hashes |= {_CARD: sha256_of(working / _CARD)}
-        write_json(working / REPORT, report | {"figures": kept, "sha256": hashes})
+        told = report | {"figures": kept}
+        write_bytes(working / PAGE, page_of(told).encode())
+        hashes |= {name: sha256_of(working / name) for name in (_CARD, PAGE)}
+        write_json(working / REPORT, told | {"sha256": hashes})
     return ()

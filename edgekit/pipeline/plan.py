@@ -16,6 +16,7 @@ from edgekit.devices.device import load_device
 from edgekit.devices.target import Target, parse_target, split_target
 from edgekit.exporters.exporter import EXPORTERS
 from edgekit.pipeline.examples import Examples, read_examples
+from edgekit.pipeline.labelled_pictures import LabelledPictures, read_labelled
 from edgekit.supernet.genotype import Genotype
 from edgekit.supernet.storage import CARD, SupernetFolder, open_supernet
 from edgekit.tasks.grammar import canonical_text, parse_task
@@ -55,6 +56,7 @@ class BuildPlan:
     candidates: tuple[Target, ...] = ()
     board: Board | None = None
     tuning: Tuning | None = None
+    evaluation: LabelledPictures | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +76,7 @@ class BuildPlan:
             },
             **({} if self.genotype is None else {"genotype": str(self.genotype)}),
             "calibration": self._calibration,
+            **({"evaluation": self.evaluation.to_json()} if self.evaluation else {}),
             "seed": self.seed,
         }
 
@@ -108,6 +111,7 @@ def plan(
     runtime: str | None = None,
     board: str | None = None,
     tuning_minutes: float | None = None,
+    evaluation: Path | str | None = None,
 ) -> BuildPlan:
     """Raises UsageError for unknown names and contradictions, BadInputError for unreadable files."""
     resolved, candidates = with_runtime(target, runtime)
@@ -122,8 +126,9 @@ def plan(
     else:
         raise UsageError(
             f"a build needs one of --task and --examples, {'neither' if task is None else 'both'} is given",
-            hint="name labels of the supernet with --task, or a folder of your own classes with --examples",
+            hint="give labels of the supernet with --task, or a folder of your own classes with --examples",
         )
+    outputs = asked.classes if isinstance(asked, Examples) else asked.outputs(folder.vocabulary)
     return BuildPlan(
         model=folder,
         task=asked,
@@ -135,6 +140,7 @@ def plan(
         candidates=candidates,
         board=None if board is None else load_board_of(board, resolved.device),
         tuning=None if tuning_minutes is None else _tuning(tuning_minutes, board, resolved, chosen=bool(candidates)),
+        evaluation=None if evaluation is None else read_labelled(Path(evaluation), outputs),
     )
 
 
@@ -143,14 +149,14 @@ def _tuning(minutes: float, board: str | None, target: Target, *, chosen: bool) 
     device = target.device.name
     if chosen or target.runtime != TUNABLE:
         raise UsageError(
-            f"{'several runtimes' if chosen else target.runtime} cannot be tuned: kernels are compiled for {TUNABLE} alone",
+            f"{'several runtimes' if chosen else target.runtime} cannot be tuned: only {TUNABLE} compiles kernels",
             hint=f"build for --target {device}:{TUNABLE}",
         )
     if not (math.isfinite(minutes) and minutes > 0):
-        raise UsageError(f"{minutes:g} minutes are no time to tune in", hint="give a positive number")
+        raise UsageError(f"{minutes:g} minutes is not a time to tune in", hint="give a positive number")
     if board is None and device != HOST:
         raise UsageError(
-            f"nothing times kernels of {device} without a board",
+            f"tuning kernels for {device} needs a board",
             hint="add --board BOARD: a real one, or an emulated one whose instructions are counted",
         )
     return Tuning(minutes=minutes, board=load_board("local") if board is None else load_board_of(board, target.device))
@@ -190,13 +196,14 @@ def with_runtime(target: str, runtime: str | None) -> tuple[Target, tuple[Target
 def _genotype(text: str, budget: Budget, folder: SupernetFolder) -> Genotype:
     if budget != Budget():
         raise UsageError(
-            "a genotype costs what it costs: limits and --min-accuracy have no say", hint="give one or the other"
+            "--genotype fixes the network, so limits and --min-accuracy have no effect",
+            hint="give either --genotype or limits",
         )
     genotype = folder.spec.check(Genotype.parse(text))
     sorted_bricks = folder.spec.genotype(folder.spec.genes(genotype))
     if genotype != sorted_bricks:
         raise UsageError(
-            f"genotype {genotype} leaves out a brick before an open one, and nothing is predicted for it",
+            f"genotype {genotype} leaves out a brick before an open one, so nothing can be predicted for it",
             hint=f'did you mean "{sorted_bricks}"?',
         )
     return genotype
@@ -205,12 +212,11 @@ def _genotype(text: str, budget: Budget, folder: SupernetFolder) -> Genotype:
 def _check_own_classes(budget: Budget, *, of_labels: bool) -> None:
     if of_labels:
         raise UsageError(
-            "--presence, --grouped and --other ask about labels of the supernet, not about own classes",
-            hint="give a folder of pictures of what is none of them, as one class more",
+            "--presence, --grouped and --other are for labels of the supernet, not for own classes",
+            hint="add a class: a folder with pictures of other things",
         )
     if budget.min_accuracy is not None:
         raise UsageError(
-            "--min-accuracy needs a prediction, which there is none of for own classes, and a few pictures cannot tell "
-            "networks apart",
+            "--min-accuracy needs a predicted accuracy, and own classes have none: a few pictures cannot tell networks apart",
             hint="give limits such as --latency-ms; the accuracy of left-out pictures is printed",
         )

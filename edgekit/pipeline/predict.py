@@ -89,7 +89,8 @@ def _pictures(path: Path, metadata: Metadata, images: Sequence[Path]) -> NDArray
     """`x_NHWC` as the network takes them. Raises BadInputError."""
     if metadata.preprocessing is None or not metadata.labels:
         raise BadInputError(
-            f"{path} does not name what it sees in pictures", hint="name the file of a classifier of pictures"
+            f"{path} has no labels: it is not a classifier of pictures",
+            hint="give the file of a classifier of pictures",
         )
     pixels = np.stack([read_image(Path(image), metadata.preprocessing) for image in images])
     return to_float(pixels, metadata.preprocessing)
@@ -117,5 +118,5 @@ def network_of(path: Path, variant: str | None = None) -> tuple[Path, str | None
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise BadInputError(f"{path} does not exist", hint="name a model file, or a folder that edgekit build wrote")
+        raise BadInputError(f"{path} does not exist", hint="give a model file, or a folder that `edgekit build` wrote")
     return path

@@ -62,7 +62,7 @@ def write_probes(
     target = _predicted(parse_target(like))
     if target.runtime != REFERENCE:
         raise UsageError(
-            f"{target}: boards are calibrated with {REFERENCE}", hint=f"ask for {target.device.name}:{REFERENCE}"
+            f"{target}: boards are calibrated with {REFERENCE} only", hint=f"ask for {target.device.name}:{REFERENCE}"
         )
     cost_model, folder = load_cost_model(target), open_supernet(model)
     relatives = [rates[target.precision] for rates in known_rates().values() if target.precision in rates]
@@ -82,7 +82,7 @@ def check_count(count: int) -> None:
     if count < LEAST:
         raise UsageError(f"{count} networks are too few to fit a cost model", hint=f"ask for {LEAST} or more")
     if count > _MOST:
-        raise UsageError(f"{count} networks are more than anybody measures", hint=f"ask for at most {_MOST}")
+        raise UsageError(f"{count} networks are too many to measure", hint=f"ask for at most {_MOST}")
 
 
 def _predicted(target: Target) -> Target:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.graph import Graph
-from edgekit.core.operators import Operator
 from edgekit.devices.boards.board import Board, load_board
-from edgekit.devices.cost_model import CostModel, load_cost_model, work_of
+from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.devices.device import Device, load_device
 from edgekit.devices.memory import peak_ram_bytes
 from edgekit.devices.precision import Precision
@@ -22,6 +20,7 @@ from edgekit.exporters.foreign import read_foreign_graph
 from edgekit.exporters.tvm.library import architecture_of
 from edgekit.pipeline.figures import counted, modelled
 from edgekit.pipeline.on_board import LATENCY, REPORT, figures_on_board, holds_variants, record_in_build
+from edgekit.pipeline.operator_costs import KindCost, OperatorCost, kinds_of, operator_costs
 from edgekit.pipeline.predict import network_of
 from edgekit.pipeline.result import Figure
 
@@ -29,32 +28,6 @@ PROFILE_SCHEMA = 1
 _CUSTOM = "CUSTOM "
 # They multiply in ways that no count of ours covers.
 _UNCOUNTED = ("SVDF", "LSTM", "RNN", "CONV_3D")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OperatorCost:
-    """One row of the table; `bytes_moved` are activations and weights read and written, `latency_ms` is predicted."""
-
-    name: str
-    kind: str
-    kernel: int
-    stride: int
-    channels: int
-    macs: int
-    bytes_moved: int
-    latency_ms: float
-    share: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KindCost:
-    """All operators of one kind and kernel; `share` is that of the predicted latency without what every run costs."""
-
-    kind: str
-    operators: int
-    macs: int
-    latency_ms: float
-    share: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,13 +75,13 @@ def profile(
     custom = sorted(name.removeprefix(_CUSTOM) for name in graph.census if name.startswith(_CUSTOM))
     if custom:
         raise BadInputError(
-            f"{path} needs operators of its own: {', '.join(custom)}",
-            hint="it was compiled for an accelerator or a runtime of its own: profile the file that it was made from",
+            f"{path} needs custom operators: {', '.join(custom)}",
+            hint="it was compiled for an accelerator or a special runtime: profile the file that it was made from",
         )
     resolved = _target_of(graph, target, path)
     cost_model, notes = _cost_model(resolved, attached)
     predicted = None if cost_model is None else cost_model.predict_latency(graph.operators)
-    costs = () if cost_model is None else tuple(_costs(graph.operators, cost_model))
+    costs = () if cost_model is None else operator_costs(graph.operators, cost_model)
     if attached is not None:
         latency = figures_on_board(attached, path, predicted, threads=resolved.threads)
         if path.parent == Path(model) and path.name in MODEL_FILES and (path.parent / REPORT).is_file():
@@ -120,7 +93,7 @@ def profile(
         target=str(resolved),
         threads=resolved.threads,
         figures=latency + _counts(graph, resolved.precision, path),
-        kinds=_kinds(costs),
+        kinds=kinds_of(costs),
         operators=costs,
         notes=(*notes, *_notes(graph, resolved.precision)),
     )
@@ -133,7 +106,9 @@ def _target_text(target: str | None, board: Board | None, path: Path, signature:
             raise UsageError("neither a target nor a board is given", hint="add --target DEVICE or --board BOARD")
         return target
     if signature is not None or holds_variants(path):
-        raise UsageError(f"{path}: boards run files of one network", hint="leave --board out to predict its latency")
+        raise UsageError(
+            f"{path}: a board runs files of a single network", hint="leave --board out to predict its latency"
+        )
     if target is None:
         return board.device
     if parse_target(target).device.name != load_device(board.device).name:
@@ -156,7 +131,7 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
         named = replace(named, runtime=named.device.runtime(runtime).name)
     elif named.runtime != runtime:
         raise UsageError(
-            f"{path} is not for {named.runtime}",
+            f"{path} is not a file for {named.runtime}",
             hint=f"ask for {named.device.name}:{runtime}, or for {named.device.name}",
         )
     precision = precision_of(graph)
@@ -169,7 +144,7 @@ def _target_of(graph: Graph, text: str, path: Path) -> Target:
     _check_processor(path, named.device)
     if precision not in named.device.runtime(named.runtime).precisions:
         raise UsageError(
-            f"{named.runtime} on {named.device.name} has no {precision}, in which {path} computes",
+            f"{named.runtime} on {named.device.name} has no {precision}, the precision of {path}",
             hint="profile it for another target",
         )
     return resolved
@@ -211,46 +186,10 @@ def _counts(graph: Graph, precision: Precision, path: Path) -> tuple[Figure, ...
     return tuple(Figure(name=name, quantity=quantity) for name, quantity in quantities.items())
 
 
-def _costs(operators: Iterable[Operator], cost_model: CostModel) -> Iterable[OperatorCost]:
-    priced = [(operator, cost_model.operator_ms(operator)) for operator in operators]
-    total_ms = sum(latency_ms for _, latency_ms in priced) or 1.0
-    for operator, latency_ms in priced:
-        work = work_of(operator, cost_model.target.precision)
-        yield OperatorCost(
-            name=operator.name,
-            kind=operator.kind,
-            kernel=operator.kernel,
-            stride=operator.stride,
-            channels=operator.channels,
-            macs=operator.macs,
-            bytes_moved=round(1e6 * (work.activation_mbytes + work.weight_mbytes)),
-            latency_ms=latency_ms,
-            share=latency_ms / total_ms,
-        )
-
-
-def _kinds(costs: Iterable[OperatorCost]) -> tuple[KindCost, ...]:
-    groups: dict[str, list[OperatorCost]] = defaultdict(list)
-    for cost in costs:
-        has_kernel = cost.macs and cost.kernel > 1
-        groups[f"{cost.kind}, kernel {cost.kernel}" if has_kernel else cost.kind].append(cost)
-    kinds = [
-        KindCost(
-            kind=kind,
-            operators=len(group),
-            macs=sum(cost.macs for cost in group),
-            latency_ms=sum(cost.latency_ms for cost in group),
-            share=sum(cost.share for cost in group),
-        )
-        for kind, group in groups.items()
-    ]
-    return tuple(sorted(kinds, key=lambda kind: -kind.latency_ms))
-
-
 def _notes(graph: Graph, precision: Precision) -> Iterable[str]:
     if uncounted := [name for name in graph.census if any(part in name for part in _UNCOUNTED)]:
-        yield f"of {', '.join(sorted(uncounted))} only the bytes are counted: the latency is too low"
+        yield f"for {', '.join(sorted(uncounted))} only the bytes are counted: the predicted latency is too low"
     if precision is Precision.FP32 and (graph.dtypes.get("int8") or graph.dtypes.get("uint8")):
         yield "operators with int8 weights on float32 activations are priced as fp32"
     if precision is Precision.INT8 and graph.dtypes.get("int16"):
-        yield "operators on int16 are priced as int8: the latency is too low"
+        yield "operators on int16 are priced as int8: the predicted latency is too low"

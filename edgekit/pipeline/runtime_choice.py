@@ -7,7 +7,7 @@ rank runtimes approximately and make int8 look too fast beside fp32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +52,25 @@ class Candidate:
     def is_measured(self) -> bool:
         return self.latency is not None and self.latency.evidence is Evidence.MEASURED
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Candidate:
+        quantities = {name: record[name] for name in ("latency", "instructions")}
+        return cls(
+            runtime=record["runtime"],
+            precision=Precision(record["precision"]),
+            verified=record["verified"],
+            obstacle=record["obstacle"],
+            size_bytes=record["size_bytes"],
+            is_calibrated=record["is_calibrated"],
+            **{name: None if told is None else Quantity.from_json(told) for name, told in quantities.items()},
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "runtime": self.runtime,
             "precision": self.precision.value,
             "verified": self.verified,
+            "is_calibrated": self.is_calibrated,
             "obstacle": self.obstacle,
             "size_bytes": self.size_bytes,
             "latency": None if self.latency is None else self.latency.to_json(),
@@ -78,7 +92,7 @@ def choose(candidates: Sequence[Candidate], *, default_runtime: str) -> Choice:
     )
     if not able:
         reasons = "; ".join(f"{one}: {one.obstacle}" for one in candidates)
-        raise VerificationError(f"no runtime can be chosen: {reasons}", hint="name a target such as rpi4:tflite")
+        raise VerificationError(f"no runtime can be chosen: {reasons}", hint="give a target such as rpi4:tflite")
     measured = [one for one in able if one.is_measured]
     return _by_measurement(measured) if measured else _by_prediction(able)
 

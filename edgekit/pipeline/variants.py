@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.budget import Budget
+from edgekit.core.confusion import Confusion
 from edgekit.core.errors import InfeasibleError, UsageError
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import whole_folder
 from edgekit.devices.cost_model import CostModel, load_cost_model
 from edgekit.exporters.exporter import exporter_of
-from edgekit.pipeline.build_folder import write_networks, write_report
+from edgekit.pipeline.account import Judged, account_of, front_of, judged
+from edgekit.pipeline.build_folder import behind, verification_record, write_networks, write_report
 from edgekit.pipeline.calibration_pictures import calibration_pictures
 from edgekit.pipeline.examples import LearntHead
 from edgekit.pipeline.figures import counted, figures_of
@@ -23,6 +25,10 @@ from edgekit.pipeline.result import REPORT_SCHEMA, Figure
 from edgekit.pipeline.runtime_candidates import MIN_INT8_AGREEMENT
 from edgekit.pipeline.stages import Stages
 from edgekit.report.variants_card import write_variants_card
+
+if TYPE_CHECKING:
+    from edgekit.assembler.assembler import Assembler
+    from edgekit.exporters.check import Verification
 
 _HINT = "give latency limits such as 4,8,16ms"
 
@@ -43,13 +49,15 @@ class VariantsPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One network of the file; `name` is that of its signature, `learnt` its head for own classes."""
+    """One network of the file; `name` is that of its signature, `learnt` its head for own classes, `confusion` that on labelled
+    pictures."""
 
     name: str
     genotype: str
     image_size: int
     figures: tuple[Figure, ...]
     learnt: LearntHead | None
+    confusion: Confusion | None
 
     def figure(self, name: str) -> Quantity:
         """Raises KeyError for a figure that the report does not have."""
@@ -62,6 +70,7 @@ class Variant:
             "image_size": self.image_size,
             "figures": [{"name": figure.name, **figure.quantity.to_json()} for figure in self.figures],
             **({"own_classes": self.learnt.to_json()} if self.learnt else {}),
+            **({"confusion": self.confusion.to_json()} if self.confusion else {}),
         }
 
 
@@ -92,7 +101,7 @@ def parse_variants(text: str) -> dict[str, float]:
     """`4,8,16ms` or `4ms, 8ms` as limits in ms by name, the least first. Raises UsageError."""
     *_, last = items = [item.strip() for item in text.split(",")]
     if not last.endswith("ms"):
-        raise UsageError(f'variants: "{text}" does not end in the unit ms', hint=_HINT)
+        raise UsageError(f'variants: "{text}" does not end with the unit ms', hint=_HINT)
     limits: dict[str, float] = {}
     for item in items:
         try:
@@ -101,7 +110,7 @@ def parse_variants(text: str) -> dict[str, float]:
             raise UsageError(f'variants: "{item}" is not a number of ms', hint=_HINT) from error
         name = f"{limit:.12g}ms"
         if name in limits:
-            raise UsageError(f"variants: {name} stands there twice", hint="name each limit once")
+            raise UsageError(f"variants: {name} is given twice", hint="give each limit once")
         limits[name] = limit
     return dict(sorted(limits.items(), key=lambda named: named[1]))
 
@@ -109,12 +118,14 @@ def parse_variants(text: str) -> dict[str, float]:
 def plan_variants(*, variants: str, budget: Budget | None = None, **inputs: Any) -> VariantsPlan:
     """`inputs` are those of `plan`. Raises UsageError also where the budget has a latency limit of its own."""
     if budget is not None and budget.latency_ms is not None:
-        raise UsageError("a build of variants has several latency limits, and not another one", hint=_HINT)
+        raise UsageError("--variants gives the latency limits: --latency-ms cannot be added", hint=_HINT)
     if inputs.get("genotype") is not None:
-        raise UsageError("one genotype makes no variants", hint="leave out --genotype or --variants")
+        raise UsageError(
+            "variants are several networks, and --genotype is one", hint="leave out --genotype or --variants"
+        )
     if inputs.get("examples") is not None:
         raise UsageError(
-            "variants share one head, and own classes need one each", hint="build them one after the other"
+            "variants share one head, but own classes need one for each network", hint="build them one by one"
         )
     limits = parse_variants(variants)
     for limit in limits.values():
@@ -122,8 +133,8 @@ def plan_variants(*, variants: str, budget: Budget | None = None, **inputs: Any)
     planned = plan(budget=budget, **inputs)
     if planned.target.runtime != "tflite":
         raise UsageError(
-            f"{planned.target}: one file with a switch between networks exists for TFLite only",
-            hint=f"ask for {planned.target.device.name}:tflite, or build the networks one after the other",
+            f"{planned.target}: only TFLite has files that hold several networks",
+            hint=f"ask for {planned.target.device.name}:tflite, or build the networks one by one",
         )
     return VariantsPlan(plan=planned, limits_ms=limits)
 
@@ -148,14 +159,26 @@ def build_variants(
         cost_model = load_cost_model(planned.plan.target)
     place = Path(output)
     with whole_folder(place, overwrite=overwrite, marker="report.json") as folder:
-        made = _make_all(planned, cost_model, folder, stages)
+        with stages.stage("load"):
+            from edgekit.assembler.assembler import Assembler
+
+            assembler = Assembler.load(planned.plan.model)
+        made = _make_all(planned, assembler, cost_model, folder, stages)
         with stages.stage("merge"):
             gathered = gather(made, folder)
         with stages.stage("verify"):
             verifications = {name: verify_network(one) for name, one in gathered.items()}
         with stages.stage("profile"):
+            of_pictures = {name: judged(planned.plan, one, assembler) for name, one in gathered.items()}
             found = tuple(
-                variant_of(name, planned.of(name), one, cost_model, alone_bytes=made[name].artifact.size_bytes)
+                variant_of(
+                    name,
+                    planned.of(name),
+                    one,
+                    cost_model,
+                    of_pictures[name],
+                    alone_bytes=made[name].artifact.size_bytes,
+                )
                 for name, one in gathered.items()
             )
             figures = size_figures(gathered, apart_bytes=sum(one.artifact.size_bytes for one in made.values()))
@@ -170,19 +193,17 @@ def build_variants(
             )
             write_networks(folder, gathered, planned.to_json(), planned.plan, result.labels, stages)
             record = result.to_json()
-            for variant in record["variants"]:
-                variant["verification"] = verifications[variant["name"]]
+            record_networks(record, planned.plan, gathered, verifications, of_pictures, cost_model, assembler)
             write_variants_card(folder / "card.md", record, model_card=planned.plan.model.card)
             write_report(folder, record)
     return result
 
 
-def _make_all(planned: VariantsPlan, cost_model: CostModel, folder: Path, stages: Stages) -> dict[str, Made]:
+def _make_all(
+    planned: VariantsPlan, assembler: Assembler, cost_model: CostModel, folder: Path, stages: Stages
+) -> dict[str, Made]:
     """By name, each with its own file in a folder of its name."""
     with stages.stage("load"):
-        from edgekit.assembler.assembler import Assembler
-
-        assembler = Assembler.load(planned.plan.model)
         x_NHWC = calibration_pictures(planned.plan)
     made = {}
     for name in planned.limits_ms:
@@ -202,16 +223,41 @@ def gather(made: Mapping[str, Made], folder: Path) -> dict[str, Made]:
     }
 
 
-def verify_network(made: Made) -> dict[str, Any]:
-    """The record of what it passed. Raises VerificationError."""
+def verify_network(made: Made) -> Verification:
+    """Raises VerificationError."""
     from edgekit.exporters.verify import verify
 
-    passed = verify(made.model, made.artifact, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
-    return {**passed.to_json(), "slice_difference": made.slice_difference}
+    return verify(made.model, made.artifact, made.calibration_NHWC, min_agreement=MIN_INT8_AGREEMENT)
 
 
-def variant_of(name: str, planned: BuildPlan, made: Made, cost_model: CostModel, *, alone_bytes: int) -> Variant:
-    figures = [figure for figure in figures_of(planned, made, cost_model) if not figure.name.startswith("size")]
+def record_networks(
+    record: dict[str, Any],
+    planned: BuildPlan,
+    networks: Mapping[str, Made],
+    verifications: Mapping[str, Verification],
+    of_pictures: Mapping[str, Judged | None],
+    cost_model: CostModel,
+    assembler: Assembler,
+) -> None:
+    """Puts into the record of a build what there is to tell of each of its networks, and what else could have been built."""
+    for variant in record["variants"]:
+        name = variant["name"]
+        made, passed = networks[name], verifications[name]
+        account = account_of(planned, made, cost_model, assembler, passed, of_pictures[name])
+        variant |= {"verification": verification_record(passed, made), **account.to_json()}
+    first, *_ = networks.values()
+    record |= behind(planned, front_of(planned, first.task, [*networks.values()], cost_model, assembler))
+
+
+def variant_of(
+    name: str, planned: BuildPlan, made: Made, cost_model: CostModel, of_pictures: Judged | None, *, alone_bytes: int
+) -> Variant:
+    measured = of_pictures.accuracy if of_pictures else None
+    figures = [
+        figure
+        for figure in figures_of(planned, made, cost_model, measured=measured)
+        if not figure.name.startswith("size")
+    ]
     alone = counted(alone_bytes, "bytes", "a file of this variant alone")
     return Variant(
         name=name,
@@ -219,6 +265,7 @@ def variant_of(name: str, planned: BuildPlan, made: Made, cost_model: CostModel,
         image_size=made.model.input_shape[1],
         figures=(*figures, Figure(name="size alone", quantity=alone)),
         learnt=made.learnt,
+        confusion=of_pictures.confusion if of_pictures else None,
     )
 
 

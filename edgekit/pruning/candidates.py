@@ -152,8 +152,8 @@ def counts_within(
 
     if not fits(0.0):
         raise InfeasibleError(
-            f"{total} weights cannot be kept within {macs} multiply-accumulates at one density for all layers",
-            hint="choose a smaller density or allow more",
+            f"{total} weights cannot be kept within {macs} multiply-accumulates with one density for all layers",
+            hint="choose a lower density, or allow more multiply-accumulates",
         )
     low, high = (1.0, 1.0) if fits(1.0) else (0.0, 1.0)
     for _ in range(30):

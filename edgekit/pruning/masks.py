@@ -119,7 +119,7 @@ def unpacked(content: bytes, shapes: Mapping[str, Sequence[int]]) -> dict[str, T
     if len(content) != -(-total // 8):
         raise BadInputError(
             f"a mask of {len(content)} bytes, expected {-(-total // 8)} for {total} weights",
-            hint="both sides must use the same network",
+            hint="use the same network on both sides",
         )
     bits = torch.from_numpy(np.unpackbits(np.frombuffer(content, np.uint8), count=total).astype(bool))
     parts = torch.split(bits, list(sizes.values()))

@@ -16,6 +16,10 @@ LAYERS = 8
 
 def write_federated_page(path: Path, report: Mapping[str, Any]) -> None:
     """From the record of `report.json`."""
+    write_bytes(path, federated_page(report).encode())
+
+
+def federated_page(report: Mapping[str, Any]) -> str:
     rounds = [one for one in report["rounds"] if one["stage"] == "round"]
     parameters = report["weights"] + report["others"]
     sections = [
@@ -78,7 +82,7 @@ def write_federated_page(path: Path, report: Mapping[str, Any]) -> None:
         heading("Settings"),
         table("Settings", ("setting", "value"), [(name, str(value)) for name, value in report["settings"].items()]),
     ]
-    write_bytes(path, page(f"{report['origin']}, learnt by clients", [one for one in sections if one]).encode())
+    return page(f"{report['origin']}, learnt by clients", [one for one in sections if one])
 
 
 def _figures(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from edgekit.report.page import details, table
+
 WIDTH, HEIGHT = 640, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 40
 _TICKS = 5
@@ -57,8 +59,18 @@ def line_plot(title: str, series: Sequence[Series], *, x_label: str, y_label: st
         f"<figure><figcaption>{escape(title)}</figcaption>"
         + "\n".join([*parts, "</svg>"])
         + (f'<ul class="legend">{legend}</ul>' if len(drawn) > 1 else "")
+        + details("The same as a table", _table(title, drawn, x_label, percent))
         + "</figure>"
     )
+
+
+def _table(title: str, series: Sequence[Series], x_label: str, percent: bool) -> str:
+    known = [dict(one.points) for one in series]
+    rows = [
+        (f"{x:g}", *(_number(points[x], percent) if x in points else "" for points in known))
+        for x in sorted({x for points in known for x in points})
+    ]
+    return table(title, (x_label, *(one.name for one in series)), rows)
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

@@ -31,7 +31,7 @@ class Genotype:
         except ValueError as error:
             raise UsageError(
                 f'"{text}" is not a genotype',
-                hint="give one hexadecimal mask a block, such as ff.07.00.01 or ff.07.00.01@32",
+                hint="give one hexadecimal mask for each block, such as ff.07.00.01 or ff.07.00.01@32",
             ) from error
         if str(genotype) != text:
             raise UsageError(f'"{text}" is not a genotype in its canonical form', hint=f'did you mean "{genotype}"?')

@@ -72,5 +72,5 @@ def check_summed(one: Part, other: Part) -> None:
     if one.gives != other.gives:
         raise BadInputError(
             f"{other.name} gives {other.gives}, but {one.name}, beside which it stands, gives {one.gives}",
-            hint="blocks beside each other have the same in_channels, out_channels and stride",
+            hint="give blocks beside each other the same in_channels, out_channels and stride",
         )

@@ -65,7 +65,7 @@ class BlockSpec:
     def __post_init__(self) -> None:
         _check_whole_numbers(self)
         if not isinstance(self.beside, bool):
-            raise BadInputError(f"beside = {self.beside!r} is neither true nor false", hint="see docs/bricks.md")
+            raise BadInputError(f"beside = {self.beside!r} must be true or false", hint="see docs/bricks.md")
         if self.kernel < self.stride:
             raise BadInputError(
                 f"a convolution of {self.kernel} x {self.kernel} with stride {self.stride} skips positions",
@@ -78,7 +78,7 @@ class BlockSpec:
             )
         if self.kind is BlockKind.GHOST and self.brick_channels % 2:
             raise BadInputError(
-                f"a ghost brick of {self.brick_channels} hidden channels has no two halves",
+                f"a ghost brick of {self.brick_channels} hidden channels cannot be cut into two halves",
                 hint="make hidden_channels an even multiple of bricks",
             )
 
@@ -138,14 +138,14 @@ class SupernetSpec:
     def __post_init__(self) -> None:
         _check_whole_numbers(self)
         if not self.blocks:
-            raise BadInputError("a supernet without blocks", hint="list at least one block")
+            raise BadInputError("the supernet has no blocks", hint="list at least one block")
         self._check_ports()
         stride = 2 * math.prod(self.blocks[first].stride for first, *_ in self.positions)
         fits = all(isinstance(size, int) and size > 0 and size % stride == 0 for size in self.image_sizes)
         if not (fits and self.image_sizes and list(self.image_sizes) == sorted(set(self.image_sizes))):
             raise BadInputError(
-                f"image_sizes = {list(self.image_sizes)} are not rising multiples of {stride}, the product of all strides",
-                hint="give each edge in pixels, the smallest first",
+                f"image_sizes = {list(self.image_sizes)} must be rising multiples of {stride}, the product of all strides",
+                hint="give the edge of each size in pixels, the smallest first",
             )
 
     def _check_ports(self) -> None:
@@ -157,7 +157,8 @@ class SupernetSpec:
                 read = last
             elif index == 0:
                 raise BadInputError(
-                    f"block 0 ({block.kind}) has no block before it to stand beside", hint="leave out its `beside`"
+                    f"block 0 ({block.kind}) cannot stand beside a block before it: it is the first",
+                    hint="leave out its `beside`",
                 )
             part = block.part(index, read.gives.stride)
             check_joined(read, part)
@@ -216,19 +217,19 @@ class SupernetSpec:
         if genotype.image_size is not None and genotype.image_size not in self.image_sizes[:-1]:
             smaller = ", ".join(f"@{size}" for size in self.image_sizes[:-1])
             raise BadInputError(
-                f"genotype {genotype}: the supernet has no such image size beside its own, {self.image_size}",
+                f"genotype {genotype}: the supernet does not have this image size beside its own, {self.image_size}",
                 hint=f"write {smaller or 'no size'}, or nothing for {self.image_size}",
             )
         if len(genotype.masks) != len(self.blocks):
             raise BadInputError(
                 f"genotype {genotype} has {len(genotype.masks)} blocks, the supernet {len(self.blocks)}",
-                hint="take a genotype made for this supernet",
+                hint="use a genotype that was made for this supernet",
             )
         for index, (block, mask) in enumerate(zip(self.blocks, genotype.masks, strict=True)):
             if mask >> block.bricks or mask.bit_count() < block.fewest_bricks:
                 raise BadInputError(
                     f"genotype {genotype}: block {index} has {block.bricks} bricks and needs at least {block.fewest_bricks}",
-                    hint="take a genotype made for this supernet",
+                    hint="use a genotype that was made for this supernet",
                 )
         return genotype
 
@@ -262,5 +263,5 @@ def _check_whole_numbers(spec: BlockSpec | SupernetSpec) -> None:
         value = getattr(spec, name)
         if not isinstance(value, int) or value < 1:
             raise BadInputError(
-                f"{name} = {value!r} is not a whole number from 1", hint="see models/signs43/recipe.toml"
+                f"{name} = {value!r} must be a whole number of at least 1", hint="see models/signs43/recipe.toml"
             )

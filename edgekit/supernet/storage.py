@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core.data_folders import data_folder
 from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
-from edgekit.core.records import read_json, sha256_of
+from edgekit.core.records import read_json
+from edgekit.supernet.shipped import SHIPPED
 from edgekit.supernet.spec import SupernetSpec
 from edgekit.tasks.vocabulary import Vocabulary
 
@@ -42,21 +44,12 @@ class SupernetFolder:
     def read_tensors(self, file: str) -> dict[str, Tensor]:
         """Tensors of one of the folder's files. Raises BadInputError where it is missing, damaged, or not the card's file."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         path = self.path / file
         try:
-            if sha256_of(path) != self.card["sha256"][file]:
-                raise BadInputError(
-                    f"{path} is not the file that its card describes (SHA-256 differs)",
-                    hint="restore the supernet's folder, or train it anew",
-                )
-            tensors: dict[str, Tensor] = load_file(path)
+            tensors: dict[str, Tensor] = load(_read_checked(path, self.card["sha256"][file]))
             return tensors
-        except OSError as error:
-            raise BadInputError(
-                f"cannot read {path}: {error.strerror}", hint="restore the supernet's folder"
-            ) from error
         except (SafetensorError, KeyError) as error:
             raise BadInputError(f"{path} is damaged: {error}", hint="restore the supernet's folder") from error
 
@@ -91,29 +84,63 @@ def load_part(module: Any, part: str, tensors: Mapping[str, Tensor], path: Path)
     except RuntimeError as error:
         raise BadInputError(
             f"{path}: the weights of the {part} do not fit its card",
-            hint="restore the supernet's folder, or fit one of an older edgekit anew: edgekit models refit --help",
+            hint="restore the supernet's folder, or refit one from an older edgekit: edgekit models refit --help",
         ) from error
 
 
+def _read_checked(path: Path, sha256: str) -> bytes:
+    """The bytes of a file, read once, so that those used are those checked. Raises BadInputError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}", hint="restore the supernet's folder") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        if path.name == CARD:
+            raise BadInputError(
+                f"{path} is not the card that ships with this edgekit (SHA-256 differs)",
+                hint="install edgekit anew, and keep a supernet of your own in another folder",
+            )
+        raise BadInputError(
+            f"{path} is not the file that its card describes (SHA-256 differs)",
+            hint="restore the supernet's folder, or train it anew",
+        )
+    return content
+
+
 def open_supernet(name: str | Path) -> SupernetFolder:
-    """A shipped supernet by name, or one in a folder by path. Raises UsageError for unknown names, BadInputError for damage."""
+    """A shipped supernet by name, or one in a folder by path. Raises UsageError for unknown names, BadInputError for damage.
+
+    One that ships is known by its card's SHA-256; one of the user's own is what its own card says.
+    """
     path = Path(name)
     if not (path / CARD).is_file():
         if path.name != str(name) or path.is_dir():
             raise BadInputError(
-                f"{path} holds no supernet ({CARD} is missing)", hint="name a folder that training wrote"
+                f"{path} holds no supernet ({CARD} is missing)", hint="give a folder that `edgekit models train` wrote"
             )
         path = data_folder("models") / str(name)
         if not (path / CARD).is_file():
             raise UsageError(f'no supernet is called "{name}"', hint=did_you_mean(str(name), list_supernets()))
+    known = shipped_sums(path)
+    if known:
+        _read_checked(path / CARD, known[CARD])
     card = read_json(path / CARD, schema_version=CARD_SCHEMA)
-    vocabulary = Vocabulary.load(path / VOCABULARY)
     if not isinstance(card.get("supernet"), dict) or not isinstance(card.get("sha256"), dict):
         raise BadInputError(
             f"{path / CARD} lacks the description of the supernet", hint="restore the supernet's folder"
         )
+    sums = {**card["sha256"], **known}
+    if VOCABULARY in sums:
+        _read_checked(path / VOCABULARY, sums[VOCABULARY])
+    vocabulary = Vocabulary.load(path / VOCABULARY)
     spec = SupernetSpec.from_json(card["supernet"], labels=len(vocabulary))
     return SupernetFolder(name=path.resolve().name, path=path, card=card, spec=spec, vocabulary=vocabulary)
+
+
+def shipped_sums(path: Path) -> Mapping[str, str]:
+    """What `SHIPPED` says of a folder that ships with edgekit; nothing of any other."""
+    folder = path.resolve()
+    return SHIPPED.get(folder.name, {}) if folder.parent == data_folder("models").resolve() else {}
 
 
 def list_supernets() -> tuple[str, ...]:

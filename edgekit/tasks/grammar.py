@@ -52,7 +52,8 @@ def parse_task(
     indices = union.indices
     if not indices:
         raise UsageError(
-            f'"{text}" names no label', hint=f"{_known(vocabulary)}; {OTHER} is all that a task leaves out"
+            f'"{text}" names no label',
+            hint=f'{_known(vocabulary)}; "{OTHER}" stands for all labels that a task leaves out',
         )
     other = other or union.other
     if presence and grouped:
@@ -64,7 +65,7 @@ def parse_task(
         if other:
             raise UsageError(
                 f'a presence task has no class "{OTHER}"',
-                hint=f'leave "{OTHER}" out: its second output, absent, says it',
+                hint=f'leave "{OTHER}" out: the second output, "absent", already says it',
             )
         if len(indices) == len(vocabulary):
             raise UsageError(
@@ -95,7 +96,7 @@ def _groups(terms: dict[str, set[int]], vocabulary: Vocabulary) -> tuple[Group, 
             if index in of_label:
                 raise UsageError(
                     f'"{vocabulary.labels[index].name}" belongs to "{of_label[index]}" and to "{name}"',
-                    hint="where each term is one output, no two may share a label: drop or narrow one of them",
+                    hint="when each term is one output, two terms cannot share a label: remove or narrow one of them",
                 )
             of_label[index] = name
     return tuple(Group(name=names[labels], indices=labels) for labels in sorted(names))
@@ -117,7 +118,7 @@ def _union(text: str, vocabulary: Vocabulary) -> _Union:
     if not text:
         raise UsageError("the task is empty", hint=_known(vocabulary))
     if text.count('"') % 2:
-        raise UsageError(f"a quote is left open in {text}", hint='close it with "')
+        raise UsageError(f"a quote is not closed in {text}", hint='close it with "')
     terms = {}
     other = False
     for term in _split(text, ","):
@@ -143,7 +144,7 @@ def _intersection(term: str, vocabulary: Vocabulary) -> set[int]:
         counts = ", ".join(f'"{factor}" {len(selected)}' for factor, selected in zip(factors, selections, strict=True))
         raise UsageError(
             f'"{term.strip()}" selects no label',
-            hint=f"on their own they select: {counts}; a comma joins instead of narrowing",
+            hint=f"on their own they select: {counts}; use a comma to join labels; & keeps only those that satisfy both",
         )
     return common
 
@@ -158,8 +159,8 @@ def _factor(factor: str, vocabulary: Vocabulary) -> set[int]:
 def _named(name: str, vocabulary: Vocabulary) -> set[int]:
     if normal(name) == OTHER:
         raise UsageError(
-            f'"{OTHER}" stands on its own, as in "stop, {OTHER}"',
-            hint=f'separate "{OTHER}" by commas, not by & or quotes',
+            f'"{OTHER}" is a term of its own, as in "stop, {OTHER}"',
+            hint=f'separate "{OTHER}" with commas, not with & or quotes',
         )
     label = vocabulary.by_name(name)
     selected = {label.index} if label else {*vocabulary.by_synonym(name), *vocabulary.by_ancestor(name)}
@@ -212,12 +213,12 @@ def _word(part: str) -> str:
     if '"' in word:
         if not re.fullmatch(r'"[^"]*"', word):
             raise UsageError(
-                f"a quote stands inside the name {word}", hint="put the whole name between quotes, or none of it"
+                f"a quote stands inside the name {word}", hint="put quotes around the whole name, or leave them out"
             )
         word = word[1:-1]
     if not word.strip():
         raise UsageError(
-            "a name is missing beside a comma, & or =", hint="write as in stop, kind=danger & shape=triangle"
+            "a name is missing beside a comma, & or =", hint="write it like this: stop, kind=danger & shape=triangle"
         )
     return word
 
@@ -238,7 +239,7 @@ def _read_file(text: str, vocabulary: Vocabulary) -> _Union:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise BadInputError(
-            f"cannot read {path}: {reason}", hint="name a text file with one selector a line"
+            f"cannot read {path}: {reason}", hint="give a text file with one term on each line"
         ) from error
     terms: dict[str, set[int]] = {}
     other = False

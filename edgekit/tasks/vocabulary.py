@@ -77,7 +77,7 @@ class Vocabulary:
             if twin is not label:
                 raise BadInputError(
                     f'label {twin.index} "{twin.name}" and label {label.index} "{label.name}" have the same name',
-                    hint="rename one: case, spaces, underscores and hyphens do not tell names apart",
+                    hint="rename one: names that differ only in case, spaces, underscores or hyphens count as the same",
                 )
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class Vocabulary:
         try:
             listed = record.get("labels")
             if not isinstance(listed, list):
-                raise BadInputError('"labels" is not a list', hint="list one object a label")
+                raise BadInputError('"labels" is not a list', hint="list one object for each label")
             return cls(tuple(_from_json(index, entry) for index, entry in enumerate(listed)))
         except BadInputError as error:
             raise BadInputError(f"{path}: {error.message}", hint=error.hint) from error
@@ -149,7 +149,8 @@ def _check_words(label: Label) -> None:
     for word in (*names, *label.attributes.keys(), *label.attributes.values()):
         if not normal(word):
             raise BadInputError(
-                f'label {label.index} "{label.name}" holds the empty name "{word}"', hint="give it letters"
+                f'label {label.index} "{label.name}" holds the empty name "{word}"',
+                hint="write a name with letters in it",
             )
         if '"' in word or not word.isprintable():
             raise BadInputError(
@@ -158,7 +159,7 @@ def _check_words(label: Label) -> None:
     for name in names:
         if normal(name) == OTHER:
             raise BadInputError(
-                f'label {label.index} holds the name "{name}", the word for whatever a task leaves out',
+                f'label {label.index} holds the name "{name}", which is reserved for what a task leaves out',
                 hint="rename it",
             )
 
@@ -175,7 +176,8 @@ def _from_json(index: int, entry: object) -> Label:
     attributes = entry.get("attributes", {})
     if not isinstance(attributes, dict) or not all(isinstance(value, str) for value in attributes.values()):
         raise BadInputError(
-            f'label {index} "{name}": "attributes" is not an object of texts', hint='write {"colour": "red"}'
+            f'label {index} "{name}": "attributes" must be an object whose values are strings',
+            hint='write {"colour": "red"}',
         )
     return Label(
         name=name,
@@ -190,7 +192,7 @@ def _texts(entry: dict[str, Any], key: str, index: int) -> tuple[str, ...]:
     texts = entry.get(key, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise BadInputError(
-            f'label {index} "{entry["name"]}": "{key}" is not a list of texts', hint='write ["dog", "animal"]'
+            f'label {index} "{entry["name"]}": "{key}" must be a list of strings', hint='write ["dog", "animal"]'
         )
     return tuple(texts)
 

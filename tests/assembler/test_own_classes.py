@@ -143,7 +143,7 @@ def test_an_interval_is_as_wide_as_so_few_pictures_make_it() -> None:
 
 
 def test_equal_features_are_refused() -> None:
-    with pytest.raises(BadInputError, match="no difference"):
+    with pytest.raises(BadInputError, match="cannot tell"):
         fit_head(np.ones((6, 4)), np.array([0, 1] * 3))
 
 

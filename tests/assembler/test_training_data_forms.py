@@ -100,7 +100,7 @@ def test_folders_are_matched_by_name_and_by_synonym(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
-    [("wild_dgo", "no label", "wild dog"), ("hound", '"dog" and "wild dog"', "rename")],
+    [("wild_dgo", "not a label", "wild dog"), ("hound", '"dog" and "wild dog"', "rename")],
 )
 def test_a_folder_that_is_no_label_or_several_is_refused(tmp_path: Path, name: str, message: str, hint: str) -> None:
     picture(tmp_path / name / "0.png")

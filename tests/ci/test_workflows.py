@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 import yaml
 from manual_pages import check_call, fences
 
+from edgekit.version import VERSION
+
 REPO_ROOT = Path(__file__).parents[2]
 FOLDER = REPO_ROOT / "ci" / "workflows"
-LAB, PI = "hardware-lab.yml", "hardware-pi.yml"
+LAB, PI, RELEASE = "hardware-lab.yml", "hardware-pi.yml", "release.yml"
 PAGES = (
     "ci/workflows/README.md",
     "docs/boards.md",
@@ -39,7 +42,7 @@ def steps(name: str) -> list[dict[str, Any]]:
 
 
 def test_the_folder_holds_what_is_tested() -> None:
-    assert {path.name for path in FOLDER.glob("*.yml")} == {LAB, PI}
+    assert {path.name for path in FOLDER.glob("*.yml")} == {LAB, PI, RELEASE}
 
 
 @pytest.mark.parametrize("name", [LAB, PI])
@@ -53,13 +56,38 @@ def test_a_job_may_read_and_ends(name: str) -> None:
     assert "secrets." not in (FOLDER / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [LAB, PI])
+@pytest.mark.parametrize("name", [LAB, PI, RELEASE])
 def test_actions_are_pinned_and_keep_no_token(name: str) -> None:
     for line in re.findall(r"uses: .+", (FOLDER / name).read_text(encoding="utf-8")):
         assert re.match(r"uses: actions/[a-z-]+@([0-9a-f]{40} # v[0-9.]+|v[0-9]+)", line), line
     for step in steps(name):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
+
+
+def test_a_release_is_made_by_what_cannot_write_and_published_by_what_runs_no_code_of_ours() -> None:
+    read = workflow(RELEASE)
+    assert read[True] == {"push": {"tags": ["v*"]}}
+    assert read["permissions"] == {"contents": "read"}
+    make, publish = read["jobs"]["make"], read["jobs"]["publish"]
+    assert "permissions" not in make
+    assert publish["needs"] == "make"
+    assert publish["permissions"] == {"contents": "write", "id-token": "write", "attestations": "write"}
+    assert not any(step.get("uses", "").startswith("actions/checkout@") for step in publish["steps"])
+    assert any(step.get("uses", "").startswith("actions/attest-build-provenance@") for step in publish["steps"])
+    assert "cd dist && sha256sum --check SHA256SUMS" in [step.get("run") for step in publish["steps"]]
+    assert "secrets." not in (FOLDER / RELEASE).read_text(encoding="utf-8")
+
+
+def test_a_release_is_audited_and_its_tag_is_the_version() -> None:
+    runs = [step["run"] for step in workflow(RELEASE)["jobs"]["make"]["steps"] if "run" in step]
+    assert "ci/release/make --audit-required" in runs
+    assert os.access(REPO_ROOT / "ci" / "release" / "make", os.X_OK)
+    for tag, code in ((f"v{VERSION}", 0), ("v0.0.0", 1)):
+        done = subprocess.run(
+            ["sh", "-c", runs[0]], cwd=REPO_ROOT, env=os.environ | {"GITHUB_REF_NAME": tag}, check=False
+        )
+        assert done.returncode == code
 
 
 def test_the_real_board_is_never_given_to_a_pull_request() -> None:

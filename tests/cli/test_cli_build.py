@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,9 @@ def test_a_finished_build_is_verified_and_a_changed_one_is_not(built, tmp_path):
     checks = edgekit_json("verify", built["folder"])["checks"]
     assert {check["name"] for check in checks} >= {"files", "labels", "outputs"}
 
-    for path in Path(built["folder"]).iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "labels.txt").write_text("something else\n")
-    assert_fails(edgekit("verify", tmp_path), ExitCode.VERIFICATION, "labels.txt")
+    changed = shutil.copytree(built["folder"], tmp_path / "out")
+    (changed / "labels.txt").write_text("something else\n")
+    assert_fails(edgekit("verify", changed), ExitCode.VERIFICATION, "labels.txt")
 
 
 def test_results_go_to_stdout_as_a_plain_table_and_progress_to_stderr(tiny_supernet, tmp_path):
@@ -52,9 +52,9 @@ def test_results_go_to_stdout_as_a_plain_table_and_progress_to_stderr(tiny_super
     stages = [line.split()[0] for line in done.stderr.splitlines()]
     assert stages[-8:] == ["plan", "load", "assemble", "slice", "export", "verify", "profile", "report"]
 
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert_fails(edgekit(*arguments), ExitCode.USAGE, "--overwrite")
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tiny_supernet, tmp_path):

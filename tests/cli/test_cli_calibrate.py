@@ -90,7 +90,7 @@ def test_a_finished_device_is_replaced_only_when_asked(home: Path, table: Path) 
         ("my-board", lambda rows: [*rows, "0.tflite,-3"], ExitCode.BAD_INPUT, "line 14"),
         ("my-board", lambda rows: rows[:0], ExitCode.BAD_INPUT, "no measurements"),
         ("my-board", lambda rows: rows[:1], ExitCode.BAD_INPUT, "no measurements"),
-        ("my-board", lambda rows: [*rows, "a.onnx,3"], ExitCode.BAD_INPUT, "not what TFLite ran"),
+        ("my-board", lambda rows: [*rows, "a.onnx,3"], ExitCode.BAD_INPUT, "not a file that TFLite runs"),
         ("my-board", lambda rows: ["a,b", *rows[1:]], ExitCode.BAD_INPUT, "line 2"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_network_of_no_pictures_is_compressed(inputs: Path, tmp_path: Path) ->
         (lambda folder: os.truncate(network(folder / "x.onnx"), 500 << 20), ExitCode.BAD_INPUT, "256 MB"),
         (lambda folder: os.truncate(network(folder / "x.onnx"), 60), ExitCode.BAD_INPUT, "x.onnx"),
     ],
-    ids=["damaged", "nan", "unknown operator", "free shape", "500 MB", "truncated"],
+    ids=["damaged", "nan", "unknown operator", "dynamic shape", "500 MB", "truncated"],
 )
 def test_networks_that_cannot_be_read_are_one_sentence(inputs, tmp_path, make, code, says) -> None:
     make(tmp_path)

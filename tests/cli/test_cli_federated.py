@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from edgekit_command import assert_fails, edgekit, edgekit_json
 from PIL import Image
+from safetensors.numpy import load_file
 from tiny_supernet import LABELS, draw
 
 SHORT = ("--rounds", "2", "--number", "3", "--per-round", "3", "--density", "0.3", "--candidates", "2", "--batch", "8")
@@ -60,6 +61,17 @@ def test_a_course_leaves_all_that_a_reader_and_a_build_need(learnt: Path) -> Non
     assert page.count("<svg") >= 4
 
 
+def test_a_ray_cluster_learns_the_same_network_to_the_bit(
+    tiny_supernet: Path, stripes: Path, learnt: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="needs the extra ray")
+    done = simulate(tiny_supernet, stripes, tmp_path / "fl", "--ray", "local")
+    assert done.returncode == 0, done.stderr
+    here, there = (load_file(folder / "state.safetensors") for folder in (learnt, tmp_path / "fl"))
+    assert np.array_equal(here["vector"], there["vector"])
+    assert (learnt / "card.md").read_text() == (tmp_path / "fl" / "card.md").read_text()
+
+
 def test_the_same_command_again_finds_it_finished(tiny_supernet: Path, stripes: Path, learnt: Path) -> None:
     before = (learnt / "state.safetensors").read_bytes()
     done = simulate(tiny_supernet, stripes, learnt, "--json")
@@ -74,7 +86,7 @@ def test_the_same_command_again_finds_it_finished(tiny_supernet: Path, stripes: 
     [
         (("--density", "0"), 2, "density is 0.0, expected above 0"),
         (("--number", "10000"), 2, "clients"),
-        (("--clients", "odd"), 2, '"odd" is no way to deal samples'),
+        (("--clients", "odd"), 2, '"odd" is not a way to deal out samples'),
         (("--data", "/nowhere"), 9, "/nowhere"),
         (("--model", "nosuch"), 2, "nosuch"),
         (("--seed", "1"), 2, "another course"),
@@ -116,7 +128,7 @@ def test_what_a_build_of_a_course_does_not_take(
     ("text", "code", "words"),
     [
         (None, 9, "cannot read"),
-        ("keys = ", 9, "is no TOML"),
+        ("keys = ", 9, "is not TOML"),
         ('task = "all"', 2, "lacks keys and output"),
         ('kees = "k"', 2, "unknown key kees"),
         ('keys = "k"\noutput = "o"\ntask = "all"\nport = "x"', 2, "port is 'x'"),

@@ -18,7 +18,9 @@ MAX_HELP_S = 0.6
 MAX_MODULES = 60
 HEAVY = ("numpy", "torch", "rich", "PIL", "pyarrow", "scipy", "litert_torch")
 COMMANDS = (
+    ("init",),
     ("build",),
+    ("compare",),
     ("assemble",),
     ("predict",),
     ("verify",),
@@ -73,7 +75,7 @@ def test_version():
 def test_a_command_that_is_not_whole_shows_the_help_and_fails(command: tuple[str, ...]):
     done = edgekit(*command)
     assert done.returncode == ExitCode.USAGE
-    assert "Commands:" in done.stderr
+    assert "\nCommands:" in done.stderr or "\nBuild:" in done.stderr
 
 
 def test_a_misspelt_command_is_answered_with_the_nearest():

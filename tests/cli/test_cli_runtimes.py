@@ -49,7 +49,7 @@ def test_a_compiled_build_is_verified_recognises_pictures_and_is_profiled(
         assert latency["value"] == pytest.approx(figures["latency"]["value"])
         assert "no figures of tvm" in latency["source"]
     for target, word in (
-        ("rpi4:tflite", "not for tflite"),
+        ("rpi4:tflite", "not a file for tflite"),
         ("rpi4:int8", "not in int8"),
         ("pixel3", 'no runtime "tvm"'),
     ):
@@ -64,12 +64,12 @@ def test_a_library_alone_is_profiled_but_not_run(
     assert edgekit_json("profile", alone, "--target", "rpi4")["target"] == "rpi4:tvm-fp32"
     if platform.machine() != "aarch64":
         done = edgekit("predict", alone, next(iter(stripes.values())))
-        assert_fails(done, ExitCode.BAD_INPUT, "compiled for aarch64", "does not lie beside it")
+        assert_fails(done, ExitCode.BAD_INPUT, "compiled for aarch64", "is not beside it")
         twin = Path(compiled["folder"]) / f"model.{platform.machine()}.so"
         done = edgekit("profile", twin, "--target", "rpi4")
         assert_fails(done, ExitCode.BAD_INPUT, f"is compiled for {platform.machine()}, and rpi4 has aarch64")
     alone.write_bytes(alone.read_bytes()[:3000])
-    assert_fails(edgekit("profile", alone, "--target", "rpi4"), ExitCode.BAD_INPUT, "damaged or no shared library")
+    assert_fails(edgekit("profile", alone, "--target", "rpi4"), ExitCode.BAD_INPUT, "damaged or not a shared library")
 
 
 @pytest.mark.parametrize(

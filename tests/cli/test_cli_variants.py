@@ -76,7 +76,7 @@ def test_a_dry_run_names_the_variants_and_writes_nothing(tiny_supernet, tmp_path
     [
         (("--variants", "4,8"), ExitCode.USAGE, ("unit ms", "4,8,16ms")),
         (("--variants", "4,4ms"), ExitCode.USAGE, ("4ms", "twice")),
-        (("--variants", "4,8ms", "--latency-ms", "4"), ExitCode.USAGE, ("several latency limits",)),
+        (("--variants", "4,8ms", "--latency-ms", "4"), ExitCode.USAGE, ("gives the latency limits",)),
         (("--variants", "0.3,0.001ms"), ExitCode.INFEASIBLE, ("variant 0.001ms", "smallest network")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

@@ -51,7 +51,7 @@ def test_nonsense_is_refused_by_the_name_of_its_option(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0%", "-5%", "100.1%", "1e9%"])
 def test_a_share_outside_of_0_to_100_percent_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="not within 0 % and 100 %"):
+    with pytest.raises(UsageError, match="must lie between 0 % and 100 %"):
         parse_limit(text, name="macs")
 
 

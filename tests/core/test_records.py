@@ -283,7 +283,7 @@ def test_a_record_reads_as_written(
 def test_a_truncated_record_is_bad_input(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "card.json"
     path.write_bytes(content)
-    with pytest.raises(BadInputError, match="not a whole JSON record") as caught:
+    with pytest.raises(BadInputError, match="not a complete JSON record") as caught:
         read_json(path, schema_version=1)
     assert str(path) in caught.value.message
 

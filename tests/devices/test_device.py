@@ -131,5 +131,5 @@ def test_this_machine_tells_its_own_facts():
     assert host == load_device("this machine")
     assert host.cores == os.cpu_count()
     assert host.isa == platform.machine()
-    assert host.sources == ("read on this machine, from the operating system",)
+    assert host.sources == ("read from this machine's operating system",)
     assert not host.runtime("tflite").has_figures

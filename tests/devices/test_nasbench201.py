@@ -73,7 +73,7 @@ def test_a_network_without_a_path_is_known(operators: tuple[str, ...], connected
 
 @pytest.mark.parametrize("text", ["", "|none~0|", DENSEST[:-1] + "|x~1|", DENSEST.replace("nor_conv_3x3~2", "lstm~2")])
 def test_what_is_no_cell_is_refused(text: str) -> None:
-    with pytest.raises(BadInputError, match="no cell"):
+    with pytest.raises(BadInputError, match="not a cell"):
         parse_cell(text)
 
 

@@ -51,7 +51,7 @@ def test_a_library_for_another_processor_is_refused(library: Path, tmp_path: Pat
 def test_a_library_that_is_cut_short_is_refused(library: Path, tmp_path: Path) -> None:
     short = tmp_path / "model.so"
     short.write_bytes(library.read_bytes()[:-1])
-    with pytest.raises(BadInputError, match="it is cut short"):
+    with pytest.raises(BadInputError, match="it is incomplete"):
         run_in_subprocess(short, X)
 
 
@@ -63,7 +63,7 @@ def test_a_library_that_crashes_is_named(library: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.so").write_text("model")
-    with pytest.raises(BadInputError, match="it is no shared library"):
+    with pytest.raises(BadInputError, match="it is not a shared library"):
         run_in_subprocess(tmp_path / "model.so", X)
 
 

@@ -181,6 +181,14 @@ def test_two_clients_of_one_name_are_not_both_counted() -> None:
         assert sorted(record.clients) == [f"client {index}" for index in range(4)]
 
 
+def test_a_client_goes_by_the_name_it_was_enrolled_by() -> None:
+    enrolled = {0: "client 0", 1: "client 1", 2: "pi-2"}  # client 3 joined by no list
+    state = course(names=lambda: enrolled).run(clients(4))
+    for record in state.records:
+        assert sorted(record.clients) == ["client 0", "client 1", "client 3"]
+        assert record.left_out.get("2") == "it calls itself 'client 2' and is enrolled as 'pi-2'"
+
+
 def test_a_round_that_nobody_answers_is_tried_again_and_in_the_end_given_up() -> None:
     silent = Faulty(inner=clients(), bad=(0, 1, 2, 3), fault=lambda _: None)
     with pytest.raises(BoardError, match="too few clients answered"):

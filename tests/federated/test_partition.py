@@ -53,7 +53,7 @@ def test_evenly_is_even(clients: int, number: int) -> None:
 
 @pytest.mark.parametrize("kind", ["", "odd", "dirichlet:0", "dirichlet:-1", "dirichlet:x", "dirichlet:nan", "even:3"])
 def test_an_unknown_way_to_deal_is_refused(kind: str) -> None:
-    with pytest.raises(UsageError, match="no way to deal"):
+    with pytest.raises(UsageError, match="not a way to deal"):
         partition(kind, np.zeros(20, np.int64), np.arange(20), 4, 0)
 
 

@@ -169,7 +169,7 @@ def test_a_full_disk_is_named(board: Describe, file: Path, tmp_path: Path) -> No
     (workspace / f"{sha256_of(file)[:16]}.tflite.part").symlink_to("/dev/full")
     with pytest.raises(BoardError, match="cannot be written to") as raised, open_board(board()) as session:
         _outputs(session, file)
-    assert "free some room" in raised.value.hint
+    assert "free some space" in raised.value.hint
     assert not isinstance(raised.value, LostBoardError)
 
 
@@ -210,7 +210,7 @@ def test_a_slow_model_is_still_measured(board: Describe, file: Path) -> None:
 
 def test_a_login_that_talks_is_named(board: Describe) -> None:
     talking = board(python=("/bin/echo", "Welcome!"))
-    with pytest.raises(BoardError, match="answered what cannot be read"), open_board(talking) as session:
+    with pytest.raises(BoardError, match="gave an answer that cannot be read"), open_board(talking) as session:
         session.facts()
 
 

@@ -128,7 +128,7 @@ def test_a_lab_that_cannot_start_leaves_nothing(user: User, tmp_path: Path) -> N
 
 def test_down_and_status_without_a_lab(user: User) -> None:
     assert "there was no lab" in user.lab("down").stdout
-    assert "there is no lab" in user.lab("status").stdout
+    assert "the lab is not up" in user.lab("status").stdout
 
 
 def test_a_machine_without_the_programs_is_told_what_to_install(user: User) -> None:

@@ -66,7 +66,9 @@ class Page:
             else:
                 in_this_process(command)
         elif program == "pip":
-            assert rest[0] == "install", command  # what it names is looked at by another test, and installed here already
+            assert rest[0] == "install", (
+                command
+            )  # what it names is looked at by another test, and installed here already
         elif program in ("python", "python3", "pytest"):
             words = [sys.executable, *(["-m", "pytest"] if program == "pytest" else []), *rest]
             environment = os.environ | {"PYTHONPATH": str(REPO_ROOT)}

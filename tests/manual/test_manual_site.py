@@ -16,7 +16,15 @@ from manual_pages import REPO_ROOT
 from edgekit.cli.main import edgekit
 from edgekit.devices.device import list_devices
 
-LOADED_FROM = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "form": "action"}
+LOADED_FROM = {
+    "script": "src",
+    "img": "src",
+    "link": "href",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "form": "action",
+}
 METADATA = {"canonical"}
 
 
@@ -72,6 +80,8 @@ def test_every_option_of_every_command_is_in_the_reference(site: Path) -> None:
 def test_every_device_has_a_page_with_its_sources(site: Path) -> None:
     for device in list_devices(REPO_ROOT / "devices"):
         if device.name != "host":
-            page = html.unescape(re.sub(r"<[^>]+>", "", (site / f"devices/{device.name}.html").read_text(encoding="utf-8")))
+            page = html.unescape(
+                re.sub(r"<[^>]+>", "", (site / f"devices/{device.name}.html").read_text(encoding="utf-8"))
+            )
             for source in (*device.sources, *(figures.source for figures in device.figures)):
                 assert " ".join(source.split()) in " ".join(page.split()), (device.name, source)

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-
 CODE = """\
 from torch import nn
 

@@ -77,7 +77,7 @@ def bad_weights(weights: dict[str, Tensor], folder: Path) -> Iterator[tuple[Path
         for part in (0.0, 0.4, 0.99):
             path = folder / f"part{part}.{suffix}"
             path.write_bytes(whole[: int(len(whole) * part)])
-            yield path, "not a whole|not whole|more than tensors"
+            yield path, "not a complete|incomplete|more than tensors"
     less = {name: value for name, value in weights.items() if name != "head.bias"}
     yield saved(less, folder / "less.pt"), "lacks what the network calls head.bias"
     more = {**weights, "extra": torch.zeros(1)}
@@ -114,8 +114,8 @@ def number() -> int:
     [
         ("no_such_package:net", (3,), "could not be called: No module named"),
         ("network_zoo:Absent", (3,), "could not be called: .*Absent"),
-        ("test_loading:number", (3,), "gave int"),
-        (SOURCE, None, "does not say what it takes"),
+        ("test_loading:number", (3,), "returned int"),
+        (SOURCE, None, "does not say the shape of its input"),
         ("model.tflite", None, "not a network that edgekit reads"),
         ("weights.pt", None, "not a network that edgekit reads"),
         ("README", None, "not a network that edgekit reads"),

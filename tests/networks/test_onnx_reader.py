@@ -243,14 +243,14 @@ NAN[0] = np.nan
 @pytest.mark.parametrize(
     ("nodes", "shape", "constants", "kind", "reason"),
     [
-        (QUANTISED, IMAGE, {"s": np.float32(1)}, ConversionError, "quantised already"),
+        (QUANTISED, IMAGE, {"s": np.float32(1)}, ConversionError, "already quantised"),
         ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": NAN}, BadInputError, r"w in .* not finite"),
         ([node("Relu", ["x"], ["y"])], ("n", 3, "h", 8), {}, ConversionError, "dimension 2 of x"),
         ([node("Det", ["x"], ["y"], name="the determinant")], IMAGE, {}, ConversionError, r"Det \(at the determinant"),
         ([node("Fancy", ["x"], ["y"], domain="acme")], IMAGE, {}, (BadInputError, ConversionError), r"acme|Fancy"),
         ([node("NonZero", ["x"], ["z"]), node("Cast", ["z"], ["y"], to=1)], IMAGE, {}, ConversionError, "NonZero"),
         ([node("Conv", ["x", "w"], ["y"])], IMAGE, {"w": normal(4, 3, 1, 1)}, (BadInputError, ConversionError), r"[Cc]onv|damaged"),
-        ([node("Relu", ["nowhere"], ["y"])], IMAGE, {}, BadInputError, "not a whole ONNX file"),
+        ([node("Relu", ["nowhere"], ["y"])], IMAGE, {}, BadInputError, "not a complete ONNX file"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_sentence(
@@ -291,5 +291,5 @@ def test_a_truncated_file_is_refused(part: float, tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", *CASES["conv with uneven pads"])
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    with pytest.raises(BadInputError, match="not a whole ONNX file"):
+    with pytest.raises(BadInputError, match="not a complete ONNX file"):
         read_onnx(path)

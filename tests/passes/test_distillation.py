@@ -179,7 +179,7 @@ def test_a_model_that_training_does_not_help_stays_as_it_is(teacher: Model, digi
 def test_options_and_data_are_checked(teacher: Model, digits: tuple[Samples, Samples]) -> None:
     with pytest.raises(UsageError, match="learning_rate"):
         Distil(learning_rate=0)
-    with pytest.raises(UsageError, match="learn from"):
+    with pytest.raises(UsageError, match="train with"):
         Distil()(teacher, replace(context(teacher, digits), training=None))
 
 

@@ -169,7 +169,7 @@ def test_a_deadline_leaves_the_other_layers_as_they_were(model: Model) -> None:
     assert not result.modified
     assert result.layers == ()
     assert torch.equal(run(result.model.module, torch.ones(1, 3, 8, 8)), run(model.module, torch.ones(1, 3, 8, 8)))
-    assert any("time was over" in note for note in result.notes)
+    assert any("time was up" in note for note in result.notes)
 
 
 def test_recalibration_sets_the_statistics(model: Model) -> None:

@@ -162,17 +162,17 @@ def test_a_network_that_classifies_nothing_is_judged_by_the_variance_it_reproduc
     )
     assert result.judgement.measure is Measure.REPRODUCED
     assert 0.5 < result.judgement.value <= 1
-    assert any("no speed-up" in note for row in result.rows for note in row.notes)
+    assert any("do not speed up" in note for row in result.rows for note in row.notes)
 
 
 @pytest.mark.parametrize(
     ("asked", "error", "says"),
     [
-        ({"passes": ["swap::ghost"], "recipe": "r.toml"}, UsageError, "both given"),
+        ({"passes": ["swap::ghost"], "recipe": "r.toml"}, UsageError, "both a recipe"),
         ({"passes": ["swap::gost"]}, UsageError, "is not a pass"),
-        ({"max_accuracy_drop": -1.0}, UsageError, "is no limit"),
+        ({"max_accuracy_drop": -1.0}, UsageError, "is not a limit"),
         ({"std": (0.0, 1.0, 1.0)}, UsageError, "above 0"),
-        ({"minutes": 0.0}, UsageError, "are no time"),
+        ({"minutes": 0.0}, UsageError, "is not a time"),
         ({"target": "rpi4:tflite-int3"}, UsageError, "int3"),
         ({"target": "rpi4:tflite", "passes": ["quant::nncf"]}, UsageError, "quantises for onnx.*not for tflite"),
         ({"target": "rpi4:onnx", "passes": ["quant::int8"]}, UsageError, "quantises for tflite, not for onnx"),

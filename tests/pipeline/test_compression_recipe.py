@@ -83,5 +83,5 @@ def test_a_misspelt_pass_is_answered_with_the_nearest() -> None:
 
 
 def test_an_option_without_a_value_is_refused() -> None:
-    with pytest.raises(UsageError, match="is no option"):
+    with pytest.raises(UsageError, match="is not an option"):
         parse_step("train::distil,epochs")

@@ -35,6 +35,10 @@ TASK = "red rows, blue columns, green rows"
 OUTPUTS = ["red rows", "green rows", "blue columns"]  # in the order of the vocabulary
 FILES = {
     "card.md",
+    "deploy/Classifier.kt",
+    "deploy/README.md",
+    "deploy/classify.cpp",
+    "deploy/edgekit-red-rows-green-rows-blue-columns.service",
     "env.json",
     "labels.txt",
     "log.txt",
@@ -42,7 +46,9 @@ FILES = {
     "outputs.safetensors",
     "plan.json",
     "recipe.json",
+    "report.html",
     "report.json",
+    "run.py",
 }
 STAGES = ["plan", "load", "assemble", "slice", "export", "verify", "profile", "report"]
 
@@ -51,8 +57,12 @@ def record(result: BuildResult, name: str = "report.json") -> dict[str, Any]:
     return dict(json.loads((result.folder / name).read_text()))
 
 
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def content_of(folder: Path) -> dict[str, str]:
-    return {path.name: sha256_of(path) for path in folder.iterdir()}
+    return {path: sha256_of(folder / path) for path in files_in(folder)}
 
 
 def stopping_at(stage: str, failure: BaseException) -> Callable[[str], None]:
@@ -64,7 +74,7 @@ def stopping_at(stage: str, failure: BaseException) -> Callable[[str], None]:
 
 
 def test_the_folder_holds_all_that_judges_the_model(built: BuildResult) -> None:
-    assert {path.name for path in built.folder.iterdir()} == FILES
+    assert files_in(built.folder) == FILES
     assert (built.folder / "labels.txt").read_text().splitlines() == OUTPUTS
     assert built.labels == tuple(OUTPUTS)
     report = record(built)
@@ -236,7 +246,7 @@ def test_the_same_question_gets_the_same_file(
         overwrite=True,
         progress=seen.append,
     )
-    assert {path.name for path in older.iterdir()} == FILES
+    assert files_in(older) == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert sha256_of(older / "model.tflite") == sha256_of(int8_build.folder / "model.tflite")
     assert result.genotype == int8_build.genotype

@@ -38,7 +38,7 @@ def test_a_flipped_byte_of_the_model_is_found(damaged: Path, position: int) -> N
     content = bytearray((damaged / "model.tflite").read_bytes())
     content[position] ^= 1
     (damaged / "model.tflite").write_bytes(content)
-    with pytest.raises(VerificationError, match=r"model\.tflite was changed") as caught:
+    with pytest.raises(VerificationError, match=r"model\.tflite has changed") as caught:
         verify(damaged)
     assert caught.value.code is ExitCode.VERIFICATION
 
@@ -47,7 +47,7 @@ def test_a_flipped_byte_of_the_model_is_found(damaged: Path, position: int) -> N
 def test_an_edited_file_is_found(damaged: Path, file: str) -> None:
     with (damaged / file).open("ab") as edited:
         edited.write(b" ")
-    with pytest.raises(VerificationError, match=f"{file} was changed"):
+    with pytest.raises(VerificationError, match=f"{file} has changed"):
         verify(damaged)
 
 
@@ -69,7 +69,7 @@ def test_a_model_that_computes_something_else_is_found(damaged: Path) -> None:
     kept = load_file(damaged / "outputs.safetensors")
     save_file({**kept, "p_NK": np.roll(kept["p_NK"], 1, axis=1).copy()}, damaged / "outputs.safetensors")
     sign_again(damaged, "outputs.safetensors")
-    with pytest.raises(VerificationError, match="computes other outputs"):
+    with pytest.raises(VerificationError, match="computes different outputs"):
         verify(damaged)
 
 
@@ -94,7 +94,7 @@ def test_damaged_outputs_are_bad_input(damaged: Path, content: bytes) -> None:
 def test_a_truncated_report_is_bad_input(damaged: Path, kept: int) -> None:
     content = (damaged / "report.json").read_bytes()
     (damaged / "report.json").write_bytes(content[:kept])
-    with pytest.raises(BadInputError, match="not a whole JSON record") as caught:
+    with pytest.raises(BadInputError, match="not a complete JSON record") as caught:
         verify(damaged)
     assert caught.value.code is ExitCode.BAD_INPUT
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from board_program import answers_of_predict, answers_of_run, run_program
 from numpy.typing import NDArray
 from PIL import Image
 from tiny_supernet import SIZE, draw_all
@@ -38,7 +39,7 @@ SHARPNESS, THRESHOLD = 0.7, 0.9
 
 FILES = {"tflite": ("model.tflite",), "onnx": ("first.onnx", "last.onnx"), "tvm": ("first.so", "last.so")}
 RECORDS = {"card.md", "early_exit.json", "env.json", "labels.txt", "log.txt", "outputs.safetensors"}
-RECORDS |= {"plan.json", "recipe.json", "report.json"}
+RECORDS |= {"deploy", "plan.json", "recipe.json", "report.html", "report.json", "run.py"}
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +120,17 @@ def test_the_folder_holds_both_networks_and_nothing_that_they_were_made_from(exi
     sizes = [(exits.folder / file).stat().st_size for file in files]
     assert exits.figure("size").value == sum(sizes)
     assert ("size saved" in {figure.name for figure in exits.figures}) == (len(files) == 1)
+
+
+def test_run_py_goes_the_same_way_without_edgekit(exits: EarlyExitResult, own_pictures: Path) -> None:
+    pictures = sorted(own_pictures.iterdir())
+    answers = answers_of_run(exits.folder, *pictures)
+    assert {answer["answered_by"] for answer in answers} == {"first", "last"}
+    assert answers == answers_of_predict(exits.folder, pictures)
+    alone = answers_of_run(exits.folder, "--variant", "first", *pictures)
+    assert alone == answers_of_predict(exits.folder, pictures, variant="first")
+    strange = run_program(exits.folder, "--variant", "8ms", pictures[0])
+    assert (strange.returncode, strange.stderr) == (2, 'run.py: there is no network "8ms", but first, last\n')
 
 
 def test_predict_says_which_network_answered(
@@ -211,7 +223,7 @@ def test_boards_are_given_files_of_one_network_only(exits: EarlyExitResult) -> N
     assert [holds_variants(exits.folder / file) for file in files] == [len(files) == 1] * len(files)
     if len(files) == 1:
         for variant in ("first", None):
-            with pytest.raises(UsageError, match="one network"):
+            with pytest.raises(UsageError, match="a single network"):
                 profile(exits.folder, board="local", variant=variant)
 
 
@@ -228,11 +240,11 @@ def test_a_missing_file_of_the_program_is_named(exits: EarlyExitResult, own_pict
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"early_exit": 0.0}, "no probability"),
-        ({"early_exit": 1.0}, "no probability"),
-        ({"early_exit": float("nan")}, "no probability"),
+        ({"early_exit": 0.0}, "not a probability"),
+        ({"early_exit": 1.0}, "not a probability"),
+        ({"early_exit": float("nan")}, "not a probability"),
         ({"early_exit": 0.999}, "int8"),
-        ({"genotype": "0f.0f.0f"}, "one genotype"),
+        ({"genotype": "0f.0f.0f"}, "--genotype is one"),
         ({"examples": "somewhere"}, "own classes"),
         ({"budget": Budget(min_accuracy=Share(fraction=0.9))}, "floor"),
     ],

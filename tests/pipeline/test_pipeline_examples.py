@@ -154,7 +154,7 @@ def too_many(parts: Path) -> None:
     [
         (same_in_both, ("half blue/3.png", "half yellow/other.png", "the same")),
         (one_class, ("1 classes", "expected 2 to 6")),
-        (one_picture, ('"half blue"', "a single picture")),
+        (one_picture, ('"half blue"', "only one picture")),
         (broken, ("half blue/broken.jpg", "half yellow/broken.jpg")),
         (stray, ("stray.png",)),
         (empty, ("nothing yet",)),

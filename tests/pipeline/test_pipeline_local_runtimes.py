@@ -50,7 +50,7 @@ def test_a_file_that_no_runtime_reads_is_refused_in_a_sentence(board: LocalBoard
 
 def test_a_file_of_no_runtime_is_refused(board: LocalBoard, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"model")
-    with open_board(board) as session, pytest.raises(BadInputError, match="no model that boards run"):
+    with open_board(board) as session, pytest.raises(BadInputError, match="not a model file that boards run"):
         session.count(tmp_path / "model.pt")
 
 

@@ -150,7 +150,7 @@ def test_a_damaged_report_is_named_and_nothing_is_written(int8_build: BuildResul
     record = json.loads((folder / "report.json").read_text())
     del record[key]
     (folder / "report.json").write_text(json.dumps(record))
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(BadInputError, match=f"lacks '{key}'"):
         record_in_build(folder, MEASURED, TARGET)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

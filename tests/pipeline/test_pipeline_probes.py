@@ -46,7 +46,7 @@ def test_probes_say_more_than_random_networks_and_differ_in_size() -> None:
     assert max(macs) > 4 * min(macs)
 
 
-@pytest.mark.parametrize(("count", "words"), [(9, "too few"), (51, "more than")])
+@pytest.mark.parametrize(("count", "words"), [(9, "too few"), (51, "too many")])
 def test_too_few_and_too_many_probes_are_refused(tmp_path: Path, count: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         write_probes(tmp_path / "probes", like="rpi4", count=count)

@@ -36,13 +36,16 @@ from edgekit.pipeline.result import BuildResult
 TASK = "red rows, blue columns, green rows"
 RECORDS = {
     "card.md",
+    "deploy",
     "env.json",
     "labels.txt",
     "log.txt",
     "outputs.safetensors",
     "plan.json",
     "recipe.json",
+    "report.html",
     "report.json",
+    "run.py",
 }
 
 

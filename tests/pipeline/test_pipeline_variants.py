@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from board_program import answers_of_predict, answers_of_run, run_program
 from safetensors.numpy import load_file, save_file
 
 from edgekit.core.budget import Budget, Share
@@ -40,15 +41,30 @@ def record(result: VariantsResult, name: str = "report.json") -> dict[str, Any]:
 def test_the_folder_holds_one_model_and_all_that_judges_it(both: VariantsResult) -> None:
     report = record(both)
     files = {"card.md", "env.json", "labels.txt", "log.txt", "model.tflite", "outputs.safetensors", "plan.json"}
-    assert {path.name for path in both.folder.iterdir()} == files | {"recipe.json", "report.json"}
+    files |= {"deploy", "recipe.json", "report.html", "report.json", "run.py"}
+    assert {path.name for path in both.folder.iterdir()} == files
     assert report["sha256"] == {
-        path.name: sha256_of(path) for path in both.folder.iterdir() if path.name != "report.json"
+        str(path.relative_to(both.folder)): sha256_of(path)
+        for path in both.folder.rglob("*")
+        if path.is_file() and path.name != "report.json"
     }
     assert record(both, "plan.json") == report["plan"]
     assert report["plan"]["variants"] == {FAST: 0.25, SLOW: 0.32}
     assert (both.folder / "labels.txt").read_text().splitlines() == list(both.labels)
     with zipfile.ZipFile(both.folder / "model.tflite") as archive:
         assert archive.read("labels.txt").decode().splitlines() == list(both.labels)
+
+
+def test_run_py_runs_each_without_edgekit(both: VariantsResult, stripes: dict[str, Path]) -> None:
+    pictures = list(stripes.values())
+    fast = answers_of_run(both.folder, "--variant", FAST, *pictures)
+    slow = answers_of_run(both.folder, *pictures)
+    assert fast == answers_of_predict(both.folder, pictures, variant=FAST)
+    assert slow == answers_of_predict(both.folder, pictures)
+    assert fast != slow
+    strange = run_program(both.folder, "--variant", "8ms", pictures[0])
+    assert strange.returncode == 2
+    assert strange.stderr.endswith(f'model.tflite has no network "8ms", it has {SLOW}, {FAST}\n')
 
 
 def test_each_variant_keeps_its_limit_and_says_what_it_is(both: VariantsResult) -> None:
@@ -125,7 +141,7 @@ def test_one_wrong_variant_fails_verification(both: VariantsResult, tmp_path: Pa
     report = json.loads((folder / "report.json").read_text())
     report["sha256"]["outputs.safetensors"] = sha256_of(folder / "outputs.safetensors")
     (folder / "report.json").write_text(json.dumps(report))
-    with pytest.raises(VerificationError, match=rf"{SLOW} computes other outputs"):
+    with pytest.raises(VerificationError, match=rf"{SLOW} computes different outputs"):
         verify(folder)
 
     report["variants"][0]["name"] = "3ms"
@@ -189,10 +205,10 @@ def test_a_wrong_list_is_a_usage_error(tiny_supernet: Path, text: str, words: st
 
 
 def test_a_latency_limit_beside_the_variants_is_a_usage_error(tiny_supernet: Path) -> None:
-    with pytest.raises(UsageError, match="several latency limits"):
+    with pytest.raises(UsageError, match="gives the latency limits"):
         plan_variants(task=TASK, model=tiny_supernet, variants="4,8ms", budget=Budget(latency_ms=4))
 
 
 def test_boards_run_files_of_one_network(both: VariantsResult) -> None:
-    with pytest.raises(UsageError, match="files of one network"):
+    with pytest.raises(UsageError, match="files of a single network"):
         profile(both.folder, board="local")

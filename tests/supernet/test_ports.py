@@ -56,7 +56,7 @@ def test_what_stands_beside_each_other_is_added(channels: int, stride: int, give
 
 
 def test_the_first_block_stands_beside_none() -> None:
-    assert "no block before it" in message(block(FUSED, 24, 24, 24, 3, beside=True))
+    assert "it is the first" in message(block(FUSED, 24, 24, 24, 3, beside=True))
 
 
 def test_a_ghost_brick_has_two_halves() -> None:

@@ -138,7 +138,7 @@ def test_a_card_without_its_parts_is_refused(folder: Path, key: str) -> None:
 
 def test_a_truncated_card_is_refused(folder: Path) -> None:
     (folder / CARD).write_bytes((folder / CARD).read_bytes()[:-20])
-    with pytest.raises(BadInputError, match="not a whole JSON record"):
+    with pytest.raises(BadInputError, match="not a complete JSON record"):
         open_supernet(folder)
 
 

@@ -60,9 +60,7 @@ def fit_head(features_ND: Values, y_N: NDArray[np.int64]) -> OwnHead:
     """
     discriminant = Discriminant.of(features_ND, y_N)
     if discriminant.spread <= 1e-12 * max(1.0, float((discriminant.centre_D**2).mean())):
-        raise BadInputError(
-            "the network sees no difference between the example pictures", hint="give pictures that differ"
-        )
+        raise BadInputError("the network cannot tell the example pictures apart", hint="give pictures that differ more")
     scores_RNC = np.stack([discriminant.leave_one_out(ridge * discriminant.spread) for ridge in RIDGES])
     temperatures, losses_RN = zip(*(_calibrated(scores_NC, y_N) for scores_NC in scores_RNC), strict=True)
     totals_R = np.sum(losses_RN, 1)

@@ -105,7 +105,7 @@ def finish(
                 "licence": recipe.licence,
                 "supernet": supernet.spec.to_json(),
                 "parameters": sum(parameter.numel() for parameter in supernet.parameters()),
-                "sha256": {file: sha256_of(folder / file) for file in (WEIGHTS, CALIBRATION, ARCHIVE)},
+                "sha256": {file: sha256_of(folder / file) for file in (WEIGHTS, CALIBRATION, ARCHIVE, VOCABULARY)},
                 "kept_out_compositions": [composition.text for composition in curriculum.kept_out],
                 "training": dict(finished.facts),
                 "predictor": asdict(quality),

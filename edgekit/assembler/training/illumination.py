@@ -24,10 +24,11 @@ from edgekit.assembler.training.curriculum import Curriculum
 from edgekit.assembler.training.measurements import sample_tasks
 from edgekit.assembler.training.recipe import Recipe
 from edgekit.core.budget import Cost
+from edgekit.core.errors import UsageError
 from edgekit.core.operators import Operator
 from edgekit.core.records import sha256_of, write_json
 from edgekit.supernet.spec import SupernetSpec
-from edgekit.supernet.storage import CARD, RECIPE, SupernetFolder
+from edgekit.supernet.storage import CARD, RECIPE, SupernetFolder, shipped_sums
 from edgekit.tasks.task import Task
 
 FAMILIES: Final = 6
@@ -74,8 +75,14 @@ def illuminate(searcher: Searcher, tasks: Sequence[Task], *, seed: int, report: 
 def add_archive(folder: SupernetFolder, *, report: Callable[[int, int], None]) -> Path:
     """Writes the archive of a finished supernet into its folder, in place of an older one, and its sum into the card.
 
-    Tasks are drawn as its recipe says. Returns the file. Raises BadInputError where the folder cannot be read or written.
+    Tasks are drawn as its recipe says. Returns the file. Raises BadInputError where the folder cannot be read or written,
+    UsageError where it ships with edgekit, which knows its card by SHA-256.
     """
+    if shipped_sums(folder.path):
+        raise UsageError(
+            f"{folder.name} ships with edgekit and stays as it is",
+            hint=f"copy {folder.path}, and fill the archive of the copy",
+        )
     others = {file: sha256 for file, sha256 in folder.card["sha256"].items() if file != ARCHIVE}
     without = replace(folder, card={**folder.card, "sha256": others})
     recipe = Recipe.load(folder.path / RECIPE)

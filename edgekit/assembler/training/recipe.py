@@ -102,7 +102,7 @@ class Recipe:
         try:
             record = tomllib.loads(path.read_text())
         except OSError as error:
-            raise BadInputError(f"cannot read {path}: {error.strerror}", hint="name a recipe.toml") from error
+            raise BadInputError(f"cannot read {path}: {error.strerror}", hint="give a recipe.toml") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BadInputError(f"{path} is not TOML: {error}", hint="see models/signs43/recipe.toml") from error
         types = {field.name: str(field.type) for field in fields(cls)}

@@ -158,7 +158,7 @@ class Trainer:
             if ends.sum() != 0:
                 raise BadInputError(
                     f"not every process finds the same checkpoint at {self.checkpoint}",
-                    hint="name an output folder, with -o, that all machines share",
+                    hint="give an output folder that all machines share, with -o",
                 )
         return step
 

@@ -39,7 +39,8 @@ class AdbTransport:
             if "connected to" not in said:
                 self.close()
                 raise LostBoardError(
-                    f"{board.name} does not answer: {said.strip()}", hint="see whether adb over network is on"
+                    f"{board.name} does not answer: {said.strip()}",
+                    hint="check that adb over the network is switched on there",
                 )
 
     def push(self, source: Path, target: str) -> None:
@@ -90,9 +91,11 @@ class AdbTransport:
     def _failure(self, told: str) -> BoardError:
         name, reason = self._board.name, last_line(told)
         if "unauthorized" in told:
-            return BoardError(f"{name} does not trust this machine", hint="allow USB debugging on its screen")
+            return BoardError(
+                f"{name} does not trust this machine", hint="unlock it and allow USB debugging on its screen"
+            )
         if any(sign in told for sign in _LOST):
-            return LostBoardError(f"{name} does not answer: {reason}", hint="see whether adb devices lists it")
+            return LostBoardError(f"{name} does not answer: {reason}", hint="check whether `adb devices` lists it")
         return cannot_write(name, told)
 
 

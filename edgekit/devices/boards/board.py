@@ -96,7 +96,7 @@ class QemuBoard(Board):
 
     def __post_init__(self) -> None:
         if not self.emulated:
-            raise ValueError("emulated must be true: this is no real board")
+            raise ValueError("emulated must be true: qemu is not a real board")
 
 
 _KINDS: tuple[type[Board], ...] = (LocalBoard, SshBoard, AdbBoard, QemuBoard)
@@ -128,9 +128,7 @@ def list_boards() -> tuple[Board, ...]:
     for path in [boards_file(), *sorted(user_folder("boards.d").glob("*.toml"))]:
         for board in _read(path):
             if board.name in found:
-                raise BadInputError(
-                    f'{path} describes a board "{board.name}" that is described already', hint="rename one"
-                )
+                raise BadInputError(f'{path} describes the board "{board.name}" a second time', hint="rename one")
             found[board.name] = board
     if THIS_MACHINE not in found:
         workspace = str(Path.home() / ".cache" / "edgekit" / "board")
@@ -159,7 +157,7 @@ def _read(path: Path) -> Iterator[Board]:
         raise BadInputError(f"{path} is not TOML: {error}", hint="see docs/boards.md") from error
     tables = record.get("boards", {})
     if set(record) - {"boards"} or not isinstance(tables, dict):
-        raise BadInputError(f"{path} holds other things than [boards.NAME]", hint="see docs/boards.md")
+        raise BadInputError(f"{path} may hold only tables [boards.NAME]", hint="see docs/boards.md")
     for name, table in tables.items():
         try:
             yield _board(name, table)
@@ -187,7 +185,7 @@ def _board(name: str, table: Mapping[str, Any]) -> Board:
         if key not in given and one.default is MISSING and one.default_factory is MISSING
     ]
     if absent:
-        raise ValueError(f"{' and '.join(absent)} must be given")
+        raise ValueError(f"{' and '.join(absent)} is missing")
     if "python" in given:
         given["python"] = tuple(given["python"])
     return kind(name=name, **given)
@@ -198,8 +196,8 @@ def _check(key: str, value: object) -> None:
     variables = isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     fits, expected = {
-        "python": (strings, "a list of texts"),
-        "env": (variables, "a table of texts"),
+        "python": (strings, "a list of strings"),
+        "env": (variables, "a table of strings"),
         "emulated": (isinstance(value, bool), "true or false"),
         "port": (is_whole, "a whole number"),
         "adb_server_port": (is_whole, "a whole number"),
@@ -207,6 +205,6 @@ def _check(key: str, value: object) -> None:
     if not fits:
         raise ValueError(f"{key} = {value!r} must be {expected}")
     if key == "workspace" and not str(value).startswith("/"):
-        raise ValueError(f"{key} = {value!r} must be a whole path, from /")
+        raise ValueError(f"{key} = {value!r} must be an absolute path, starting with /")
     if key in ("host", "user", "serial") and str(value).startswith("-"):
-        raise ValueError(f"{key} = {value!r} would be taken for an option")
+        raise ValueError(f"{key} = {value!r} must not start with a hyphen")

@@ -100,7 +100,7 @@ def check_board(board: Board, facts: BoardFacts, device: Device) -> None:
     if named and device.mcpu in _ARM_CORES.values() and device.mcpu not in named:
         raise BoardError(
             f"{board.name} has {' and '.join(sorted(named))}, {device.name} has {device.mcpu}",
-            hint="name its true device in the board's description",
+            hint="correct the device in the board's description",
         )
 
 
@@ -108,12 +108,12 @@ def check_real(board: Board, facts: BoardFacts) -> None:
     """Raises BoardError for an emulated board that is said to be real, and the reverse."""
     if board.emulated and not facts.signs_of_emulation:
         raise BoardError(
-            f"{board.name} is said to be emulated, but shows no sign of it",
-            hint="leave emulated out of its description",
+            f"{board.name} is described as emulated, but shows no sign of it",
+            hint="remove emulated from its description",
         )
     if facts.signs_of_emulation and not board.emulated:
         raise BoardError(
-            f"{board.name} is said to be a real {board.device}, but {'; '.join(facts.signs_of_emulation)}",
+            f"{board.name} is described as a real {board.device}, but {'; '.join(facts.signs_of_emulation)}",
             hint="an emulated time is not a latency: set emulated = true in the board's description",
         )
 
@@ -124,5 +124,5 @@ def check_architecture(board: Board, facts: BoardFacts, device: Device) -> None:
     if facts.machine != architecture:
         raise BoardError(
             f"{board.name} runs {facts.machine} programs, {device.name} runs {architecture}",
-            hint="name its true device, or install a 64-bit system on it",
+            hint="correct the device in the board's description, or install a 64-bit system on the board",
         )

@@ -22,7 +22,7 @@ class LocalTransport:
         except OSError as error:
             part.unlink(missing_ok=True)
             raise BoardError(
-                f"cannot write {target}: {error.strerror or error}", hint="free some room, or name another workspace"
+                f"cannot write {target}: {error.strerror or error}", hint="free some space, or choose another workspace"
             ) from error
 
     def exec(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:

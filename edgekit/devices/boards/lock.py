@@ -33,7 +33,7 @@ def locked(board: Board, *, wait_s: float) -> Iterator[None]:
                 holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
                 raise BoardError(
                     f"{board.name} is in use by process {holder or 'unknown'}",
-                    hint="wait until that has ended: a board runs one measurement at a time",
+                    hint="wait until it has finished: a board runs one measurement at a time",
                 )
             time.sleep(_POLL_S)
         os.ftruncate(handle, 0)

@@ -126,7 +126,7 @@ def _reasons(run: BoardRun) -> Iterator[tuple[str, str]]:
         if state.throttled is not None and state.throttled & _THROTTLED_NOW:
             yield (
                 f"it throttled {when} the runs (get_throttled {state.throttled:#x})",
-                "let it cool, and give it a fan and a supply that holds its voltage",
+                "let it cool, and give it a fan and a stable power supply",
             )
             break
     performance = "set the governor to performance (echo performance | sudo tee /sys/.../scaling_governor)"
@@ -136,13 +136,19 @@ def _reasons(run: BoardRun) -> Iterator[tuple[str, str]]:
         if before and after
     ]
     if set(run.after.governors) == {"performance"} and changes and max(changes) > _MOST_CLOCK_CHANGE:
-        yield f"its clock changed by {max(changes):.0%} although it is fixed", "let it cool, or lower its fixed clock"
+        yield (
+            f"its clock changed by {max(changes):.0%} although its governor fixes it",
+            "let it cool, or lower its fixed clock",
+        )
     if not run.settled:
-        yield f"{run.warm_up_runs} runs did not settle", f"end what else runs on it; {performance}"
+        yield (
+            f"{run.warm_up_runs} warm-up runs were not enough for steady times",
+            f"stop other programs on it; {performance}",
+        )
     timed = run.timed
     if timed.high_ms > _MOST_SPREAD * timed.median_ms:
         yield (
             f"one run in {round(100 / (100 - timed.high_percent))} takes {timed.high_ms / timed.median_ms:.2f} times the median or "
             f"more, at most {_MOST_SPREAD} is trusted",
-            f"end what else runs on it; {performance}",
+            f"stop other programs on it; {performance}",
         )

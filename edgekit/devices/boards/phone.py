@@ -50,7 +50,7 @@ def phone_facts(transport: Transport, workspace: str) -> BoardFacts:
         )
     except (KeyError, IndexError, ValueError) as error:
         raise BoardError(
-            f"its shell did not tell what it is: {last_line(done.stderr)}", hint="see whether adb shell works by hand"
+            f"its shell did not say what it is: {last_line(done.stderr)}", hint="check that `adb shell` works by hand"
         ) from error
 
 
@@ -88,12 +88,12 @@ def measure_on_phone(
     if done.code:
         raise BoardError(
             f"benchmark_model failed with exit code {done.code}: {last_line(done.stderr or done.stdout)}",
-            hint="it must be the program for this phone's Android, of a TFLite that knows the file's operators",
+            hint="use the benchmark_model for this phone's Android, from a TFLite that knows the file's operators",
         )
     warm_up_runs, warm_up_ms, latencies = read_benchmark(done.stdout + done.stderr)
     summed = transport.exec(["sha256sum", remote[path]], timeout_s=_FACTS_S).stdout.split()
     if summed[:1] != [sha256]:
-        raise LostBoardError(f"{path} arrived damaged", hint="free some room on the board")
+        raise LostBoardError(f"{path} arrived damaged", hint="free some space on the board")
     return BoardRun(
         latencies=latencies,
         warm_up_runs=warm_up_runs,
@@ -118,8 +118,8 @@ def read_benchmark(text: str) -> tuple[int, float, Latencies]:
     timed = _STATISTICS.search(lines[-1]) if len(lines) > 1 else None
     if warmed_up is None or timed is None:
         raise BoardError(
-            "benchmark_model printed no medians of warming up and of runs",
-            hint="take a newer one: it prints count, min, median and p95",
+            "benchmark_model printed no medians for the warm-up and the runs",
+            hint="use a newer one, which prints count, min, median and p95",
         )
     runs, least_us, median_us, high_us = timed.groups()
     latencies = Latencies(

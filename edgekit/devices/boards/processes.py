@@ -27,13 +27,13 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None 
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        hint = f"apt-get install {package}" if package else "put it on the PATH"
+        hint = f"apt-get install {package}" if package else "install it, or add its folder to PATH"
         raise MissingExtraError(f"{argv[0]} is not installed", hint=hint) from error
     try:
         stdout, stderr = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise LostBoardError(
-            f"{argv[0]} did not end within {timeout_s:g} s", hint="see whether the board still answers, and try again"
+            f"{argv[0]} did not end within {timeout_s:g} s", hint="check that the board still answers, and try again"
         ) from error
     finally:
         _end(child)

@@ -23,15 +23,15 @@ def check_in_time(done: Completed, name: str, argv: Sequence[str], timeout_s: fl
     """Raises BoardError where the board ended the program."""
     if done.code == _OUT_OF_TIME:
         raise BoardError(
-            f"{argv[0]} did not end within {timeout_s:g} s on {name}", hint="see what else runs on the board"
+            f"{argv[0]} did not end within {timeout_s:g} s on {name}", hint="check what else runs on the board"
         )
     if done.code == _KILLED:
-        raise BoardError(f"{argv[0]} was killed on {name}", hint="see whether the board's memory suffices")
+        raise BoardError(f"{argv[0]} was killed on {name}", hint="check whether the board has enough memory")
 
 
 def cannot_write(name: str, told: str) -> BoardError:
     return BoardError(
-        f"{name} cannot be written to: {last_line(told)}", hint="free some room on it, or name another workspace"
+        f"{name} cannot be written to: {last_line(told)}", hint="free some space on it, or choose another workspace"
     )
 
 

@@ -47,11 +47,11 @@ Answer = TypeVar("Answer")
 
 
 @contextmanager
-def open_board(board: Board, *, wait_s: float = 0.0) -> Iterator[BoardSession]:
+def open_board(board: Board, *, wait_s: float = 0.0, tries: int = _TRIES) -> Iterator[BoardSession]:
     """Locks the board for this process and closes its transport at the end. Raises BoardError where it is in use or cannot be
     reached."""
     with locked(board, wait_s=wait_s):
-        session = BoardSession(board)
+        session = BoardSession(board, tries=tries)
         try:
             yield session
         finally:
@@ -59,10 +59,11 @@ def open_board(board: Board, *, wait_s: float = 0.0) -> Iterator[BoardSession]:
 
 
 class BoardSession:
-    """What breaks on the way to a board is tried three times, each time over a new connection."""
+    """What breaks on the way to a board is tried `tries` times, each time over a new connection."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, *, tries: int = _TRIES) -> None:
         self.board = board
+        self._tries = tries
         self._transport: Transport | None = None
 
     def facts(self) -> BoardFacts:
@@ -158,7 +159,7 @@ class BoardSession:
     def _on_phone(self, path: Path, program: Path, protocol: Protocol, *, seconds: float, limit_s: float) -> BoardRun:
         if path.suffix != ".tflite":
             raise BoardError(
-                f"{self.board.name} runs .tflite files alone, not {path}", hint="measure it on another board"
+                f"{self.board.name} runs only .tflite files, not {path}", hint="measure it on another board"
             )
         workspace = self.board.workspace.rstrip("/")
         return self._again(
@@ -174,9 +175,11 @@ class BoardSession:
         self, transport: Transport, path: Path, options: Sequence[str], protocol: Protocol, *, limit_s: float
     ) -> BoardRun:
         if self._phone is not None:
-            raise BoardError(f"{self.board.name} runs no Python", hint="its latencies alone can be measured")
+            raise BoardError(f"{self.board.name} runs no Python", hint="only its latencies can be measured")
         if path.suffix not in _RUNTIMES:
-            raise BadInputError(f"{path} is no model that boards run", hint=f"name a file in {', '.join(_RUNTIMES)}")
+            raise BadInputError(
+                f"{path} is not a model file that boards run", hint=f"give a file that ends in {', '.join(_RUNTIMES)}"
+            )
         sha256 = sha256_of(path)
         remote = self._place(f"{sha256[:16]}{path.suffix}")
         transport.push(path, remote)
@@ -186,17 +189,17 @@ class BoardSession:
         if done.code == _UNSUITABLE:
             raise BadInputError(
                 f"{path} was refused on {self.board.name}: {last_line(done.stderr)}",
-                hint="name a whole file for this board, and inputs of its shape",
+                hint="give a complete file for this board, and inputs of its shape",
             )
         if (crash := _crash(done.code)) is not None:
             raise BadInputError(
                 f"{path} crashed the program that ran it on {self.board.name} ({crash.name})",
-                hint="the file is damaged, or not meant for this board",
+                hint="the file is damaged, or was made for another board",
             )
         record = self._answer(done, "run_model.py", _RUNTIMES[path.suffix])
         run = self._parsed(lambda: BoardRun.from_json(record, protocol))
         if run.sha256 != sha256:
-            raise LostBoardError(f"{path} arrived damaged on {self.board.name}", hint="free some room on the board")
+            raise LostBoardError(f"{path} arrived damaged on {self.board.name}", hint="free some space on the board")
         return run
 
     def _exec(self, transport: Transport, program: str, arguments: Sequence[str], limit_s: float) -> Completed:
@@ -220,18 +223,19 @@ class BoardSession:
             return parse()
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LostBoardError(
-                f"{self.board.name} answered what cannot be read: {error}", hint="see whether its login prints anything"
+                f"{self.board.name} gave an answer that cannot be read: {error}",
+                hint="check whether its login prints something",
             ) from error
 
     def _again(self, ask: Callable[[Transport], Answer]) -> Answer:
-        for attempt in range(_TRIES):
+        for attempt in range(self._tries):
             try:
                 if self._transport is None:
                     self._transport = open_transport(self.board)
                 return ask(self._transport)
             except LostBoardError:
                 self.close()
-                if attempt + 1 == _TRIES:
+                if attempt + 1 == self._tries:
                     raise
                 time.sleep(_PAUSE_S * 2**attempt)
         raise AssertionError

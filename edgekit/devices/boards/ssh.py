@@ -91,12 +91,14 @@ class SshTransport:
         name, reason = self._board.name, last_line(told)
         if "Host key verification failed" in told or "REMOTE HOST IDENTIFICATION HAS CHANGED" in told:
             return BoardError(
-                f"the host key of {name} is not the known one",
-                hint="where the board was set up anew, remove the old key with ssh-keygen -R and log in once by hand",
+                f"the host key of {name} is not the one in known_hosts",
+                hint="if the board was set up again, remove the old key with ssh-keygen -R and log in once by hand",
             )
         if "Permission denied (" in told:
             return BoardError(f"{name} refuses the login: {reason}", hint="copy your key to it with ssh-copy-id")
         for sign in ("No space left", "Disk quota", "Read-only", "Permission denied", "write remote"):
             if sign in told:
                 return cannot_write(name, told)
-        return LostBoardError(f"{name} does not answer: {reason}", hint="see whether it is on and reachable by ssh")
+        return LostBoardError(
+            f"{name} does not answer: {reason}", hint="check that it is switched on and that ssh reaches it"
+        )

@@ -67,14 +67,14 @@ def read_record(path: Path) -> dict[str, Any]:
         record = {} if content is None else json.loads(content)
     except OSError as error:
         raise BadInputError(
-            f"cannot read {path}: {error.strerror}", hint="name a .so file that edgekit built"
+            f"cannot read {path}: {error.strerror}", hint="give a .so file that edgekit built"
         ) from error
     except (ELFError, ValueError, RecursionError) as error:
         raise BadInputError(
-            f"{path} is damaged or no shared library: {error}", hint="name a .so file that edgekit built"
+            f"{path} is damaged or not a shared library: {error}", hint="give a .so file that edgekit built"
         ) from error
     if not isinstance(record, dict) or not record:
-        raise BadInputError(f"{path} was not built by edgekit", hint="name a .so file that edgekit built")
+        raise BadInputError(f"{path} was not built by edgekit", hint="give a .so file that edgekit built")
     return record
 
 
@@ -88,7 +88,7 @@ def architecture_of(path: Path) -> str:
             machine = str(_elf(file).header["e_machine"])
     except (OSError, ELFError) as error:
         raise BadInputError(
-            f"{path} is no shared library: {error}", hint="name a .so file that edgekit built"
+            f"{path} is not a shared library: {error}", hint="give a .so file that edgekit built"
         ) from error
     return _ARCHITECTURES.get(machine, machine)
 

@@ -84,7 +84,7 @@ class TileDatabase:
             return cls(tuned={str(key): Tuned.from_json(each) for key, each in record["tiles"].items()})
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInputError(
-                f"{path} is no database of tiles: {error}", hint="delete it and tune the device anew"
+                f"{path} is not a database of tiles: {error}", hint="delete it and tune the device again"
             ) from error
 
     @classmethod

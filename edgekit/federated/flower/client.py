@@ -18,6 +18,8 @@ from edgekit.federated.keys import read_bundle
 from edgekit.federated.transport import Kind
 
 Answer: TypeAlias = Callable[[Kind, bytes], bytes]
+NodesAnswer: TypeAlias = Callable[[Kind, bytes, Context], bytes]
+"""Of one of several nodes in a process; the context tells which."""
 
 
 def join(answer: Answer, *, server: str, bundle: Path) -> None:
@@ -25,20 +27,21 @@ def join(answer: Answer, *, server: str, bundle: Path) -> None:
     keys = read_bundle(bundle)
     if now_utc() >= datetime.fromisoformat(keys.expires_at):
         raise BadInputError(
-            f"the key in {bundle} has expired on {keys.expires_at[:10]}", hint="have the node enrolled again"
+            f"the key in {bundle} has expired on {keys.expires_at[:10]}",
+            hint="have the node enrolled again on the server: edgekit federated keys enroll",
         )
-    FleetNode(server=server, bundle=keys, app=client_app(answer)).serve()
+    FleetNode(server=server, bundle=keys, app=client_app(lambda kind, request, _node: answer(kind, request))).serve()
 
 
-def client_app(answer: Answer) -> ClientApp:
+def client_app(answer: NodesAnswer) -> ClientApp:
     """Answers every kind of request. What `answer` raises is the caller's to turn into an error reply."""
     app = ClientApp()
 
-    def reply(message: Message, _context: Context) -> Message:
+    def reply(message: Message, context: Context) -> Message:
         payload = payload_of(message)
         if payload is None:
             raise BadInputError(f"a message of type {message.metadata.message_type} carries no request")
-        return Message(content_of(answer(KIND_OF[message.metadata.message_type], payload)), reply_to=message)
+        return Message(content_of(answer(KIND_OF[message.metadata.message_type], payload, context)), reply_to=message)
 
     for message_type in KIND_OF:
         category, _, action = message_type.partition(".")

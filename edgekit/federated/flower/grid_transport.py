@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Event
 
 from flwr.app import Message
 from flwr.serverapp.grid import Grid
@@ -31,12 +32,22 @@ class Exchange:
 class GridTransport:
     """A `Transport`. Clients are called by the numbers of their enrolment: Flower's own change with every server.
 
-    `report` is told of each exchange.
+    `report` is told of each exchange. `nodes_of` gives Flower's number of each client that is here, where names of nodes do not.
+    Once `ended` is set, no answer is waited for: KeyboardInterrupt is raised.
     """
 
-    def __init__(self, grid: Grid, *, report: Callable[[Exchange], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        report: Callable[[Exchange], None] = lambda _: None,
+        nodes_of: Callable[[], Mapping[int, int]] | None = None,
+        ended: Event | None = None,
+    ) -> None:
         self._grid = grid
         self._report = report
+        self._node_ids = nodes_of or self._named_nodes
+        self._ended = ended or Event()
 
     def clients(self) -> Sequence[int]:
         """Those whose last sign of life is younger than two of its intervals."""
@@ -80,9 +91,10 @@ class GridTransport:
             if not waiting or left_s <= 0:
                 break
             poll_s = _FIRST_POLL_S if came else min(poll_s * _SLOWER, _LAST_POLL_S)
-            time.sleep(min(poll_s, left_s))
+            if self._ended.wait(min(poll_s, left_s)):
+                raise KeyboardInterrupt
         return answers
 
-    def _node_ids(self) -> dict[int, int]:
+    def _named_nodes(self) -> dict[int, int]:
         """Flower's number of each client that is here. A node's name is the number of its enrolment."""
         return {int(node.name): node.node_id for node in self._grid.get_nodes() if node.name.isdecimal()}

@@ -184,7 +184,10 @@ class FleetNode:
         if isinstance(error, httpx.HTTPStatusError):
             reason = error.response.headers.get(REFUSED_HEADER)
             if reason is not None:
-                raise BadInputError(f"{self._server} refuses this node: {reason}", hint="have it enrolled") from error
+                raise BadInputError(
+                    f"{self._server} refuses this node: {reason}",
+                    hint="have it enrolled on the server: edgekit federated keys enroll",
+                ) from error
             if error.response.status_code == httpx.codes.UNAUTHORIZED:
                 if self._node is None:
                     LOG.warning("the server takes no signature of this board: is its clock right?")

@@ -76,7 +76,7 @@ def serve(
         try:
             _run(course, superlink, report=report)
         except httpx.TransportError as error:
-            raise EdgekitError("the SuperLink has ended", hint=f"what it said last is in {superlink.log}") from error
+            raise EdgekitError("the SuperLink has ended", hint=f"its last messages are in {superlink.log}") from error
 
 
 @contextmanager

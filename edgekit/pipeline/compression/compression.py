@@ -96,12 +96,13 @@ class Compression:
         drop = self._drop(rows[0], finished)
         if broken := self._broken(rows[0], finished):
             raise InfeasibleError(
-                f"the recipe does not keep {', '.join(broken)}", hint="let edgekit choose the recipe, or cut more"
+                f"the recipe does not keep {', '.join(broken)}",
+                hint="leave out --recipe and --pass to have one searched, or prune more",
             )
         if self.planned.max_drop is not None and drop > self.planned.max_drop:
             raise VerificationError(
                 f"the recipe loses {drop:.2f} points ({finished.judgement}), at most {self.planned.max_drop:g} were allowed",
-                hint="let edgekit choose the recipe, or give gentler options",
+                hint="leave out --recipe and --pass to have one searched, or give gentler options",
             )
         return Made(recipe=recipe, rows=tuple(rows), trials=(), refusals={}, notes=(), finished=finished)
 
@@ -159,7 +160,7 @@ class Compression:
                     finished=finished,
                 )
         raise InfeasibleError(
-            f"no recipe was found that loses at most {floor:g} points within the budget; tried: {'; '.join(tried)}",
+            f"no recipe within the budget loses at most {floor:g} points; tried: {'; '.join(tried)}",
             hint="give more --minutes, more --data, a larger --max-accuracy-drop, or an fp32 target",
         )
 
@@ -174,7 +175,7 @@ class Compression:
             limit = getattr(self.planned.budget, name)
             if isinstance(limit, (int, float)) and limit <= value:
                 raise InfeasibleError(
-                    f"no network keeps {name} {limit:g}: an empty one needs {value:.4g}", hint="raise the limit"
+                    f"no network keeps {name} {limit:g}: even an empty one needs {value:.4g}", hint="raise the limit"
                 )
 
     def _judging(self) -> Callable[[Model], Judgement]:

@@ -76,7 +76,8 @@ def read_data(
     rest, notes = _read(data, "train", input_shape, preprocessing, rng)
     if len(rest) < MIN_INPUTS:
         raise BadInputError(
-            f"{data} holds {len(rest)} inputs, at least {MIN_INPUTS} are needed", hint="give more, better some hundred"
+            f"{data} holds {len(rest)} inputs, at least {MIN_INPUTS} are needed",
+            hint="give more, preferably a few hundred",
         )
     if evaluation is not None:
         evaluated, more = _read(evaluation, "test", input_shape, preprocessing, rng)
@@ -125,7 +126,7 @@ def _arrays(path: Path, shape: tuple[int, ...]) -> _Inputs | None:
     if x_N.dtype.kind != "f" or x_N.shape[1:] != shape:
         raise BadInputError(
             f"{path}: x is {x_N.dtype} of shape {x_N.shape}, expected float32 (N, {', '.join(map(str, shape))})",
-            hint="give what the network takes, or uint8 pictures",
+            hint="give arrays as the network takes them, or uint8 pictures",
         )
     if not np.isfinite(x_N).all():
         raise BadInputError(f"{path}: x holds values that are not finite", hint="remove those rows")
@@ -143,7 +144,7 @@ def _arrays(path: Path, shape: tuple[int, ...]) -> _Inputs | None:
 def _pictures(path: Path, split: str, shape: tuple[int, ...], preprocessing: Preprocessing | None) -> _Inputs:
     if preprocessing is None or preprocessing.height != preprocessing.width:
         raise UsageError(
-            f"the network takes arrays of shape {shape}, and {path} holds no such arrays",
+            f"the network takes arrays of shape {shape}, but {path} holds no such arrays",
             hint="give an .npz with float32 x of that shape; pictures fit square networks with 3 channels",
         )
     if path.is_dir() and not any(one.is_dir() for one in path.iterdir()) and not any(path.glob("*.parquet")):
@@ -182,7 +183,9 @@ def _split(inputs: _Inputs, share: float, rng: np.random.Generator) -> tuple[_In
     leaving = rng.permutation(units)[: max(1, round(share * len(units)))]
     leaves_N = np.isin(inputs.unit_N, leaving)
     if leaves_N.all():
-        raise BadInputError("all inputs show one object, and cannot be split", hint="give inputs of several objects")
+        raise BadInputError(
+            "all inputs show the same object, so they cannot be split", hint="give inputs of several objects"
+        )
     return inputs.take(~leaves_N), inputs.take(leaves_N)
 
 

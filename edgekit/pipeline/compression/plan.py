@@ -87,24 +87,26 @@ def plan_compression(
 ) -> CompressionPlan:
     """Raises UsageError for what contradicts itself or is out of range, BadInputError for a recipe that cannot be read."""
     if recipe is not None and passes:
-        raise UsageError("a recipe and single passes are both given", hint="give --recipe or --pass, not both")
+        raise UsageError("both a recipe and single passes are given", hint="give --recipe or --pass, not both")
     chosen = read_recipe(Path(recipe)) if recipe is not None else parse_recipe(passes) if passes else None
     if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 100:
-        raise UsageError(f"a drop of {max_accuracy_drop:g} points is no limit", hint="give points from 0 to below 100")
+        raise UsageError(
+            f"a drop of {max_accuracy_drop:g} points is not a limit", hint="give points from 0 to below 100"
+        )
     if not (math.isfinite(minutes) and minutes > 0):
-        raise UsageError(f"{minutes:g} minutes are no time to search in", hint="give a positive number")
+        raise UsageError(f"{minutes:g} minutes is not a time to search in", hint="give a positive number")
     if len(mean) != 3 or len(std) != 3 or not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise UsageError(
-            "mean and std need three numbers each, those of std above 0",
-            hint="such as 0.485,0.456,0.406, for pixels in [0, 1]",
+            "mean and std need three numbers each, and those of std must be above 0",
+            hint="for example 0.485,0.456,0.406 for pixels in [0, 1]",
         )
     limits = budget or Budget()
     for limit in fields(limits):
         value = getattr(limits, limit.name)
         if value is not None and limit.name not in _LIMITS:
-            raise UsageError(f"compress takes no limit {limit.name}", hint=f"it takes {', '.join(_LIMITS)}")
+            raise UsageError(f"compress does not take the limit {limit.name}", hint=f"it takes {', '.join(_LIMITS)}")
         if isinstance(value, Share) and chosen is not None:
-            raise UsageError("a budget needs a recipe that may be chosen", hint="leave out --recipe and --pass")
+            raise UsageError("limits work only with a searched recipe", hint="leave out --recipe and --pass")
     resolved = _target(target, chosen)
     return CompressionPlan(
         source=source,
@@ -138,6 +140,6 @@ def _target(text: str, recipe: Recipe | None) -> Target:
             return parse_target(f"{target.device.name}:{makers[0]}-{target.precision}")
         raise UsageError(
             f"{one.id} quantises for {' and '.join(makers)}, not for {target.runtime}",
-            hint=f"ask for {target.device.name}:{makers[0]}, or for the pass {quantizers[0]}",
+            hint=f"ask for {target.device.name}:{makers[0]}, or use the pass {quantizers[0]}",
         )
     return target

@@ -59,7 +59,7 @@ def read_recipe(path: Path) -> Recipe:
         content = path.read_bytes()
         record = json.loads(content) if path.suffix == ".json" else tomllib.loads(content.decode())
     except OSError as error:
-        raise BadInputError(f"cannot read the recipe {path}: {error.strerror}", hint="name a .toml file") from error
+        raise BadInputError(f"cannot read the recipe {path}: {error.strerror}", hint="give a .toml file") from error
     except ValueError as error:
         raise BadInputError(f"{path} is not a recipe: {error}", hint=_HINT) from error
     steps = record.get("passes") if isinstance(record, dict) else None
@@ -88,7 +88,7 @@ def parse_step(text: str) -> Pass:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise UsageError(f'"{pair}" in "{text}" is no option', hint="write ID,OPTION=VALUE")
+            raise UsageError(f'"{pair}" in "{text}" is not an option', hint="write ID,OPTION=VALUE")
         options[name.strip()] = _value(value.strip())
     return make_pass(pass_id.strip(), options)
 

@@ -52,7 +52,7 @@ def test_a_quiet_run_is_trusted_though_the_board_throttled_once_since_it_was_swi
             "clock changed by 33%",
             "cool",
         ),
-        (replace(RUN, settled=False), "did not settle", "governor"),
+        (replace(RUN, settled=False), "were not enough for steady times", "governor"),
         (replace(RUN, latencies=Latencies.of([10.0] * 40 + [20.0] * 10)), "2.00 times the median", "governor"),
         (replace(RUN, latencies=None), "no run was timed", "again"),
     ],

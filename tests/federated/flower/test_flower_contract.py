@@ -28,6 +28,11 @@ PARAMETERS = {
     "flwr.serverapp:Grid.get_nodes": "self",
     "flwr.serverapp:Grid.push_messages": "self messages",
     "flwr.serverapp:Grid.pull_messages": "self message_ids",
+    "flwr.serverapp:Grid.get_node_ids": "self",
+    "flwr.serverapp:Grid.send_and_receive": "self messages timeout",
+    "flwr.simulation:run_simulation": (
+        "server_app client_app num_supernodes backend_name backend_config enable_tf_gpu_growth verbose_logging"
+    ),
     "flwr.superlink.grid:HttpGrid.__init__": "self runtime_api_address insecure root_certificates token",
     "flwr.superlink.grid:HttpGrid.set_run": "self run",
     "uvicorn.protocols.http.h11_impl:H11Protocol.__init__": "self config server_state app_state _loop",

@@ -51,7 +51,7 @@ class FakeGrid:
 
 
 def echo(message: Message) -> Message:
-    app = client_app(lambda kind, request: kind.encode() + request)
+    app = client_app(lambda kind, request, _context: kind.encode() + request)
     return app(message, None)  # type: ignore[arg-type]  (it looks at no context)
 
 

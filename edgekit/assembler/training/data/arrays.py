@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgekit.assembler.training.data.source import Source
 from edgekit.core.errors import BadInputError
 
-HINT = "expected x (N,H,W,3 or N,3,H,W, uint8), y (N whole numbers), and if you like names (one text a class)"
+HINT = "expected x (N,H,W,3 or N,3,H,W, uint8), y (N whole numbers), and optionally names (one string for each class)"
 
 
 def arrays_source(path: Path) -> Source:
@@ -45,5 +45,7 @@ def _loaded(path: Path) -> dict[str, NDArray[np.generic]]:
             return {name: file[name] for name in ("x", "y", "names") if name in file.files}
     except (OSError, ValueError, BadZipFile, AttributeError, TypeError, EOFError) as error:
         pickled = "pickle" in str(error)
-        reason = "it holds pickled objects, which are never loaded" if pickled else str(error) or "it is no .npz"
+        reason = (
+            "it holds pickled objects, which are never loaded" if pickled else str(error) or "it is not an .npz file"
+        )
         raise BadInputError(f"cannot read {path}: {reason}", hint=HINT) from error

@@ -73,7 +73,7 @@ class DataReport:
     def lacks(self) -> tuple[str, ...]:
         """What makes a training of these labels impossible."""
         if len(self.counts) == 1:
-            return (f'{self.path} has a single label "{self.counts[0].label}", and nothing to tell it from',)
+            return (f'{self.path} has a single label "{self.counts[0].label}", and no other to tell it from',)
         return tuple(
             f'{self.path} has {what} of label {index} "{count.label}"'
             for index, count in enumerate(self.counts)
@@ -97,13 +97,13 @@ class DataReport:
         if self.copies:
             found.append(f"copies of other images, kept on one side of the split: {self.copies:,}")
         if self.ignored:
-            found.append(f"files that are no labelled pictures, left out, {_named(self.ignored)}")
+            found.append(f"files that are not labelled pictures, left out, {_named(self.ignored)}")
         return tuple(found)
 
     def check(self, *, skip_bad: bool) -> None:
         """Raises BadInputError where the data cannot be trained with, or unless `skip_bad` where some of it is bad."""
         if self.faults and not skip_bad:
-            raise BadInputError("\n".join(self.faults), hint="repair or remove them, or train without them: --skip-bad")
+            raise BadInputError("\n".join(self.faults), hint="repair or remove them, or leave them out with --skip-bad")
         if self.lacks:
             more = f" (and the like of {len(self.lacks) - 1} more labels)" if len(self.lacks) > 1 else ""
             raise BadInputError(

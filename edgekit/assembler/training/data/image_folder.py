@@ -27,7 +27,7 @@ def image_folder_source(folder: Path, split: str) -> Source | None:
         if other not in splits and any(map(_is_picture, _files(other))):
             raise BadInputError(
                 f"{folder} holds both splits ({splits[0].name}) and a class ({other.name})",
-                hint=f"move {other.name} into the split that it belongs to",
+                hint=f"move {other.name} into the split where it belongs",
             )
     wanted = next((below for below in splits if below.name in (split, _ALSO.get(split))), None)
     return _of_classes(wanted) if wanted else None

@@ -28,7 +28,7 @@ def parquet_source(paths: tuple[Path, ...], path: Path) -> Source:
     if len(names) > 1:
         raise BadInputError(
             f"the Parquet files at {path} disagree on the names of their classes",
-            hint="write them with the same features",
+            hint="write them with the same class names",
         )
     source = Source(
         path=path,
@@ -86,7 +86,7 @@ def _class_names(path: Path, schema: pa.Schema) -> tuple[str, ...]:
         names = features.get("info", {}).get("features", {}).get("label", {}).get("names") or ()
     except (ValueError, AttributeError) as error:
         raise BadInputError(
-            f"{path}: the names of its classes (huggingface metadata) cannot be read", hint="write the file anew"
+            f"{path}: the names of its classes (huggingface metadata) cannot be read", hint="write the file again"
         ) from error
     return tuple(map(str, names))
 

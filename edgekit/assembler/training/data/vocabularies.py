@@ -17,7 +17,7 @@ def vocabulary_of(source: Source) -> Vocabulary:
     if not source.names:
         raise BadInputError(
             f"{source.path} does not name its classes, and no vocabulary.json lies beside the recipe",
-            hint='write one there: {"schema_version": 1, "labels": [{"name": "dog"}, {"name": "cat"}]}, a label a class',
+            hint='write one: {"schema_version": 1, "labels": [{"name": "dog"}, {"name": "cat"}]}, with a label for each class',
         )
     try:
         return Vocabulary(tuple(Label(name=name, index=index) for index, name in enumerate(source.names)))
@@ -44,7 +44,7 @@ def check_numbers(source: Source, labels: int) -> None:
     if first < 0 or last >= labels:
         owner = "the data names" if source.names else "the vocabulary has"
         raise BadInputError(
-            f"labels in {source.path} run from {first} to {last}, {owner} {labels}",
+            f"labels in {source.path} run from {first} to {last}, but {owner} {labels}",
             hint="number them from 0, and train with the vocabulary of this data",
         )
 
@@ -59,9 +59,10 @@ def _index_of(name: str, source: Source, vocabulary: Vocabulary) -> int:
     if indices:
         several = " and ".join(f'"{vocabulary.labels[index].name}"' for index in indices[:3])
         raise BadInputError(
-            f'the class "{name}" in {source.path} is a synonym of {several}', hint="rename it to the label that it is"
+            f'the class "{name}" in {source.path} is a synonym of {several}',
+            hint="rename it to the label that is meant",
         )
     known = [*(label.name for label in vocabulary.labels), *vocabulary.synonyms]
     raise BadInputError(
-        f'the class "{name}" in {source.path} is no label of the vocabulary', hint=did_you_mean(normal(name), known)
+        f'the class "{name}" in {source.path} is not a label of the vocabulary', hint=did_you_mean(normal(name), known)
     )

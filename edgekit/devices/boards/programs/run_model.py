@@ -207,7 +207,7 @@ def check_library(path: Path) -> None:
     """Raises UnsuitableError for a library of another processor, and for one that is cut short: it would end the process."""
     content = path.read_bytes()
     if not content.startswith(_ELF) or len(content) < _HEADER_BYTES:
-        raise UnsuitableError("it is no shared library of a 64-bit system")
+        raise UnsuitableError("it is not a shared library of a 64-bit system")
     (number,) = struct.unpack_from("<H", content, _MACHINE_AT)
     here, made_for = os.uname().machine, _MACHINES.get(number, f"ELF machine {number}")
     if made_for != here:
@@ -215,7 +215,7 @@ def check_library(path: Path) -> None:
     (sections,) = struct.unpack_from("<Q", content, _SECTIONS_AT)
     size, count = struct.unpack_from("<HH", content, _SECTION_SIZE_AT)
     if sections + size * count > len(content):
-        raise UnsuitableError(f"it is cut short, and has {len(content)} bytes of {sections + size * count}")
+        raise UnsuitableError(f"it is incomplete: it has {len(content)} of {sections + size * count} bytes")
 
 
 def opened(path: str, threads: int) -> Model:

@@ -1,0 +1,1 @@
+"""Builds beside each other: what is read of a folder, what may be compared, and conditions."""
