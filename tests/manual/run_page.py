@@ -59,7 +59,8 @@ class Page:
     def _type(self, command: Command) -> None:
         program, *rest = command.words
         if program == "edgekit":
-            if rest[0] == "build" and command.code == 0 and "--from" not in rest and (named := _output_of(rest)) and not _files_in(rest):
+            named = _output_of(rest) if rest[0] == "build" and command.code == 0 else None
+            if named and not _files_in(rest):
                 words, output = named
                 assert not Path(output).exists(), f"{output} is there already: {command}"
                 self._builds.run(("edgekit", *words), Path(output))
@@ -109,7 +110,7 @@ def _output_of(words: list[str]) -> tuple[tuple[str, ...], str] | None:
 
 def _files_in(words: list[str]) -> bool:
     """Whether a command reads what a page may have changed."""
-    return any(re.fullmatch(r"--(examples|data|board|config)", word) or Path(word).exists() for word in words)
+    return any(re.fullmatch(r"--(from|examples|data|eval|board|config)", word) or Path(word).exists() for word in words)
 
 
 def _path(title: str) -> Path:
