@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 # As many workers as a small machine has cores, a thread each: threads of two workers on the same cores wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: demo test coverage cluster hil release
+.PHONY: demo test coverage cluster hil release manual
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/edgekit build --target rpi4 --task "stop, yield, no entry" --latency-ms 1.0 -o out/ --overwrite
@@ -16,6 +16,10 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(PYTEST) -n 2 --dist worksteal -m "not hil and not slow"
+
+# The manual as a site, in site/: docs/index.md.
+manual: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # The same tests, twice as slow.
 coverage: $(VENV)/.installed-dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import tomllib
 from collections.abc import Iterator
@@ -79,3 +80,23 @@ def prose() -> str:
 @pytest.mark.parametrize("name", [name for name, _ in _all(edgekit, "edgekit")])
 def test_every_command_is_told_of_outside_the_reference(name: str, prose: str) -> None:
     assert re.search(rf"\b{name}\b", prose)
+
+
+def test_every_function_of_the_page_on_python_exists() -> None:
+    names = re.findall(r"`(edgekit\.[a-z_.]+)`", prose_of(DOCS / "python.md"))
+    assert len(names) > 10
+    for name in names:
+        if not name.endswith(".toml"):
+            assert callable(pkgutil.resolve_name(name)), name
+
+
+def test_expectations_name_tests_that_exist() -> None:
+    text = (DOCS / "expectations.md").read_text(encoding="utf-8")
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == [*range(1, 26)]
+    for row in re.findall(r"^\| \d* \|.*$", text, re.MULTILINE):
+        _, _, _, state, how, _ = re.split(r"(?<!\\)\|", row)
+        named = re.findall(r"`((?:tests|edgekit)/[\w/]+\.py)`", how)
+        assert state.strip() in ("met", "partly", "not")
+        assert named or state.strip() == "not", row
+        for path in named:
+            assert (REPO_ROOT / path).is_file(), path

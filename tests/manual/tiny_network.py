@@ -32,7 +32,7 @@ def export_networks(folder: Path) -> None:
     safetensors.torch.save_file(trained.state_dict(), folder / "net.safetensors")
     batch = torch.export.Dim("batch", min=1, max=64)
     torch.export.save(torch.export.export(trained, (x_NCHW,), dynamic_shapes=({0: batch},)), folder / "net.pt2")
-    torch.onnx.export(trained, (x_NCHW[:1],), folder / "net.onnx", dynamo=True, optimize=False, external_data=False)
+    torch.onnx.export(trained, (x_NCHW[:1],), folder / "net.onnx", dynamo=True, external_data=False, verbose=False)
 
 
 def _trained(pictures: Path) -> nn.Module:

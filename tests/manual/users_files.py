@@ -22,7 +22,7 @@ def write_users_files(folder: Path) -> None:
             _write_changed(EXAMPLES / f"{class_}.png", folder / name / class_, count, rng)
     for class_ in CLASSES:
         for split, count in (("train", 24), ("test", 6)):
-            _write_changed(EXAMPLES / f"{class_}.png", folder / "signs" / split / class_, count, rng)
+            _write_changed(EXAMPLES / f"{class_}.png", folder / "traffic" / split / class_, count, rng)
     for name in ("photo.png", "picture.png"):
         shutil.copy(EXAMPLES / "stop.png", folder / name)
     shutil.copytree(EXAMPLES, folder / "examples")
