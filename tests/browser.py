@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 WIDTHS = (360, 768, 1440)
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
-# Names of the window's own, so that a library of the tests never becomes part of the page.
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 

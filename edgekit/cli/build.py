@@ -199,6 +199,7 @@ def _build(console: Console, inputs: dict[str, Any]) -> None:
     console.facts(
         {
             "folder": result.folder,
+            "report": result.folder / "report.html",
             "outputs": ", ".join(result.labels),
             "genotype": result.genotype,
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),
@@ -239,7 +240,9 @@ def _build_learnt(console: Console, course: Path, *, board: str | None, output: 
     for note in (*result.notes, *(note for row in result.rows for note in row.notes)):
         console.line(f"note: {note}")
     console.line()
-    console.facts({"folder": result.folder, "outputs": ", ".join(result.labels)})
+    console.facts(
+        {"folder": result.folder, "report": result.folder / "report.html", "outputs": ", ".join(result.labels)}
+    )
 
 
 def _build_variants(console: Console, inputs: dict[str, Any]) -> None:
@@ -271,6 +274,7 @@ def _networks(console: Console, result: VariantsResult | EarlyExitResult, facts:
     console.facts(
         {
             "folder": result.folder,
+            "report": result.folder / "report.html",
             "outputs": ", ".join(result.labels),
             **facts,
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),

@@ -168,6 +168,7 @@ def compress(*, console: Console, output: Path | None, overwrite: bool, dry_run:
     console.facts(
         {
             "folder": result.folder,
+            "report": result.folder / "report.html",
             "recipe": str(result.recipe),
             "points lost by the file": f"{result.drop_points:.2f}",
             "seconds": ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items()),

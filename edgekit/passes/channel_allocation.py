@@ -36,7 +36,8 @@ def down_to(
         steps = {root: fewer for root, fewer in steps.items() if fewer}
         if not steps:
             raise ConversionError(
-                f"pruning channels cannot go below {work.total(kept) / 1e6:.2f} million MACs, and {macs / 1e6:.2f}",
+                f"pruning channels cannot go below {work.total(kept) / 1e6:.2f} million MACs, and "
+                f"{macs / 1e6:.2f} million are asked for",
                 hint="set a greater macs_share, or a smaller multiple",
             )
         now = dict(kept)

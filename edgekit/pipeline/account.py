@@ -36,9 +36,6 @@ class Judged:
     accuracies: dict[str, Quantity]
     accuracy: Quantity
 
-    def to_json(self) -> dict[str, Any]:
-        return {"accuracy": self.accuracy.to_json(), **self.confusion.to_json()}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:

@@ -20,7 +20,7 @@ from edgekit.pipeline.build_folder import environment
 from edgekit.pipeline.examples import Examples
 from edgekit.pipeline.plan import TUNABLE, BuildPlan
 
-_READ: Final = frozenset({"model", "task", "target", "candidates", "budget", "genotype", "data", "seed"})
+_READ: Final = frozenset({"model", "task", "target", "candidates", "budget", "genotype", "data", "evaluation", "seed"})
 """Fields of a plan that a key takes by content."""
 
 

@@ -37,9 +37,10 @@ class LabelledPictures:
     y_N: NDArray[np.int64]
 
     def to_json(self) -> dict[str, Any]:
+        """With the hash of all classes and files. Raises BadInputError for what cannot be read."""
         digest = sha256(self.y_N.tobytes())
         for path in self.paths:
-            digest.update(sha256(path.read_bytes()).digest())
+            digest.update(sha256(_content(path)).digest())
         return {"folder": str(self.folder), "pictures": len(self.paths), "sha256": digest.hexdigest()}
 
     def batches(self, preprocessing: Preprocessing) -> Sequence[NDArray[np.float32]]:
@@ -77,6 +78,15 @@ class LabelledPictures:
             source=f"{of} on {confusion.pictures} labelled pictures of {self.folder}, Wilson 95 %",
             interval=confusion.interval,
         )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(
+            f"cannot read the picture {path}: {error.strerror}", hint="remove or replace the file"
+        ) from error
 
 
 def read_labelled(folder: Path, labels: tuple[str, ...]) -> LabelledPictures:

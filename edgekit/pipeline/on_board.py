@@ -148,7 +148,9 @@ def record_in_build(folder: Path, figures: Sequence[Figure], target: Target) -> 
         card = with_figures((folder / _CARD).read_text(encoding="utf-8"), list(before.values()), kept)
         write_bytes(working / _CARD, card.encode())
         told = report | {"figures": kept}
-        write_bytes(working / PAGE, page_of(told).encode())
-        hashes |= {name: sha256_of(working / name) for name in (_CARD, PAGE)}
+        if PAGE in hashes:  # else an older edgekit wrote the folder
+            write_bytes(working / PAGE, page_of(told).encode())
+            hashes[PAGE] = sha256_of(working / PAGE)
+        hashes[_CARD] = sha256_of(working / _CARD)
         write_json(working / REPORT, told | {"sha256": hashes})
     return ()

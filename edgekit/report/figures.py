@@ -11,6 +11,8 @@ from edgekit.report.page import scrolling
 
 Record = Mapping[str, Any]
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
 MEANINGS = (
     ("measured", "counted in the file, timed on a real board, or judged on pictures whose class is known"),
     ("emulated", "instructions that an emulated board executed; never a time"),
@@ -41,12 +43,12 @@ def interval_text(figure: Record) -> str:
 def _text(value: float, unit: str) -> str:
     if unit == "fraction":
         return percent(value)
-    return f"{number(value)} {unit}"
+    return f"{number(value)}{_NO_BREAK}{unit}"
 
 
 def percent(share: float) -> str:
     """Never rounded up to all."""
-    return f"{min(100 * share, 99.99) if share < 1 else 100 * share:.4g} %"
+    return f"{min(100 * share, 99.99) if share < 1 else 100 * share:.4g}{_NO_BREAK}%"
 
 
 def badge(evidence: str) -> str:

@@ -102,11 +102,12 @@ def _detail(noun: str, point: Record, figures: Record, built: Sequence[str], *, 
 
 def _table(noun: str, points: Sequence[Record], known: Sequence[Record], built: Sequence[str]) -> str:
     names = list(dict.fromkeys(name for figures in known for name in figures))
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (noun, *names, "command"))
+    head = f'<th scope="col">{escape(noun)}</th>'
+    head += "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in names)
     rows = "".join(
-        f'<tr><th scope="row">{escape(point["name"])}{" (built)" if point["name"] in built else ""}</th>'
+        f'<tr><th scope="row" rowspan="2">{escape(point["name"])}{" (built)" if point["name"] in built else ""}</th>'
         + "".join(f'<td class="number">{escape(value_text(figures[name]))}</td>' for name in names)
-        + f"<td><code>{escape(point['command'])}</code></td></tr>"
+        + f'</tr><tr><td colspan="{len(names)}"><code>{escape(point["command"])}</code></td></tr>'
         for point, figures in zip(points, known, strict=True)
     )
     return scrolling(f"Every {noun}", f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")

@@ -74,6 +74,7 @@ def front_section(record: Mapping[str, Any], built: Sequence[str]) -> str:
                 "whatever the budget; what was built is a diamond. Point at one, or walk through them with the arrow keys, to see "
                 "its genotype and the command that builds it."
             ),
+            *_stand_ins(record),
             front_plot(
                 "Accuracy over latency, both predicted",
                 points,
@@ -82,6 +83,14 @@ def front_section(record: Mapping[str, Any], built: Sequence[str]) -> str:
             ),
         ],
     )
+
+
+def _stand_ins(record: Mapping[str, Any]) -> list[str]:
+    """Nothing predicts how well a network tells own classes apart."""
+    if "own_classes" not in record:
+        return []
+    labels = record["own_classes"]["bricks_chosen_for"]
+    return [paragraph(f"The accuracies here are those of {labels}, which stand in for your own classes.")]
 
 
 def evidence_section() -> str:

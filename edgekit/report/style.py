@@ -55,12 +55,14 @@ th, td { border-bottom: 1px solid var(--rule); padding: .3rem .6rem; text-align:
   overflow-wrap: normal; }
 td.number, th.number { text-align: right; }
 td.number, td.line { font-variant-numeric: tabular-nums; white-space: nowrap; } td.source { min-width: 16rem; }
-th[scope="row"] { min-width: 6rem; }
+th[scope="row"] { min-width: 6rem; } th[scope="row"], thead th:first-child { position: sticky; left: 0; background: var(--paper); }
+table.waterfall th[scope="row"] { min-width: 9rem; } table.confusion th[scope="row"] { white-space: nowrap; }
 td small, th small { display: block; color: var(--soft); font-weight: 400; }
 svg.bar { display: block; width: 100%; min-width: 5rem; height: .5rem; margin-top: .2rem; }
 svg.bar rect { fill: var(--bar); }
 table.confusion td { text-align: center; font-variant-numeric: tabular-nums; border: 1px solid var(--paper); min-width: 2.2rem; }
 table.confusion thead th { vertical-align: bottom; } table.confusion .upright { writing-mode: vertical-rl; }
+td.none { color: var(--soft); }
 .heat1 { background: var(--heat1); } .heat2 { background: var(--heat2); } .heat3 { background: var(--heat3); }
 .heat4 { background: var(--heat4); }
 .miss1 { background: var(--miss1); } .miss2 { background: var(--miss2); } .miss3 { background: var(--miss3); }
@@ -83,11 +85,13 @@ summary { cursor: pointer; padding: .35rem 0; color: var(--accent); }
 @media (max-width: 40rem) {
   svg text { font-size: 21px; } .point .hit { r: 24px; } .point .dot { transform: scale(1.5); }
   dl.facts { grid-template-columns: 1fr; gap: 0; } dl.facts dd { margin-bottom: .5rem; }
+  table.confusion th[scope="row"] { white-space: normal; max-width: 9rem; }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); } .tiles .value { font-size: 1.25rem; }
 }
 @media print {
   :root { --ink: #000000; --soft: #444444; --paper: #ffffff; }
-  body { max-width: none; font-size: 11px; padding: 0; } nav, button, .skip { display: none !important; }
+  html { font-size: 10px; } body { max-width: none; font-size: 1rem; padding: 0; } th { position: static !important; }
+  nav, button, .skip { display: none !important; }
   h2, h3 { break-after: avoid; } tr { break-inside: avoid; } .scroll { overflow: visible; }
   details::details-content { content-visibility: visible; height: auto; } summary { color: var(--ink); }
   * { print-color-adjust: exact; }

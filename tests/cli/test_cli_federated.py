@@ -59,6 +59,8 @@ def test_a_course_leaves_all_that_a_reader_and_a_build_need(learnt: Path) -> Non
     page = (learnt / "report.html").read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("<svg") >= 4
+    assert edgekit("report", learnt).returncode == 0
+    assert (learnt / "report.html").read_text() == page
 
 
 def test_a_ray_cluster_learns_the_same_network_to_the_bit(
@@ -105,6 +107,7 @@ def test_what_was_learnt_becomes_a_verified_file(learnt: Path, stripes: Path, tm
     report = edgekit_json("build", "--from", learnt, "--target", "rpi4:fp32", "--data", stripes / "test", "-o", place)
     assert report["labels"] == list(LABELS)
     assert report["judgement"]["measure"] == "accuracy"
+    assert "What each pass bought and cost" in (place / "report.html").read_text()
     assert edgekit("verify", place).returncode == 0
 
 

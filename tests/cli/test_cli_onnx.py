@@ -37,7 +37,9 @@ def test_a_build_for_onnx_is_verified_recognises_pictures_and_is_profiled(
     (latency,) = (figure for figure in profile["figures"] if figure["name"] == "latency")
     assert profile["target"] == "rpi4:onnx-int8"
     assert latency["interval"] == figures["latency"]["interval"]
-    assert_fails(edgekit("profile", out, "--target", "rpi4:tflite"), ExitCode.USAGE, "is not for tflite", "rpi4:onnx")
+    assert_fails(
+        edgekit("profile", out, "--target", "rpi4:tflite"), ExitCode.USAGE, "is not a file for tflite", "rpi4:onnx"
+    )
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_library_that_the_board_cannot_run_is_refused_in_a_sentence(network: N
     with open_board(load_board("lab")) as session:
         for path, reason in (
             (network(".so"), "was refused on lab: it was compiled for x86_64, not for aarch64"),
-            (short, "was refused on lab: it is cut short"),
+            (short, "was refused on lab: it is incomplete"),
             (broken, r"crashed the program that ran it on lab \(SIG"),
         ):
             with pytest.raises(BadInputError, match=reason) as raised:

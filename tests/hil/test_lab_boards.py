@@ -59,7 +59,7 @@ def test_an_emulated_board_offered_as_a_real_one_is_refused(way: str, tmp_path: 
         with pytest.raises(ValueError, match="not a real board"):
             replace(board, emulated=False)
         return
-    with pytest.raises(BoardError, match="is said to be a real rpi4") as raised:
+    with pytest.raises(BoardError, match="is described as a real rpi4") as raised:
         check_board(replace(board, emulated=False), silent, load_device("rpi4"))
     assert "not a latency" in raised.value.hint
 
@@ -105,7 +105,7 @@ def test_the_command_refuses_an_emulated_board_that_is_said_to_be_real(
         check=False,
     )
     assert done.returncode == ExitCode.BOARD
-    assert "said to be a real rpi4" in done.stderr
+    assert "described as a real rpi4" in done.stderr
 
 
 def test_a_users_hardware_test_runs_on_an_emulated_board(pytester: pytest.Pytester, file: Path) -> None:

@@ -125,7 +125,7 @@ def test_where_time_is_up_nothing_worse_than_allowed_is_returned() -> None:
     assert not result.modified
     assert result.model is model
     assert "more than 0" in result.notes[0]
-    assert "Time ended before 2 layers" in result.notes[1]
+    assert "The time was up before 2 layers" in result.notes[1]
 
 
 def test_less_than_no_loss_is_refused() -> None:

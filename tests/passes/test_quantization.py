@@ -131,7 +131,7 @@ def test_an_easy_network_becomes_integers_whole_even_when_time_has_ended(separab
     result = Int8(max_drop=5.0)(separable, context)
     assert result.model.quantization == Quantization(scheme=Scheme.INT8)
     assert result.layers == ()
-    assert "Time ended after 0 of 4 layers" in result.notes[0]
+    assert "The time was up after 0 of 4 layers" in result.notes[0]
     assert separable.quantization is None
     assert all(torch.equal(value, before[name]) for name, value in separable.module.state_dict().items())
     _, path = exported_outputs(result.model, context, tmp_path)

@@ -371,4 +371,8 @@ def test_a_file_smaller_than_any_slice_is_pruned_out_of_one(tmp_path: Path) -> N
     assert accuracy.value > 0.7
     steps = [step["id"] for step in record(result, "recipe.json")["passes"]]
     assert steps == ["fold::batch_norm", "prune::channels", "train::distil", "quant::int8"]
+    waterfall = record(result)["waterfall"]
+    assert [step["name"] for step in waterfall] == ["full supernet", "slice", "prune", "int8"]
+    sizes = [{one["name"]: one["value"] for one in step["figures"]}["size"] for step in waterfall]
+    assert sizes == sorted(sizes, reverse=True)
     assert any(check.name == "outputs" for check in verify(result.folder).checks)

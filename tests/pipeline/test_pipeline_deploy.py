@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board_program import answers_of_predict, answers_of_run, run_program
+from colour_networks import of_three_colours
 from PIL import Image
+from safetensors.torch import save_file
 
+import edgekit
 from edgekit.core.errors import MissingExtraError, VerificationError
 from edgekit.core.images import open_image
 from edgekit.deploy.kit import write_kit
@@ -92,6 +95,10 @@ def _cut(folder: Path) -> None:
     (folder / "model.tflite").write_bytes(content[: len(content) // 2])
 
 
+def _damaged_program(folder: Path) -> None:
+    (folder / "early_exit.json").write_text('{"threshold": 0.5}')
+
+
 def _untouched(folder: Path) -> None:
     pass
 
@@ -112,6 +119,7 @@ def _untouched(folder: Path) -> None:
         (["{picture}"], ("numpy",), _untouched, 8, "numpy is missing: deploy/README.md says"),
         (["{picture}"], (), _without_model, 9, "model.tflite does not exist"),
         (["{picture}"], (), _cut, 9, "model.tflite cannot be opened"),
+        (["{picture}"], (), _damaged_program, 9, "early_exit.json is damaged"),
         (["--camera"], ("cv2", "picamera2"), _untouched, 8, "sudo apt install python3-picamera2"),
     ],
 )
@@ -276,6 +284,61 @@ def test_snippets_name_this_build(built: BuildResult) -> None:
     instructions = (built.folder / "deploy" / "README.md").read_text()
     assert "ai-edge-litert==" in instructions
     assert "@" not in instructions.replace("pi@raspberrypi.local", "")
+
+
+@pytest.fixture(scope="session")
+def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network from elsewhere in int8: scores in place of probabilities, pictures normalised, labels that nobody expects."""
+    folder, rng = tmp_path_factory.mktemp("compressed"), np.random.default_rng(8)
+    for channel, label in enumerate(('gr"een', "100 % $blue", "red")):
+        (folder / "data" / label).mkdir(parents=True)
+        for number in range(12):
+            x_HWC = rng.integers(0, 90, (20, 28, 3), np.uint8)
+            x_HWC[:, :, channel] += 120
+            Image.fromarray(x_HWC).save(folder / "data" / label / f"{number}.png")
+    weights = folder / "weights.safetensors"
+    save_file(of_three_colours().state_dict(), weights)
+    return edgekit.compress(
+        "colour_networks:of_three_colours",
+        weights=weights,
+        input_shape=(3, 16, 16),
+        data=folder / "data",
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.25, 0.3),
+        target="rpi4:tflite-int8",
+        passes=["fold::batch_norm"],
+        output=folder / "out",
+    ).folder
+
+
+def test_a_network_from_elsewhere_is_answered_for(compressed: Path, pictures: list[Path]) -> None:
+    answers = answers_of_run(compressed, *pictures)
+    assert answers == answers_of_predict(compressed, pictures)
+    assert min(answer["probability"] for answer in answers) >= 1 / 3
+    assert (compressed / "deploy" / "edgekit-100-blue-gr-een-red.service").is_file()
+    assert (
+        "Description=100-blue-gr-een-red: 100 %% $blue" in next((compressed / "deploy").glob("*.service")).read_text()
+    )
+    assert '"100 % \\$blue"' in (compressed / "deploy" / "Classifier.kt").read_text()
+
+
+def test_and_so_it_is_in_cpp(
+    compressed: Path, compiled: Callable[[Path], Path], pictures: list[Path], tmp_path: Path
+) -> None:
+    given = [tmp_path / f"{picture.stem}.ppm" for picture in pictures]
+    for picture, path in zip(pictures, given, strict=True):
+        open_image(picture, name=str(picture)).save(path)
+    done = subprocess.run(
+        [str(compiled(compressed)), "--model", str(compressed), *map(str, given)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = [line.split("\t") for line in done.stdout.splitlines()]
+    expected = answers_of_predict(compressed, given)
+    assert [label for label, *_ in said] == [answer["label"] for answer in expected]
+    probabilities = [answer["probability"] for answer in expected]
+    np.testing.assert_allclose([float(p) for _, p, *_ in said], probabilities, rtol=1e-6)
 
 
 @pytest.fixture(scope="session")

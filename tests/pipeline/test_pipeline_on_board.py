@@ -58,6 +58,7 @@ def test_a_builds_report_tells_what_was_measured_and_is_still_whole(int8_build: 
 
     assert record_in_build(folder, MEASURED, TARGET) == ()
     assert report(folder)["latency"] == "measured"
+    assert "What the board took" in (folder / "report.html").read_text()
     assert set(report(folder)) == set(before) | {one.name for one in MEASURED}
     card = (folder / "card.md").read_text()
     assert "| latency | 2 ms | 1 to 4 | measured |" in card

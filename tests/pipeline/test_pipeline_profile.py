@@ -117,7 +117,7 @@ def test_an_onnx_file_is_priced_as_tflite_with_a_wider_interval(onnx_file: Path)
 
 
 def test_a_runtime_that_is_not_the_files_is_refused(onnx_file: Path) -> None:
-    with pytest.raises(UsageError, match="is not for tflite") as caught:
+    with pytest.raises(UsageError, match="is not a file for tflite") as caught:
         profile(onnx_file, "rpi4:tflite")
     assert "rpi4:onnx" in caught.value.hint
     with pytest.raises(UsageError, match='no runtime "onnx" on pixel3'):

@@ -216,7 +216,7 @@ def test_a_board_that_computes_otherwise_is_found(built: BuildResult, here: Loca
         "Interpreter.get_tensor = lambda self, index: told(self, index)[..., ::-1]\n"
     )
     faulty = replace(here, env={"PYTHONPATH": str(tmp_path / "faulty")})
-    with open_board(faulty) as session, pytest.raises(VerificationError, match="computes other outputs on here"):
+    with open_board(faulty) as session, pytest.raises(VerificationError, match="computes different outputs on here"):
         board_check(session, artifact_of(built), pictures_of(built), are_probabilities=True)
 
 

@@ -49,6 +49,8 @@ def test_the_folder_holds_one_model_and_all_that_judges_it(both: VariantsResult)
         if path.is_file() and path.name != "report.json"
     }
     assert record(both, "plan.json") == report["plan"]
+    assert all(variant["waterfall"] and variant["operators"] for variant in report["variants"])
+    assert {variant["genotype"] for variant in report["variants"]} <= {point["genotype"] for point in report["front"]}
     assert report["plan"]["variants"] == {FAST: 0.25, SLOW: 0.32}
     assert (both.folder / "labels.txt").read_text().splitlines() == list(both.labels)
     with zipfile.ZipFile(both.folder / "model.tflite") as archive:
@@ -192,7 +194,7 @@ def test_limits_are_read_with_the_unit_on_the_last_or_on_each(text: str, names: 
         ("4,,8ms", '"" is not a number of ms'),
         ("4,fast,8ms", '"fast" is not a number of ms'),
         ("25%,8ms", '"25%" is not a number of ms'),
-        ("4,4.0ms", "4ms stands there twice"),
+        ("4,4.0ms", "4ms is given twice"),
         ("0,8ms", "latency_ms = 0"),
         ("-1,8ms", "latency_ms = -1"),
         ("nan,8ms", "latency_ms = nan"),

@@ -33,12 +33,8 @@ class Model:
         stages: list[Any] = [{"name": variant, "file": MODEL, "signature": variant}]
         self._threshold, self._exits = 0.0, False
         if (FOLDER / "early_exit.json").is_file():
-            program = json.loads((FOLDER / "early_exit.json").read_text(encoding="utf-8"))
-            stages = [stage for stage in program["stages"] if variant in (None, stage["name"])]
-            self._threshold, self._exits = program["threshold"], variant is None
-            if not stages:
-                names = ", ".join(stage["name"] for stage in program["stages"])
-                raise Refusal(f'there is no network "{variant}", but {names}', USAGE)
+            self._exits = variant is None
+            self._threshold, stages = early_exit(variant)
         self._stages = [
             (stage["name"], network(FOLDER / Path(stage["file"]).name, threads, stage["signature"])) for stage in stages
         ]
@@ -62,6 +58,19 @@ class Model:
             if p_K.max() >= np.float32(self._threshold):
                 break
         return said
+
+
+def early_exit(variant: str | None) -> tuple[float, list[Any]]:
+    """How sure is sure, and the networks in turn; of a `variant` the one."""
+    try:
+        program = json.loads((FOLDER / "early_exit.json").read_text(encoding="utf-8"))
+        stages = {stage["name"]: stage for stage in program["stages"]}
+        threshold = float(program["threshold"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refusal(f"{FOLDER / 'early_exit.json'} is damaged: {error}") from error
+    if variant is not None and variant not in stages:
+        raise Refusal(f'there is no network "{variant}", but {", ".join(stages)}', USAGE)
+    return threshold, [stage for name, stage in stages.items() if variant in (None, name)]
 
 
 def network(path: Path, threads: int, signature: str | None) -> Network:

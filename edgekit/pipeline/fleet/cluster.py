@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,7 +102,8 @@ class Cluster:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise self._silent(str(error)) from error
         try:
-            yield
+            with redirect_stdout(sys.stderr):  # where Ray tells of jobs that it gives to another worker
+                yield
         finally:
             ray.shutdown()
 
