@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.core.confusion import Confusion
 from edgekit.core.errors import BadInputError
 from edgekit.core.quantity import Evidence, Quantity
 from edgekit.core.records import sha256_of, write_json
@@ -28,6 +29,20 @@ def planned(tiny_supernet: Path) -> BuildPlan:
     return plan(model=tiny_supernet, task="red rows, blue rows")
 
 
+ACCURACY = Quantity(value=0.9, unit="fraction", evidence=Evidence.PREDICTED, source="a predictor", interval=None)
+CHECKED = {"precision": "int8", "inputs": 1, "checks": [], "census": {}, "notes": [], "slice_difference": 0.0}
+BARE = {
+    "genotype": "ff",
+    "labels": ["red rows", "blue rows"],
+    "stages_s": {},
+    "verification": CHECKED,
+    **{name: [] for name in ("waterfall", "front", "kinds", "operators")},
+    "figures": [{"name": "accuracy", **ACCURACY.to_json()}],
+    "supernet": {"name": "stripes", "data": "stripes", "licence": "none"},
+}
+"""What the page of a build is made of, as little as there can be."""
+
+
 def write_folder(folder: Path, planned: BuildPlan, *, size: int = 1000) -> Path:
     """What looks like a build; its model is `size` bytes."""
     folder.mkdir(parents=True)
@@ -35,7 +50,7 @@ def write_folder(folder: Path, planned: BuildPlan, *, size: int = 1000) -> Path:
     write_json(folder / "plan.json", planned.to_json())
     sums = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     record = {"schema_version": 1, "folder": str(folder), "plan": planned.to_json(), "sha256": sums}
-    write_json(folder / "report.json", record)
+    write_json(folder / "report.json", record | BARE)
     return folder
 
 
@@ -193,7 +208,8 @@ def test_the_limit_is_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_own_classes_and_candidates_are_read_as_they_were_written() -> None:
     latency = Quantity(value=1.0, unit="ms", evidence=Evidence.PREDICTED, source="a cost model", interval=(0.5, 2.0))
-    learnt = LearntHead(ridge=0.1, stand_ins="stop", pictures={"bolt": 5}, recalls={"bolt": 0.8})
+    confusion = Confusion(labels=("bolt", "nut"), counts=((4, 1), (0, 5)))
+    learnt = LearntHead(ridge=0.1, stand_ins="stop", pictures={"bolt": 5}, recalls={"bolt": 0.8}, confusion=confusion)
     able = Candidate(runtime="onnx", precision=Precision.INT8, verified=True, latency=latency, is_calibrated=True)
     refused = Candidate(runtime="tvm", precision=Precision.FP32, verified=False, obstacle="no linker")
     assert Quantity.from_json(json.loads(json.dumps(latency.to_json()))) == latency

@@ -162,7 +162,7 @@ def test_a_network_that_classifies_nothing_is_judged_by_the_variance_it_reproduc
     )
     assert result.judgement.measure is Measure.REPRODUCED
     assert 0.5 < result.judgement.value <= 1
-    assert any("do not speed up" in note for row in result.rows for note in row.notes)
+    assert any("no speed-up" in note for row in result.rows for note in row.notes)
     assert not (tmp_path / "out" / "run.py").exists(), "there is nothing to see for it"
 
 

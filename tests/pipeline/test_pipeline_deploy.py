@@ -260,7 +260,7 @@ def test_the_kit_is_part_of_what_is_verified(damaged: Path) -> None:
     kit = {"run.py", "deploy/README.md", "deploy/classify.cpp", "deploy/Classifier.kt"}
     assert kit < report["sha256"].keys()
     (damaged / "deploy" / "README.md").write_text("changed")
-    with pytest.raises(VerificationError, match=r"deploy/README\.md was changed"):
+    with pytest.raises(VerificationError, match=r"deploy/README\.md has changed"):
         verify(damaged)
 
 
