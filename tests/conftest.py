@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -19,6 +20,15 @@ from edgekit.lab.machine import check_machine
 
 REPO_ROOT = Path(__file__).parents[1]
 pytest_plugins = ["pytester", "browser"]
+
+
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """A command that ends in this process ignores signals from then on, and so would every process started after it."""
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for one, handler in handlers.items():
+        signal.signal(one, handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.console import Console, output_options
+from edgekit.cli.help import Group
 
 if TYPE_CHECKING:
     from edgekit.pipeline.build_cache import BuildCache
@@ -16,7 +17,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Z]*)\s*")
 
 
-@click.group()
+@click.group(cls=Group)
 def cache() -> None:
     """Finished builds that are not made a second time.
 

@@ -41,7 +41,7 @@ _FIGURES = ("accuracy", "latency", "size")
 def fleet(
     *, console: Console, file: Path, output: Path | None, workers: int | None, ray: str | None, dry_run: bool
 ) -> None:
-    """Build every task for every target within every budget of a file.
+    """Build tasks x targets x budgets, as one file says.
 
     Members that are finished in DIR are kept, those in the cache are copied, and the rest is built. A member that fails stops
     no other: the exit code is then 10, and fleet.json in DIR says why. To resume, give the same command again.

@@ -12,12 +12,13 @@ from click.core import ParameterSource
 from edgekit.cli.build import build, of_one_kind, plan_of
 from edgekit.cli.config_option import FILE
 from edgekit.cli.console import Console, output_options
+from edgekit.cli.help import SectionedCommand
 
 _TASK = "stop, yield, no entry"
 _NO_KEYS = ("config", "course", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose")
 
 
-@click.command(params=[option for option in build.params if option.name not in _NO_KEYS])
+@click.command(cls=SectionedCommand, params=[option for option in build.params if option.name not in _NO_KEYS])
 @click.option(
     "-o",
     "--output",

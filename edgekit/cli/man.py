@@ -29,6 +29,7 @@ _EXIT_CODES: Final = {
     ExitCode.UNSTABLE: "a measurement cannot be trusted",
     ExitCode.MISSING_EXTRA: "a library or a program is missing",
     ExitCode.BAD_INPUT: "a file or folder cannot be read or written",
+    ExitCode.INCOMPLETE: "a fleet is not complete",
     ExitCode.INTERRUPTED: "interrupted",
 }
 

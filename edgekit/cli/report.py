@@ -13,7 +13,13 @@ from edgekit.cli.console import Console, output_options
 @click.argument("folder", type=click.Path(path_type=Path))
 @output_options
 def report(*, console: Console, folder: Path) -> None:
-    """Write report.html of a finished folder anew, from its record, and print where it is."""
+    """Write the report.html of a finished FOLDER again.
+
+    The page is made from the folder's report.json; its path is printed. `edgekit verify` still passes afterwards.
+
+    \b
+    edgekit report out/
+    """
     from edgekit.pipeline.report import report as run
 
     path = run(folder)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.cli.help import walk
+from edgekit.cli.main import edgekit
 from edgekit.core.data_folders import data_folder
 from edgekit.supernet.storage import list_supernets, open_supernet
 from edgekit.version import VERSION
@@ -95,7 +97,11 @@ def test_the_wheel_holds_package_models_devices_and_notices_alone(wheel: Path, t
         "top_level.txt",
         *(f"licenses/{name}" for name in NOTICES),
     }
-    assert files_of_wheel(wheel) == code | data | {f"edgekit-{VERSION}.dist-info/{name}" for name in facts}
+    manual = {
+        f"edgekit-{VERSION}.data/data/share/man/man1/{'-'.join(('edgekit', *path))}.1" for path, _ in walk(edgekit)
+    }
+    manual.add(f"edgekit-{VERSION}.data/data/share/man/man1/edgekit.1")
+    assert files_of_wheel(wheel) == code | data | manual | {f"edgekit-{VERSION}.dist-info/{name}" for name in facts}
 
 
 def test_the_sdist_holds_what_the_wheel_is_made_of_alone(sdist: Path, tracked: list[str]) -> None:
