@@ -6,47 +6,41 @@ Ray pickles what it sends between the processes of one cluster, which is one use
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from edgekit.core.errors import BadInputError, MissingExtraError
 from edgekit.federated.client import Client
 from edgekit.federated.flower.client import client_app
 from edgekit.federated.flower.grid_transport import GridTransport
 from edgekit.federated.flower.strategy import Course
 from edgekit.federated.simulator import one_thread
 from edgekit.federated.transport import Kind
+from edgekit.pipeline.ray_cluster import ray_cluster
 
-LOCAL: Final = "local"
-"""In place of an address: a cluster of this machine alone, which ends with the course."""
 _PART, _PARTITION, _RECORD = "query.part", "partition-id", "edgekit"
 _KEPT_CLIENTS = 64
-# Ray reports to its makers unless told not to, and warns of a change that does not concern us.
-_SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-_ANSWERS_WITHIN_S, _POLL_S = 5.0, 0.05
+_POLL_S = 0.05
 
 
 def simulate_on_ray(course: Course, clients: Mapping[int, Client], *, address: str) -> None:
     """Runs a course to its end, one client a core at a time. What it raises comes out of here.
 
     Clients are sent to the cluster once, with their samples, and answer as in one process, to the bit where the machines add
-    alike. Raises MissingExtraError, and BadInputError where no cluster answers at `address`.
+    alike. Raises MissingExtraError, and UsageError where no cluster answers at `address`.
     """
     numbers = sorted(clients)
-    with _cluster(address) as ray:
+    with ray_cluster(address):
+        import ray
+
+        logging.getLogger("flwr").setLevel(logging.ERROR)
         handles = tuple(ray.put(clients[number]) for number in numbers)
         _run(course, _Part(handles=handles), numbers)
 
@@ -116,38 +110,3 @@ def _client(handle: Any) -> Client:
 
     client: Client = ray.get(handle)
     return client
-
-
-@contextmanager
-def _cluster(address: str) -> Iterator[Any]:
-    if find_spec("ray") is None:
-        raise MissingExtraError("a simulation on Ray needs ray", hint="pip install 'edgekit[federated,ray]'")
-    os.environ.update(_SILENT)
-    import ray
-
-    logging.getLogger("flwr").setLevel(logging.ERROR)
-    ends = signal.getsignal(signal.SIGTERM)
-    place: dict[str, Any] = {"address": address}
-    if address == LOCAL:
-        place |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    try:
-        _check_answers(address)
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **place)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise BadInputError(
-            f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}",
-            hint=f"start one with `ray start --head`, or give --ray {LOCAL}",
-        ) from error
-    finally:
-        signal.signal(signal.SIGTERM, ends)  # Ray sets its own
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes. Raises OSError."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN_S).close()

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import socket
-import sys
-import threading
 import time
-import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.core.data_folders import user_folder
-from edgekit.core.errors import EdgekitError, ExitCode, MissingExtraError, UsageError, VerificationError
+from edgekit.core.errors import EdgekitError, ExitCode, VerificationError
 from edgekit.core.images import list_images
 from edgekit.core.records import whole_folder
 from edgekit.pipeline.build_cache import REPORT, is_intact
@@ -27,11 +19,11 @@ from edgekit.pipeline.fleet.crew import Ended, Job, Tell
 from edgekit.pipeline.fleet.member import Failure, job_of
 from edgekit.pipeline.fleet.remote import OWN, Files, build_there, write_files
 from edgekit.pipeline.moved_build import move_records
+from edgekit.pipeline.ray_cluster import ray_cluster, require_ray
 
 RETRIES: Final = 3
 """How often a job is given to another worker, where one is lost with it."""
 
-_ANSWERS_WITHIN_S: Final = 5.0
 _GRACE_S: Final = 5.0
 
 
@@ -48,8 +40,7 @@ class Cluster:
     @classmethod
     def at(cls, address: str) -> Cluster:
         """Raises MissingExtraError; whether the cluster answers is seen when there is something to build."""
-        if find_spec("ray") is None:
-            raise MissingExtraError("Ray is not installed", hint="pip install 'edgekit[ray]'")
+        require_ray()
         return cls(address=address)
 
     def describe(self) -> str:
@@ -61,7 +52,7 @@ class Cluster:
             return
         import ray
 
-        with self._connected():
+        with ray_cluster(self.address):
             there = ray.remote(num_cpus=1, max_retries=RETRIES)(build_there)
             surroundings = BuildKeys().surroundings
             sent: dict[Path, Any] = {}
@@ -85,56 +76,6 @@ class Cluster:
                     for reference in under_way:
                         ray.cancel(reference)
                     ray.wait(list(under_way), num_returns=len(under_way), timeout=_GRACE_S)
-
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Through the caller's own connection, where there is one."""
-        import ray
-
-        if ray.is_initialized():
-            yield
-            return
-        self._check_answers()
-        try:
-            with _same_sigterm(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise self._silent(str(error)) from error
-        try:
-            with redirect_stdout(sys.stderr):  # where Ray tells of jobs that it gives to another worker
-                yield
-        finally:
-            ray.shutdown()
-
-    def _check_answers(self) -> None:
-        """Ray tries for minutes."""
-        host, _, port = self.address.removeprefix("ray://").rpartition(":")
-        if not host:
-            return
-        try:
-            socket.create_connection((host, int(port)), timeout=_ANSWERS_WITHIN_S).close()
-        except (OSError, ValueError) as error:
-            raise self._silent(str(error)) from error
-
-    def _silent(self, reason: str) -> UsageError:
-        return UsageError(
-            f"no Ray cluster answers at {self.address}: {' '.join(reason.split())[:200]}",
-            hint="start one with ray start --head, which prints its address; see docs/fleet.md",
-        )
-
-
-@contextmanager
-def _same_sigterm() -> Iterator[None]:
-    """Ray takes the signal for itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 def _inputs(job: Job) -> dict[str, tuple[Path, Sequence[Path]]]:

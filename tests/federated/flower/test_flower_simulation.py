@@ -54,7 +54,7 @@ def test_clients_answer_by_their_numbers_one_that_fails_is_missing_and_the_cours
 
 
 def test_a_cluster_that_does_not_answer_is_said_so() -> None:
-    with pytest.raises(BadInputError, match=r"no Ray cluster answers at 127\.0\.0\.1:9"):
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:9"):
         simulate_on_ray(lambda _transport: None, {}, address="127.0.0.1:9")
 
 
