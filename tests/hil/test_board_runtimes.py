@@ -93,5 +93,5 @@ def test_a_library_that_the_board_cannot_run_is_refused_in_a_sentence(network: N
 
 def test_a_phone_without_python_runs_tflite_files_alone(network: Network, tmp_path: Path) -> None:
     phone = replace(load_board("lab-phone"), benchmark_model=str(tmp_path / "benchmark_model"), emulated=False)
-    with open_board(phone) as session, pytest.raises(BoardError, match=r"lab-phone runs \.tflite files alone"):
+    with open_board(phone) as session, pytest.raises(BoardError, match=r"lab-phone runs only \.tflite files"):
         session.measure(network(".onnx"), Protocol(), seconds=1)
