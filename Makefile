@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c 
 # As many workers as a small machine has cores, a thread each: threads of two workers on the same cores wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: demo test coverage cluster hil release manual
+.PHONY: demo test coverage cluster hil release manual pages
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/edgekit build --target rpi4 --task "stop, yield, no entry" --latency-ms 1.0 -o out/ --overwrite
@@ -24,6 +24,10 @@ manual: $(VENV)/.installed-dev
 # The same tests, twice as slow.
 coverage: $(VENV)/.installed-dev
 	$(PYTEST) -n 2 --dist worksteal -m "not hil and not slow" --cov
+
+# Pages of the manual whose commands take minutes; that of training takes a quarter of an hour, and is for whoever changes it.
+pages: $(VENV)/.installed-dev
+	$(PYTEST) -n 2 --dist worksteal -m slow tests/manual -k "not training.md"
 
 # A fleet on a Ray cluster of this machine.
 cluster: $(VENV)/.installed-dev
