@@ -8,11 +8,10 @@ from typing import Any
 from edgekit.report.bars import waterfall
 from edgekit.report.confusion_table import confusion_table, recalls_table
 from edgekit.report.figures import by_name, interval_text, tiles, value_text
-from edgekit.report.page import page, paragraph, section, subheading, table
+from edgekit.report.page import paragraph, section, subheading, table
 from edgekit.report.parts import (
     asked_section,
     checks_table,
-    contents,
     deploy_section,
     evidence_section,
     figures_part,
@@ -21,6 +20,7 @@ from edgekit.report.parts import (
     notes_part,
     repeat,
     time_section,
+    whole_page,
 )
 
 HEADLINES = ("accuracy", "latency", "size", "peak RAM")
@@ -64,8 +64,7 @@ def build_page(record: Mapping[str, Any]) -> str:
         f"A network for {plan['target']} with {plan['threads']} threads, assembled from the supernet {plan['model']}, "
         f"genotype {record['genotype']}."
     )
-    parts = [paragraph(lead), contents({name: _TITLES[name] for name in sections}), *sections.values()]
-    return page(plan["task"]["text"], parts, answers=True)
+    return whole_page(plan["task"]["text"], lead, sections, _TITLES)
 
 
 def _accuracy_section(record: Mapping[str, Any]) -> str:

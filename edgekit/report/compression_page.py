@@ -10,16 +10,16 @@ from edgekit.report.bars import waterfall
 from edgekit.report.card import number
 from edgekit.report.figures import Record, tiles
 from edgekit.report.front_plot import front_plot
-from edgekit.report.page import bullets, details, facts, page, paragraph, section, table
+from edgekit.report.page import bullets, details, facts, paragraph, section, table
 from edgekit.report.parts import (
     budget_text,
     checks_table,
-    contents,
     deploy_section,
     evidence_section,
     figures_part,
     made_section,
     repeat,
+    whole_page,
 )
 
 _TITLES: Final = {
@@ -63,8 +63,7 @@ def compression_page(record: Mapping[str, Any]) -> str:
         f"{plan['source']}, compressed for {plan['target']} with {plan['threads']} threads. The file loses "
         f"{record['drop_points']:.2f} points of {judged['measure']} on {judged['samples']} evaluation inputs."
     )
-    parts = [paragraph(lead), contents({name: _TITLES[name] for name in sections}), *sections.values()]
-    return page(f"{plan['source']}, compressed", parts, answers=True)
+    return whole_page(f"{plan['source']}, compressed", lead, sections, _TITLES)
 
 
 def _asked(plan: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,17 +9,17 @@ from edgekit.report.bars import kinds_table, operators_table, waterfall
 from edgekit.report.card import number
 from edgekit.report.confusion_table import confusion_table, recalls_table
 from edgekit.report.figures import by_name, interval_text, tiles, value_text
-from edgekit.report.page import details, page, paragraph, section, subheading, table
+from edgekit.report.page import details, paragraph, section, subheading, table
 from edgekit.report.parts import (
     asked_section,
     checks_table,
-    contents,
     deploy_section,
     evidence_section,
     figures_part,
     front_section,
     made_section,
     repeat,
+    whole_page,
 )
 
 HEADLINES: Final = ("accuracy", "mean latency", "share that leaves early", "latency", "size", "size saved")
@@ -75,8 +75,7 @@ def networks_page(record: Mapping[str, Any]) -> str:
         f"{len(variants)} networks for {plan['target']} with {plan['threads']} threads, assembled from the supernet "
         f"{plan['model']}."
     )
-    parts = [paragraph(lead), contents({name: _TITLES[name] for name in sections}), *sections.values()]
-    return page(plan["task"]["text"], parts, answers=True)
+    return whole_page(plan["task"]["text"], lead, sections, _TITLES)
 
 
 def _networks(record: Mapping[str, Any]) -> str:

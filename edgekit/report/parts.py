@@ -12,7 +12,7 @@ from edgekit.report.bars import kinds_table, operators_table
 from edgekit.report.card import number
 from edgekit.report.figures import MEANINGS, Record, badge, figures_table, value_text
 from edgekit.report.front_plot import front_plot
-from edgekit.report.page import bullets, command, details, facts, paragraph, section, subheading, table
+from edgekit.report.page import bullets, command, details, facts, page, paragraph, section, subheading, table
 
 BOARD: Final = "pi@raspberrypi.local"
 _NEEDED: Final = {"tflite": "ai-edge-litert", "tvm": "apache-tvm apache-tvm-ffi", "onnx": "onnxruntime"}
@@ -24,6 +24,12 @@ _UNITS: Final = {
     "macs": "MACs",
     "energy_mj": "mJ",
 }
+
+
+def whole_page(title: str, lead: str, sections: Mapping[str, str], titles: Mapping[str, str]) -> str:
+    """A page that begins with a sentence and the list of its sections, by their ids and titles."""
+    parts = [paragraph(lead), contents({name: titles[name] for name in sections}), *sections.values()]
+    return page(title, parts, answers=True)
 
 
 def contents(sections: Mapping[str, str]) -> str:
