@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from course_records import course_record, round_
 from PIL import Image
 from tiny_supernet import LABELS, draw
 
@@ -186,36 +187,13 @@ def _of_compression(built: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_course() -> dict[str, Any]:
+    """Long enough, and of layers enough, for every colour and dash of the plots."""
     rounds = [
-        {
-            "number": number,
-            "stage": "round",
-            "clients": ["a", "b"],
-            "left_out": {"b": "does not answer"} if number == 1 else {},
-            "loss": 1.0 / (number + 1),
-            "accuracy": 0.5 + number / 100,
-            "down_bytes": 1000,
-            "up_bytes": 900,
-            "macs": 10**9,
-            "kept_macs": 10**8,
-            "dense_macs": 2 * 10**9,
-            "peak_bytes": 10**6,
-            "dense_peak_bytes": 2 * 10**6,
-            "densities": {f"layer {layer}": 0.1 + number * layer / 1000 for layer in range(8)},
-        }
+        round_(
+            number,
+            left_out={"b": "does not answer"} if number == 1 else {},
+            densities={f"layer {layer}": 0.1 + number * layer / 1000 for layer in range(8)},
+        )
         for number in range(12)
     ]
-    return {
-        "origin": "signs43 ff.ff, all",
-        "settings": {"density": 0.05, "rounds": 12},
-        "kept": 50,
-        "weights": 1000,
-        "others": 20,
-        "accuracy": 0.52,
-        "epsilon": None,
-        "delta": None,
-        "traffic_bytes": 5700,
-        "dense_traffic_bytes": 48960,
-        "notes": ["The mask is drawn."],
-        "rounds": rounds,
-    }
+    return course_record(rounds=rounds)

@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from course_records import course_record, round_
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,44 +17,6 @@ from edgekit.report.federated_page import write_federated_page
 from edgekit.report.plots import Series, line_plot, nice_ticks
 
 EVIL = '<script>alert(1)</script> "x" | <img src=x onerror=y>'
-
-
-def round_(number: int, **changed: object) -> dict[str, object]:
-    return {
-        "number": number,
-        "stage": "round",
-        "seconds": 1.0,
-        "clients": ["a", "b"],
-        "left_out": {},
-        "loss": 1.0 / (number + 1),
-        "accuracy": 0.5 + number / 100,
-        "down_bytes": 1000,
-        "up_bytes": 900,
-        "macs": 10**9,
-        "kept_macs": 10**8,
-        "dense_macs": 2 * 10**9,
-        "peak_bytes": 10**6,
-        "dense_peak_bytes": 2 * 10**6,
-        "exchanged": 3,
-        "densities": {"stem.weight": 0.1, "head.weight": 0.05 + number / 1000},
-    } | changed
-
-
-def report(**changed: object) -> dict[str, object]:
-    return {
-        "origin": "signs43 ff.ff, all",
-        "settings": {"density": 0.05, "rounds": 3},
-        "kept": 50,
-        "weights": 1000,
-        "others": 20,
-        "accuracy": 0.52,
-        "epsilon": None,
-        "delta": None,
-        "traffic_bytes": 5700,
-        "dense_traffic_bytes": 48960,
-        "notes": ["The mask is drawn."],
-        "rounds": [round_(number) for number in range(3)],
-    } | changed
 
 
 class Tags(HTMLParser):
@@ -71,14 +34,14 @@ def page_of(tmp_path: Path, record: dict[str, object]) -> str:
 
 
 def test_the_page_says_what_was_reached_with_its_evidence(tmp_path: Path) -> None:
-    page = page_of(tmp_path, report())
+    page = page_of(tmp_path, course_record())
     for words in ("52.00%", "measured", "5,700 bytes", "counted", "48,960 bytes", "computed", "no noise was added"):
         assert words in page
     assert "epsilon" not in page
 
 
 def test_epsilon_stands_in_page_and_card(tmp_path: Path) -> None:
-    record = report(epsilon=7.93, delta=1e-5)
+    record = course_record(epsilon=7.93, delta=1e-5)
     write_federated_card(tmp_path / "card.md", record)
     for text in (page_of(tmp_path, record), (tmp_path / "card.md").read_text()):
         assert "7.93" in text
@@ -88,7 +51,7 @@ def test_epsilon_stands_in_page_and_card(tmp_path: Path) -> None:
 def test_a_client_cannot_write_into_the_page(tmp_path: Path) -> None:
     rounds = [round_(0, left_out={EVIL: EVIL}), round_(1)]
     tags = Tags()
-    tags.feed(page_of(tmp_path, report(rounds=rounds, notes=[EVIL], origin=EVIL)))
+    tags.feed(page_of(tmp_path, course_record(rounds=rounds, notes=[EVIL], origin=EVIL)))
     assert "script" not in tags.seen
     assert "img" not in tags.seen
     assert not any(re.search("@on|@src|@href", one) for one in tags.seen)
@@ -96,7 +59,7 @@ def test_a_client_cannot_write_into_the_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rounds", [[], [round_(0)], [round_(0, accuracy=None), round_(1, accuracy=None)]])
 def test_a_course_without_rounds_or_accuracy_has_a_page_too(tmp_path: Path, rounds: list[dict[str, object]]) -> None:
-    record = report(rounds=rounds, accuracy=None)
+    record = course_record(rounds=rounds, accuracy=None)
     assert "</html>" in page_of(tmp_path, record)
     write_federated_card(tmp_path / "card.md", record)
     assert "not judged" in (tmp_path / "card.md").read_text()
