@@ -12,18 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from edgekit.core.errors import BoardError
 from edgekit.federated.conversation import Conversation
-from edgekit.federated.layout import central_moments, second_moments
-from edgekit.federated.messages import Networks
+from edgekit.federated.layout import central_moments
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import State
 from edgekit.federated.training import Round, train
-from edgekit.federated.transport import Kind
-from edgekit.federated.wire import encode
+from edgekit.federated.votes import Vote
 from edgekit.passes.fedtiny_clients import generator
 from edgekit.passes.fedtiny_selection import CLEARLY, TELLS
-from edgekit.pruning.aggregation import trimmed_mean, weights_of
 from edgekit.pruning.batch_norm_selection import measured, vote
 from edgekit.pruning.candidates import ERK, FLOW, MAGNITUDE, Candidate, Draws, macs_of, uses_of
 from edgekit.pruning.masks import Masks, prunable
@@ -39,8 +35,8 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """`module` has the weights that all candidates are masks of. In a private course clients are not asked: there is one
-    candidate, whose statistics are those of `x_NCHW`, or the module's without it."""
+    """`module` has the weights that all candidates are masks of. Where clients add noise they are not asked: there is one
+    candidate, whose statistics are those of `x_NCHW`, or the module's without it. In secure sums these are the units of theirs."""
 
     module: fx.GraphModule
     input_shape: Sequence[int]
@@ -60,22 +56,24 @@ class Selection:
             return State(masks=ones, vector_V=vector_V, notes=["Every weight is kept."])
         draws = Draws.of(self.module, self.input_shape, self.settings.density)
         first = generator(self.settings.seed, "candidates").initial_seed() % 2**31 + 3
-        number = 1 if self.settings.private else self.settings.candidates
+        number = 1 if self.settings.noise_multiplier else self.settings.candidates
         seeds = [FLOW, ERK, MAGNITUDE, *range(first, first + number)][:number]
         candidates = [draws.candidate(seed) for seed in seeds]
         masks_C: list[Masks] = [one.masks for one in candidates]
         vector_CV = self._settled(masks_C)
         if len(candidates) == 1:
             return self._begin(candidates[0], vector_CV[0], "without a vote")
-        losses = self._losses(masks_C, vector_CV)
+        losses = self._vote().losses(masks_C, vector_CV)
         order = self._order(candidates, losses)
         outputs = len(self.conversation.offer.labels)
         if losses[order[0]] > TELLS * math.log(max(2, outputs)):
             return self._begin(candidates[0], vector_CV[0], "since no candidate answers better than chance")
         best = [next((i for i in order if i and candidates[i].by_flow == kind), 0) for kind in (False, True)]
         finalists = list(dict.fromkeys([0, *best]))
-        long_enough = self.settings.rounds >= ROUNDS_FOR_TRIALS and self.settings.per_round >= 2 * len(finalists)
-        if len(finalists) == 1 or not long_enough:
+        # Of a secure sum some clients may be lost: it is asked of twice as many as it needs.
+        triers = 2 * (self.settings.minimum if self.settings.secure else 1)
+        can_try = self.settings.rounds >= ROUNDS_FOR_TRIALS and self.settings.per_round >= triers * len(finalists)
+        if len(finalists) == 1 or not can_try:
             return self._begin(candidates[order[0]], vector_CV[order[0]], f"voted for among {len(candidates)}")
         return self._tried([candidates[i] for i in finalists], vector_CV[finalists], len(candidates))
 
@@ -94,7 +92,7 @@ class Selection:
             learnt = train(self.module, self.conversation, self.settings, asked)
             ends.append(learnt.vector_V)
             records.append(learnt.record)
-        losses = self._losses([one.masks for one in finalists], np.stack(ends))
+        losses = self._vote().losses([one.masks for one in finalists], np.stack(ends))
         best = self._order(finalists, losses)[0]
         if losses[best] > CLEARLY * losses[0]:
             best = 0
@@ -107,33 +105,19 @@ class Selection:
 
     def _settled(self, masks_C: Sequence[Masks]) -> NDArray[np.float32]:
         """The network's weights under each mask, with what flows into the normalisation of all clients together."""
-        layout, conversation = self.conversation.layout, self.conversation
+        layout = self.conversation.layout
         vector_CV = np.stack([layout.vector(self.module, masks) for masks in masks_C])
         if not layout.norms:
             return vector_CV
-        if self.settings.private:
-            if self.x_NCHW is not None:
-                for masks, vector_V in zip(masks_C, vector_CV, strict=True):
-                    layout.load(self.module, masks, vector_V)
-                    vector_V[-layout.moments :] = layout.moments_of(measured(self.module, [self.x_NCHW]))
+        if self.settings.private and self.x_NCHW is not None:
+            for masks, vector_V in zip(masks_C, vector_CV, strict=True):
+                layout.load(self.module, masks, vector_V)
+                vector_V[-layout.moments :] = layout.moments_of(measured(self.module, [self.x_NCHW]))
+        if self.settings.noise_multiplier:
             return vector_CV
-        answers = conversation.ask(Kind.STATISTICS, self._cohort(), self._request(masks_C, vector_CV))
-        found = tuple(conversation.reader.statistics(answers, len(masks_C)).values())
-        self._check_any(len(found))
-        weight_K = weights_of([one.samples for one in found])
-        seconds = np.stack([second_moments(one.moments_CS.astype(np.float64)).reshape(-1) for one in found])
-        merged = trimmed_mean(seconds, weight_K, self.settings.trim).reshape(len(masks_C), -1)
-        vector_CV[:, -layout.moments :] = central_moments(merged)
+        merged_CS = self._vote().moments(masks_C, vector_CV)
+        vector_CV[:, -layout.moments :] = central_moments(merged_CS)
         return vector_CV
-
-    def _losses(self, masks_C: Sequence[Masks], vector_CV: NDArray[np.float32]) -> list[float]:
-        conversation = self.conversation
-        answers = conversation.ask(Kind.VOTE, self._cohort(), self._request(masks_C, vector_CV))
-        found = tuple(conversation.reader.losses(answers, len(masks_C)).values())
-        self._check_any(len(found))
-        weight_K = weights_of([one.samples for one in found])
-        mean_C = trimmed_mean(np.stack([one.loss_C for one in found]), weight_K, self.settings.trim)
-        return [float(loss) for loss in mean_C]
 
     def _order(self, candidates: Sequence[Candidate], losses: Sequence[float]) -> list[int]:
         """From the one voted for to the last."""
@@ -144,16 +128,5 @@ class Selection:
             order.append(left.pop(vote([[losses[i]] for i in left], [1], [macs[i] for i in left])))
         return order
 
-    def _request(self, masks_C: Sequence[Masks], vector_CV: NDArray[np.float32]) -> bytes:
-        course = self.conversation.offer.course
-        return encode(Networks(course=course, masks=self.conversation.layout.pack(masks_C), vector_CV=vector_CV))
-
-    def _cohort(self) -> list[int]:
-        return self.conversation.cohort("selection")
-
-    def _check_any(self, number: int) -> None:
-        if not number:
-            raise BoardError(
-                f"no client judged the masks: {self.conversation.left_out()}",
-                hint="fix the cause, then give the same command again",
-            )
+    def _vote(self) -> Vote:
+        return Vote(conversation=self.conversation, settings=self.settings)
