@@ -28,7 +28,7 @@ MOST_SAMPLES: Final = 1_000
 """Of a client that count in a secure sum."""
 LARGEST_LOSS: Final = 16.0
 """Above which a loss counts as this."""
-LARGEST_MOMENT: Final = 256.0
+LARGEST_MOMENT: Final = 64.0
 """Above which a moment counts as this in a vote, in units of the network's own."""
 
 
