@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from edgekit.core.errors import BoardError
-from edgekit.federated.averaging import Changes, averaged, merged, merged_at_positions
+from edgekit.federated.averaging import Changes, averaged, merged, merged_at_positions, trim_of
 from edgekit.federated.conversation import Conversation
 from edgekit.federated.costs import cost_of, samples_seen
 from edgekit.federated.messages import Training, Update
@@ -167,6 +167,19 @@ def _openly(
     )
 
 
+def _with_most(conversation: Conversation, settings: Settings, asked: Round, groups: Sequence[Known]) -> list[Known]:
+    """Those groups whose change does not point against that of most, as of clients that are known one by one."""
+    most = int(trim_of(settings, len(groups)) * len(groups))
+    if not most:
+        return list(groups)
+    parameters = conversation.layout.parameters(kept(asked.masks))
+    against = against_most(np.stack([one.vector_P[parameters] for one in groups]), most)
+    for one in [one for one, is_against in zip(groups, against, strict=True) if is_against]:
+        for number in one.clients:
+            conversation.reader.left_out[number] = "the sum of its group points against that of most"
+    return [one for one, is_against in zip(groups, against, strict=True) if not is_against]
+
+
 def _privately(
     conversation: Conversation, settings: Settings, asked: Round, training: Training, cohort: Sequence[int]
 ) -> _Gathered | None:
@@ -195,6 +208,8 @@ def _privately(
         ]
         if not conversation.enough(len(known), cohort):
             return None
+    if settings.secure and not settings.noise_multiplier:
+        known = _with_most(conversation, settings, asked, known)
     if not known:
         return None
     unit_V = units_of(training.vector_V, conversation.layout.statistics(kept(asked.masks)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from federated_attacks import CLIP, LABELS, Scene, Seen, flat, secure_sum, unflat, views
-from gradient_attacks import completed, label_shares, rounded_counts, similarity
+from attacked_clients import Scene, Seen, flat, secure_sum, unflat
+from federated_attacks import CLIP, LABELS, views
+from gradient_attacks import completed, disaggregated, label_shares, rounded_counts, similarity
 from sklearn.datasets import load_sample_images
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -76,6 +77,17 @@ def test_a_matrix_of_low_rank_is_completed_from_what_lies_on_a_mask() -> None:
     whole_HD = torch.randn(60, 2, generator=generator) @ torch.randn(2, 400, generator=generator)
     mask_HD = torch.rand(60, 400, generator=generator) < 0.3
     assert float(similarity(completed(whole_HD * mask_HD, mask_HD, 2), whole_HD).min()) > 0.99
+
+
+def test_sums_of_changing_groups_give_each_client_away_and_those_of_one_group_do_not() -> None:
+    generator = np.random.default_rng(0)
+    change_KP = generator.normal(size=(10, 50)).astype(np.float32)
+    fixed = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    drawn = [group.tolist() for _ in range(12) for group in np.array_split(generator.permutation(10), 3)]
+    for groups, is_found in ((drawn, True), (6 * fixed, False)):
+        found_KP = disaggregated(groups, [change_KP[group].mean(0) for group in groups], 10)
+        assert np.allclose(found_KP, change_KP, atol=1e-4) == is_found
+    assert np.allclose(found_KP[0], change_KP[:5].mean(0), atol=1e-4)
 
 
 def test_what_is_flattened_and_summed_in_secret_comes_back_as_the_mean(scene: Scene) -> None:

@@ -18,10 +18,12 @@ from edgekit.core.errors import BadInputError, BoardError, UsageError
 from edgekit.core.records import read_json
 from edgekit.federated.conversation import Conversation
 from edgekit.federated.course_folder import spent, write_course
+from edgekit.federated.fixed_point import Ring
 from edgekit.federated.layout import Layout
-from edgekit.federated.messages import Masked, Offer, Release, RevealWanted, SharesWanted, Training, Update
+from edgekit.federated.messages import Masked, Networks, Offer, Release, RevealWanted, SharesWanted, Training, Update
 from edgekit.federated.privacy import Privacy, epsilon
 from edgekit.federated.releases import POOL, positions_of
+from edgekit.federated.secure_client import SecureSum
 from edgekit.federated.secure_messages import Cohort
 from edgekit.federated.serving import read_config
 from edgekit.federated.settings import Settings
@@ -262,6 +264,35 @@ def test_one_hostile_client_spoils_its_group_alone() -> None:
     assert np.linalg.norm(attacked.vector_V - honest.vector_V) < moved
     together = one_round(replace(asked, groups=1), Faulty(inner=clients(9), fault=spoilt))
     assert np.linalg.norm(together.vector_V - honest.vector_V) > 10 * moved  # the test has power
+
+
+class TurnedSum(SecureSum):
+    """A client that sends its change turned round and five times as long; what honest clients are cut to does not bind it."""
+
+    def masked(self, request: Training | Networks, mask_sha256: str, vector_P: Ring) -> Masked:
+        assert isinstance(request, Training)
+        turned_P, size = vector_P.astype(np.int32), len(request.vector_V)
+        turned_P[:size] *= -5
+        return SecureSum.masked(self, request, mask_sha256, turned_P.astype(np.uint32))
+
+
+def test_a_group_whose_sum_points_against_that_of_most_is_left_out() -> None:
+    @dataclass(kw_only=True)
+    class Turned(Recorded):
+        def changed(self, kind: Kind, number: int, content: bytes) -> bytes:
+            client = self.inner.clients_by_number[number]
+            if kind is Kind.KEYS and number == 1 and client.secure_sum:
+                client.secure_sum = TurnedSum(wanted=client.secure_sum.wanted, secrets=client.secure_sum.secrets)
+            return content
+
+    asked = replace(SECURE, per_round=9, groups=3, trim=0.2)
+    learnt = one_round(asked, Turned(inner=clients(9)))
+    assert "points against that of most" in learnt.record.left_out["client 1"]
+    assert len(learnt.record.left_out) == 3
+    honest, alone = one_round(asked, clients(9)), one_round(replace(asked, trim=0.0), Turned(inner=clients(9)))
+    moved = np.linalg.norm(honest.vector_V - honest.asked_V)
+    assert np.linalg.norm(learnt.vector_V - honest.vector_V) < 0.7 * moved
+    assert np.linalg.norm(alone.vector_V - honest.vector_V) > moved  # the test has power
 
 
 def test_a_hostile_client_in_every_round_costs_little_accuracy() -> None:
