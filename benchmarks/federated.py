@@ -1,6 +1,7 @@
 """FedTiny over federated clients against dense averaging and other ways to prune, and what lost or hostile clients do to it.
 
-    python benchmarks/federated.py compare|thousand|lost|hostile|report [--seeds N] [--seconds S] [--cache FOLDER] [-o RESULT.json]
+    python benchmarks/federated.py compare|thousand|lost|hostile|clips|secure|private|report
+        [--seeds N] [--seconds S] [--cache FOLDER] [-o RESULT.json]
 
 All methods begin with the same small ResNet, trained on what the server has (a tenth of the tracks of signs43; two drawers of
 Omniglot), keep the same number of weights, and train for the same rounds with the same settings. Masks of SNIP, SynFlow and
@@ -40,6 +41,7 @@ from edgekit.core.records import write_json
 from edgekit.federated.client import Client, Studied
 from edgekit.federated.course import Course
 from edgekit.federated.layout import Layout
+from edgekit.federated.privacy import Privacy, epsilon
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import judge_of
 from edgekit.federated.simulator import Simulator, one_thread
@@ -110,6 +112,7 @@ class Study:
             preprocessing="",
             settings=settings,
             masks=masks_of(method, module, settings.density, dealt),
+            x_NCHW=dealt.public.inputs(torch.arange(min(PUBLIC_PICTURES, len(dealt.public))), None),
         )
         with one_thread():
             state = runs(course, simulator)
@@ -123,6 +126,7 @@ class Study:
             "left_out": sum(len(one.left_out) for one in state.records),
             "max_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "notes": state.notes,
+            "releases": max(state.releases.values(), default=0),
         }
         write_json(path, record)
         print(f"{path.stem}: {accuracy:.2%}, {record['seconds']:.0f} s", file=sys.stderr, flush=True)
@@ -145,8 +149,11 @@ def masks_of(method: str, module: fx.GraphModule, density: float, dealt: Dealt):
     return snip(module, density, [partial(loss, some=some) for some in torch.split(order[:1024], 128)])
 
 
+PUBLIC_PICTURES = 256
+"""Of the server's, by whose statistics a noised course begins."""
 HARMS = ("sign flip", "scaling", "noise", "label flip")
 LOST, HOSTILE, KILLS = 0.3, 0.1, 10
+STEPS = 4
 
 
 def settings_of(density: float, *, plain: bool = False) -> Settings:
@@ -157,7 +164,9 @@ def settings_of(density: float, *, plain: bool = False) -> Settings:
 
 
 def lossy(seed: int, course: Course, simulator: Simulator) -> State:
-    return course.run(Lossy(inner=simulator, share=LOST, generator=torch.Generator().manual_seed(seed)))
+    """The same share in a round, whose sums, where they are secure, take four messages."""
+    share = 1 - (1 - LOST) ** (1 / STEPS) if course.settings.secure else LOST
+    return course.run(Lossy(inner=simulator, share=share, generator=torch.Generator().manual_seed(seed)))
 
 
 def killed(seed: int, course: Course, simulator: Simulator) -> State:
@@ -251,6 +260,79 @@ def hostile(study: Study) -> tuple[Table, list]:
     return _disturbed("Hostile clients", found, limit=2.0)
 
 
+CLIPS = (1.0, 3.0, 10.0, 30.0)
+CLIP = 10.0
+"""The best of them on tracks that are neither the clients' nor the test's."""
+SECURE = replace(settings_of(0.05), secure=True, clip=CLIP)
+WAYS: Mapping[str, Settings] = {
+    "robust, 10 a round (the default)": settings_of(0.05),
+    "robust, 15 a round": replace(settings_of(0.05), per_round=15),
+    "secure, 10 in 3 groups": SECURE,
+    "secure, 15 in 3 groups": replace(SECURE, per_round=15),
+    "secure, 15 in 5 groups, trim 0.4": replace(SECURE, per_round=15, groups=5, trim=0.4),
+    "secure, 10 in 1 group": replace(SECURE, groups=1),
+}
+NOISED_CLIP = 1.0
+MULTIPLIERS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def secure(study: Study) -> tuple[Table, list]:
+    """Each way without hostile clients and with; what was kept is known by the settings, the default by the names of `hostile`."""
+    deal, rows = DATA["track"], []
+    for way, settings in WAYS.items():
+        is_default = settings == settings_of(0.05)
+        name = "track" if is_default else f"track, {way}, clip {settings.clip:g}"
+        undisturbed = "track, robust" if is_default else name
+        found = [_mean([study.run(undisturbed, deal, seed, settings) for seed in study.seeds])]
+        found += [
+            _mean(
+                [
+                    study.run(f"{name}, {harm}", deal, s, settings, clients=partial(with_hostile, harm, HOSTILE, s))
+                    for s in study.seeds
+                ]
+            )
+            for harm in HARMS
+        ]
+        found.append(
+            _mean([study.run(f"{name}, lost", deal, s, settings, runs=partial(lossy, s)) for s in study.seeds])
+        )
+        if found[0]:
+            cells = (f"{one.accuracy:.2%}" if one else "-" for one in found)
+            rows.append((way, *cells, f"{found[0].traffic / 1e6:.1f}", found[0].courses))
+    disturbed = (*(f"{HOSTILE:.0%} {harm}" for harm in HARMS), f"{LOST:.0%} lost")
+    columns = ("", "undisturbed", *disturbed, "MB of traffic", "courses")
+    return Table(f"Secure sums at density 0.05, clip {CLIP:g}: accuracy", columns, rows), []
+
+
+def clips(study: Study) -> tuple[Table, list]:
+    """Judged on tracks that are neither the clients' nor the test's."""
+    deal, rows = partial(signs43, "track", 20, images=4000, test=2000, tuned=True), []
+    for clip in (0.0, *CLIPS):
+        settings = replace(SECURE, clip=clip) if clip else settings_of(0.05)
+        one = _mean([study.run(f"tuning, clip {clip:g}", lambda s: deal(seed=s), s, settings) for s in study.seeds])
+        if one:
+            rows.append((f"secure, clip {clip:g}" if clip else "robust", f"{one.accuracy:.2%}", one.courses))
+    return Table("Clips, on tracks that are neither the clients' nor the test's", ("", "accuracy", "courses"), rows), []
+
+
+def private(study: Study) -> tuple[Table, list]:
+    """The whole cohort is one sum, so that as many as can share the noise."""
+    deal, rows = DATA["track"], []
+    for density in (0.05, 0.01):
+        for multiplier in MULTIPLIERS:
+            settings = replace(SECURE, density=density, groups=1, clip=NOISED_CLIP, noise_multiplier=multiplier)
+            records = [
+                study.run(f"track, noise {multiplier:g}, clip {NOISED_CLIP:g}", deal, s, settings) for s in study.seeds
+            ]
+            one, released = _mean(records), max((record["releases"] for record in records if record), default=0)
+            if one:
+                privacy = Privacy(clip=NOISED_CLIP, noise_multiplier=multiplier, delta=settings.delta)
+                spent = f"{epsilon(privacy, released):,.0f}" if multiplier else "none"
+                rows.append((density, f"{multiplier:g}", f"{one.accuracy:.2%}", released, spent, one.courses))
+    columns = ("density", "noise multiplier", "accuracy", "releases", "epsilon", "courses")
+    return Table(f"Noise in secure sums of 10 clients, clip {NOISED_CLIP:g}, delta {SECURE.delta:g}", columns, rows), []
+
+
 def thousand(study: Study) -> tuple[Table, list]:
     deal = partial(signs43, "track", 1000, images=10**6, test=2000)
     record = study.run("thousand", lambda seed: deal(seed=seed), 0, settings_of(0.05))
@@ -309,7 +391,15 @@ def _disturbed(title: str, found: Mapping[str, Mean | None], *, limit: float) ->
     return Table(title, ("", "accuracy", "+-", "MB of traffic", "courses", "seconds"), rows), bar_rows
 
 
-COMMANDS = {"compare": compare, "thousand": thousand, "lost": lost, "hostile": hostile}
+COMMANDS = {
+    "compare": compare,
+    "thousand": thousand,
+    "lost": lost,
+    "hostile": hostile,
+    "clips": clips,
+    "secure": secure,
+    "private": private,
+}
 
 
 def main() -> None:

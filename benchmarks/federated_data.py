@@ -25,6 +25,8 @@ from edgekit.pruning.masks import prunable
 OMNIGLOT = IMAGES.parent / "federated" / "omniglot_small.npz"
 PUBLIC = 0.1
 """Share of the tracks that the server has, to begin with a network that knows something."""
+HELD_OUT = 0.2
+"""Share of the other tracks that clients do not get, where something is tuned on them."""
 DENSE_STEPS, BATCH, LEARNING_RATE = 400, 64, 0.1
 
 
@@ -55,18 +57,21 @@ class ResNet(nn.Module):
         return z_NK
 
 
-def signs43(kind: str, clients: int, *, images: int, test: int, seed: int) -> Dealt:
-    """So many training and test pictures at random, of all tracks; `kind` "track" (whole ones) or "dirichlet"."""
+def signs43(kind: str, clients: int, *, images: int, test: int, seed: int, tuned: bool = False) -> Dealt:
+    """So many training and test pictures at random, of all tracks; `kind` "track" (whole ones) or "dirichlet". Where something is
+    `tuned`, tracks that no client has stand for the test."""
     folder = IMAGES / "signs43"
     if not folder.is_dir():
         absent(f"no pictures in {folder}")
     dataset = read_parquet(folder, "train", image_size=SHAPE[1], labels=LABELS)
     rest, public = split_by_group(dataset, held_out=PUBLIC, seed=0)
+    whole = None if tuned else read_parquet(folder, "test", image_size=SHAPE[1], labels=LABELS)
+    if whole is None:
+        rest, whole = split_by_group(rest, held_out=HELD_OUT, seed=1)
     rng = np.random.default_rng(seed)
     rest = _taken(rest, rng.permutation(len(rest))[:images])
     unit_N = np.unique(np.stack([rest.y_N, rest.group_N]), axis=1, return_inverse=True)[1].reshape(-1)
     parts = by_unit(unit_N, clients, rng) if kind == "track" else by_dirichlet(rest.y_N, clients, 0.5, rng)
-    whole = read_parquet(folder, "test", image_size=SHAPE[1], labels=LABELS)
     chosen = np.random.default_rng(0).permutation(len(whole))[:test]
     return Dealt(
         name=f"signs43 {kind} {clients}",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from federated_data import Dealt
+from torch import Tensor
 
 from edgekit.federated.client import Client, Studied
-from edgekit.federated.messages import Update
+from edgekit.federated.fixed_point import Ring
+from edgekit.federated.messages import Masked, Networks, Training, Update
+from edgekit.federated.secure_client import SecureSum
 from edgekit.federated.simulate import simulated
 from edgekit.federated.simulator import Simulator
 from edgekit.federated.transport import Kind
@@ -64,6 +68,21 @@ class Deadly:
         return answers
 
 
+@dataclass(kw_only=True, slots=True)
+class HostileSum(SecureSum):
+    """The change is not the client's own once it is masked, and keeps to no clip: any integers are within the ring."""
+
+    harmed: Callable[[Tensor], Tensor]
+
+    def masked(self, request: Training | Networks, mask_sha256: str, vector_P: Ring) -> Masked:
+        if isinstance(request, Networks):
+            return SecureSum.masked(self, request, mask_sha256, vector_P)
+        size, integers_P = len(request.vector_V), vector_P.copy()
+        changed_V = self.harmed(torch.from_numpy(vector_P[:size].view(np.int32).astype(np.float64)))
+        integers_P[:size] = changed_V.round().to(torch.int64).numpy().astype(np.uint32)
+        return SecureSum.masked(self, request, mask_sha256, integers_P)
+
+
 @dataclass(kw_only=True)
 class Hostile:
     """A client that changes its update before it sends it, or what it learns from."""
@@ -74,15 +93,21 @@ class Hostile:
 
     def answer(self, kind: Kind, request: bytes) -> bytes:
         content = self.inner.answer(kind, request)
-        if kind is not Kind.TRAIN or self.harm == "label flip" or not is_a(content, Update):
+        if self.harm == "label flip":
+            return content
+        if kind is Kind.KEYS and self.inner.secure_sum:
+            one = self.inner.secure_sum
+            self.inner.secure_sum = HostileSum(wanted=one.wanted, secrets=one.secrets, harmed=self.harmed)
+        if kind is not Kind.TRAIN or not is_a(content, Update):
             return content
         update = decode(content, Update)
-        delta = torch.from_numpy(update.delta_V.copy())
+        return encode(replace(update, delta_V=self.harmed(torch.from_numpy(update.delta_V.copy())).numpy()))
+
+    def harmed(self, delta_V: Tensor) -> Tensor:
         if self.harm == "noise":
-            changed = torch.randn(delta.shape, generator=self.generator) * delta.norm() / delta.numel() ** 0.5 * 10
-        else:
-            changed = delta * {"sign flip": -5.0, "scaling": 1000.0}[self.harm]
-        return encode(replace(update, delta_V=changed.numpy()))
+            noise_V = torch.randn(delta_V.shape, generator=self.generator, dtype=delta_V.dtype)
+            return noise_V * delta_V.norm() / delta_V.numel() ** 0.5 * 10
+        return delta_V * {"sign flip": -5.0, "scaling": 1000.0}[self.harm]
 
 
 def with_hostile(harm: str, share: float, seed: int, dealt: Dealt, studied: Studied) -> dict[int, Client]:
