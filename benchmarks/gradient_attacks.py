@@ -6,6 +6,7 @@ A descent is what a client adds to a weight: the gradient with its sign turned, 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -89,6 +90,16 @@ def similarity(found_ND: Tensor, images_MD: Tensor) -> Tensor:
         return centred_ND / centred_ND.norm(dim=1, keepdim=True).clamp_min(1e-12)
 
     return (standard(images_MD) @ standard(found_ND).T).abs().amax(1)
+
+
+def disaggregated(
+    groups: Sequence[Sequence[int]], means: Sequence[NDArray[np.float32]], clients: int
+) -> NDArray[np.float32]:
+    """What each client changed on average, `change_KP`, by least squares from the means of groups whose members are known
+    (Gradient Disaggregation, arXiv 2106.06089)."""
+    share_SK = np.array([[(one in group) / len(group) for one in range(clients)] for group in groups])
+    change_KP, *_ = np.linalg.lstsq(share_SK, np.stack(means).astype(np.float64), rcond=None)
+    return change_KP.astype(np.float32)
 
 
 def as_numbers(ring_P: NDArray[np.uint32], largest: float) -> NDArray[np.float32]:
