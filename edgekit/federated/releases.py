@@ -28,6 +28,8 @@ MOST_SAMPLES: Final = 1_000
 """Of a client that count in a secure sum."""
 LARGEST_LOSS: Final = 16.0
 """Above which a loss counts as this."""
+ROUNDING: Final = 0.01
+"""Share of the clip by which a mean may be longer for having been rounded."""
 LARGEST_MOMENT: Final = 64.0
 """Above which a moment counts as this in a vote, in units of the network's own."""
 
@@ -75,6 +77,14 @@ def cut(delta_V: NDArray[np.float32], statistics: slice, clip: float) -> NDArray
     """Parameters and statistics each to the same length, so that all of it is `clip` long at most."""
     parts = [one for one in (delta_V[: statistics.start], delta_V[statistics]) if len(one)]
     return np.concatenate([clipped(one, clip / math.sqrt(len(parts))) for one in parts])
+
+
+def is_too_long(vector_P: NDArray[np.float32], statistics: slice, clip: float) -> bool:
+    """Whether it is longer than means of changes that were `cut`, and of gradients clipped, can be: then somebody was not."""
+    parts = [one for one in (vector_P[: statistics.start], vector_P[statistics]) if len(one)]
+    lengths = [math.sqrt(len(parts)) * np.linalg.norm(one.astype(np.float64)) for one in parts]
+    lengths.append(np.linalg.norm(vector_P[statistics.stop :].astype(np.float64)))
+    return bool(max(lengths) > clip * (1 + ROUNDING))
 
 
 def released(

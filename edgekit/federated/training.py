@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from edgekit.federated.conversation import Conversation
 from edgekit.federated.costs import cost_of, samples_seen
 from edgekit.federated.messages import Training, Update
 from edgekit.federated.parts import Part
-from edgekit.federated.releases import Known, Summand, positions_of, units_of
+from edgekit.federated.releases import Known, Summand, is_too_long, positions_of, units_of
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import RoundRecord
 from edgekit.federated.transport import Kind
@@ -167,17 +168,24 @@ def _openly(
     )
 
 
-def _with_most(conversation: Conversation, settings: Settings, asked: Round, groups: Sequence[Known]) -> list[Known]:
-    """Those groups whose change does not point against that of most, as of clients that are known one by one."""
+def _without_spoilt(
+    conversation: Conversation, settings: Settings, asked: Round, groups: Sequence[Known]
+) -> list[Known]:
+    """Groups whose mean is no longer than honest clients cut theirs, and does not point against that of most."""
+    layout, number = conversation.layout, kept(asked.masks)
+
+    def left(some: Sequence[Known], is_spoilt: Sequence[bool], reason: str) -> list[Known]:
+        for one in compress(some, is_spoilt):
+            conversation.reader.left_out.update(dict.fromkeys(one.clients, reason))
+        return [one for one, spoilt in zip(some, is_spoilt, strict=True) if not spoilt]
+
+    is_longer = [is_too_long(one.vector_P, layout.statistics(number), settings.clip) for one in groups]
+    groups = left(groups, is_longer, "the mean of its group is longer than any of its clients may send")
     most = int(trim_of(settings, len(groups)) * len(groups))
     if not most:
         return list(groups)
-    parameters = conversation.layout.parameters(kept(asked.masks))
-    against = against_most(np.stack([one.vector_P[parameters] for one in groups]), most)
-    for one in [one for one, is_against in zip(groups, against, strict=True) if is_against]:
-        for number in one.clients:
-            conversation.reader.left_out[number] = "the sum of its group points against that of most"
-    return [one for one, is_against in zip(groups, against, strict=True) if not is_against]
+    is_against = against_most(np.stack([one.vector_P[layout.parameters(number)] for one in groups]), most).tolist()
+    return left(groups, is_against, "the mean of its group points against that of most")
 
 
 def _privately(
@@ -209,7 +217,7 @@ def _privately(
         if not conversation.enough(len(known), cohort):
             return None
     if settings.secure and not settings.noise_multiplier:
-        known = _with_most(conversation, settings, asked, known)
+        known = _without_spoilt(conversation, settings, asked, known)
     if not known:
         return None
     unit_V = units_of(training.vector_V, conversation.layout.statistics(kept(asked.masks)))
