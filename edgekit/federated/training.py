@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from edgekit.core.errors import BoardError
-from edgekit.federated.averaging import Changes, averaged, merged, merged_at_positions, trim_of
+from edgekit.federated.averaging import Changes, averaged, merged, merged_at_positions
 from edgekit.federated.conversation import Conversation
 from edgekit.federated.costs import cost_of, samples_seen
 from edgekit.federated.messages import Training, Update
@@ -181,7 +181,7 @@ def _without_spoilt(
 
     is_longer = [is_too_long(one.vector_P, layout.statistics(number), settings.clip) for one in groups]
     groups = left(groups, is_longer, "the mean of its group is longer than any of its clients may send")
-    most = int(trim_of(settings, len(groups)) * len(groups))
+    most = int(settings.trim * len(groups))
     if not most:
         return list(groups)
     is_against = against_most(np.stack([one.vector_P[layout.parameters(number)] for one in groups]), most).tolist()

@@ -285,7 +285,7 @@ def test_a_group_whose_sum_points_against_that_of_most_is_left_out() -> None:
                 client.secure_sum = TurnedSum(wanted=client.secure_sum.wanted, secrets=client.secure_sum.secrets)
             return content
 
-    asked = replace(SECURE, per_round=9, groups=3, trim=0.2)
+    asked = replace(SECURE, per_round=9, groups=3, trim=0.4)
     learnt = one_round(asked, Turned(inner=clients(9)))
     assert "points against that of most" in learnt.record.left_out["client 1"]
     assert len(learnt.record.left_out) == 3
