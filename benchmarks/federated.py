@@ -266,11 +266,10 @@ CLIP = 10.0
 SECURE = replace(settings_of(0.05), secure=True, clip=CLIP)
 WAYS: Mapping[str, Settings] = {
     "robust, 10 a round (the default)": settings_of(0.05),
-    "robust, 15 a round": replace(settings_of(0.05), per_round=15),
     "secure, 10 in 3 groups": SECURE,
     "secure, 15 in 3 groups": replace(SECURE, per_round=15),
     "secure, 15 in 5 groups, trim 0.4": replace(SECURE, per_round=15, groups=5, trim=0.4),
-    "secure, 10 in 1 group": replace(SECURE, groups=1),
+    "secure, 20 in 6 groups, trim 0.4": replace(SECURE, per_round=20, groups=6, trim=0.4),
 }
 NOISED_CLIP = 1.0
 MULTIPLIERS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
