@@ -58,6 +58,7 @@ class Course:
         begin: Start,
         settings: Settings,
         *,
+        pictures: ServerPictures,
         judge: Callable[[fx.GraphModule], float] | None = None,
         folder: Path | None = None,
         names: Callable[[], Mapping[int, str]] = dict,
@@ -72,7 +73,7 @@ class Course:
             settings=settings,
             judge=judge,
             folder=folder,
-            pictures=ServerPictures(x_NCHW=begin.x_NCHW),
+            pictures=pictures,
             names=names,
         )
 

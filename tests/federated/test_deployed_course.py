@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from tiny_supernet import LABELS, draw
 
 from edgekit.federated.course import Course
-from edgekit.federated.datasets import own_samples
+from edgekit.federated.datasets import own_samples, server_pictures
 from edgekit.federated.serving import read_config
 from edgekit.federated.simulate import simulated, studied_of
 from edgekit.federated.simulator import Simulator, one_thread
@@ -108,7 +108,7 @@ def test_it_is_the_network_of_the_simulator_to_the_bit(deployed: Path, tiny_supe
                 for number, name in enumerate(CLIENTS)
             }
         )
-        course = Course.of(begin, read_config(deployed / "fed.toml").course)
+        course = Course.of(begin, read_config(deployed / "fed.toml").course, pictures=server_pictures(None, begin))
         state = course.run(simulator)
     kept = load_file(deployed / "fl" / "state.safetensors")
     assert np.array_equal(kept["vector"], state.vector_V)
