@@ -57,11 +57,15 @@ EXCHANGED = 0.3
 GRADIENT_BATCHES = 4
 MOST_COMPLETED = 16
 """Images, beyond which what lies on the mask cannot say what lies off it."""
-MINIMUM_COHORT = 5
+MINIMUM_COHORT = 3
+GROUPS = (5, 4, 3)
+"""Of fewer clients than all, in a sum each."""
 CLIP = Privacy(clip=1.0, noise_multiplier=0.0)
 NOISE = Privacy(clip=1.0, noise_multiplier=1.0)
 BAR_LABELS, BAR_IMAGES = 0.95, 0.9
 BAR_MORE_LABELS = 0.1
+BAR_GROUP = 5
+"""Clients, in sums of which, and of more, labels are to be within that of the guess."""
 FIRST, LAST, LAST_WEIGHT = "1.weight", "3.bias", "3.weight"
 
 
@@ -273,12 +277,32 @@ def views(scene: Scene) -> Iterator[tuple[str, Seen]]:
         f"epochs, mask, clipped, secure sum of {CLIENTS} (with --secure)",
         Seen(descents=mean, indices_N=first, masks=scene.masks, is_gradient=False, clients=CLIENTS),
     )
+    for number in GROUPS:
+        mean, _ = together(changes[:number], scene.masks, CLIP)
+        yield (
+            f"epochs, mask, clipped, secure sum of {number}",
+            Seen(descents=mean, indices_N=first, masks=scene.masks, is_gradient=False, clients=number),
+        )
     noise = Privacy(clip=NOISE.clip, noise_multiplier=NOISE.noise_multiplier, shares=CLIENTS)
     mean, _ = together(changes, scene.masks, noise)
     yield (
-        "  and noised (privacy asked for)",
+        f"epochs, mask, clipped, secure sum of {CLIENTS}, noised",
         Seen(descents=mean, indices_N=first, masks=scene.masks, is_gradient=False, clients=CLIENTS),
     )
+
+
+def smallest_hidden(leak_by_clients: Mapping[int, Leak]) -> float:
+    """Of how many clients a sum must be, by which and by all larger ones labels are hardly better known than guessed."""
+    smallest = float("inf")
+    for number in sorted(leak_by_clients, reverse=True):
+        if leak_by_clients[number].labels - leak_by_clients[number].labels_guessed > BAR_MORE_LABELS:
+            break
+        smallest = number
+    return smallest
+
+
+def _is_sum_of(name: str, number: int) -> bool:
+    return name.removesuffix(" (with --secure)") == f"epochs, mask, clipped, secure sum of {number}"
 
 
 def main() -> None:
@@ -314,6 +338,9 @@ def main() -> None:
     )
     off, on = (next(one for name, one in means.items() if tag in name) for tag in ("(all off)", "(with --secure)"))
     more = on.labels - on.labels_guessed
+    hidden = smallest_hidden(
+        {number: one for number in (CLIENTS, *GROUPS) for name, one in means.items() if _is_sum_of(name, number)}
+    )
     judged = bars(
         ("labels, all off", f"{off.labels:.0%}", f"at least {BAR_LABELS:.0%}", off.labels >= BAR_LABELS),
         ("images, all off", f"{off.images:.2f}", f"at least {BAR_IMAGES:g}", off.images >= BAR_IMAGES),
@@ -322,6 +349,12 @@ def main() -> None:
             f"{100 * more:+.0f} points to the guess",
             f"at most +{100 * BAR_MORE_LABELS:.0f}",
             more <= BAR_MORE_LABELS,
+        ),
+        (
+            f"smallest sum with labels within +{100 * BAR_MORE_LABELS:.0f} of the guess",
+            f"{hidden} clients",
+            f"at most {BAR_GROUP}",
+            hidden <= BAR_GROUP,
         ),
         (
             "images, with --secure",

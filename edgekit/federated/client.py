@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,7 @@ from edgekit.federated.messages import (
 from edgekit.federated.parts import Part, training_only
 from edgekit.federated.privacy import clipped
 from edgekit.federated.randomness import RandomAt
-from edgekit.federated.releases import POOL, Summand, cut, positions_of, released, units_of
+from edgekit.federated.releases import POOL, Summand, Tally, cut, moment_units, positions_of, released, units_of
 from edgekit.federated.transport import Kind
 from edgekit.federated.wire import decode, encode
 from edgekit.passes.fedtiny_clients import generator
@@ -46,6 +47,7 @@ from edgekit.pruning.targets import Answers, cross_entropy
 
 if TYPE_CHECKING:
     from edgekit.federated.secure_client import SecureSum
+    from edgekit.federated.secure_messages import Cohort
 
 GRADIENT_BATCHES = 4
 """Mini-batches whose mean gradient says which weights grow."""
@@ -158,25 +160,34 @@ class _Pupil:
     def module(self) -> fx.GraphModule:
         return self.studied.module
 
-    def measure(self, networks: Networks) -> Statistics | Declined:
+    def measure(self, networks: Networks) -> Statistics | Masked:
+        self._check_turn(networks)
         moments = []
         for _ in self._each(networks):
             inputs = (self.samples.inputs(some, self.studied.mean_std) for some in self._judging())
             moments.append(self.layout.moments_of(measured(self.module, inputs)))
-        return Statistics(course=networks.course, samples=len(self.samples), moments_CS=np.stack(moments))
+        moments_CS = np.stack(moments)
+        if len(networks.senders):
+            masks_C = self.layout.unpack(networks.masks, len(networks.vector_CV))
+            unit_CS = moment_units(self.layout, masks_C, networks.vector_CV)
+            return self._tallied(networks, second_moments(moments_CS.astype(np.float64)) / unit_CS, Tally.of_moments)
+        return Statistics(course=networks.course, samples=len(self.samples), moments_CS=moments_CS)
 
-    def judge(self, networks: Networks) -> Losses | Declined:
+    def judge(self, networks: Networks) -> Losses | Masked:
+        self._check_turn(networks)
         losses = [
             mean_loss(self.module, ((len(some), self._loss_on(some)) for some in self._judging()))
             for _ in self._each(networks)
         ]
-        return Losses(course=networks.course, samples=len(self.samples), loss_C=np.asarray(losses, np.float32))
+        loss_C = np.asarray(losses, np.float32)
+        if len(networks.senders):
+            return self._tallied(networks, loss_C, Tally.of_losses)
+        return Losses(course=networks.course, samples=len(self.samples), loss_C=loss_C)
 
     def train(self, training: Training, request_bytes: int) -> Update | Release | Masked | Declined:
         if len(self.samples) < 2:
             return Declined(course=training.course, reason="fewer than two samples")
-        if len(training.senders):
-            self.client.current_sum().cohort_of(training)  # else it would be trained in vain
+        self._check_turn(training)
         (masks,) = self.layout.unpack(training.mask, 1)
         self.layout.load(self.module, masks, training.vector_V)
         chosen = self._affordable(training, masks, request_bytes)
@@ -234,7 +245,7 @@ class _Pupil:
         random_bytes = self.client.random_at(training.number, "release")
         if len(training.senders):
             one = self.client.current_sum()
-            integers_P = Summand.of(training, one.cohort_of(training)).encoded(
+            integers_P = Summand.of(training, len(delta_V) + len(value_A), one.cohort_of(training)).encoded(
                 delta_V, value_A, loss=loss, samples=len(self.samples), random_bytes=random_bytes
             )
             return one.masked(training, hash_of(masks), integers_P)
@@ -246,6 +257,20 @@ class _Pupil:
             part=part.value,
             vector_P=released(training, delta_V, value_A, 1, random_bytes),
         )
+
+    def _tallied(
+        self, networks: Networks, found: NDArray[np.floating], tally: Callable[[int, Cohort], Tally]
+    ) -> Masked:
+        one, vector_P = self.client.current_sum(), found.astype(np.float32).reshape(-1)
+        integers_P = tally(len(vector_P), one.cohort_of(networks)).form.encoded(
+            vector_P, len(self.samples), self.client.random_at(one.wanted.number, "vote")
+        )
+        return one.masked(networks, sha256(networks.masks).hexdigest(), integers_P)
+
+    def _check_turn(self, request: Training | Networks) -> None:
+        """Before it is worked on in vain."""
+        if len(request.senders):
+            self.client.current_sum().cohort_of(request)
 
     def _each(self, networks: Networks) -> Iterator[None]:
         """Each of the networks in turn, in the module."""

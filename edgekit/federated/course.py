@@ -36,8 +36,9 @@ class Course:
     """`module` has the weights to begin with, and those learnt in the end; `network` is the program that clients are offered.
 
     With `masks` there is no vote. `judge` tells the accuracy of the network on the server's own pictures. `folder` keeps the
-    state after each full round, from which the same course goes on. On its `pictures` the server prunes a candidate of its own. A
-    client whose number is among `names` must go by that name.
+    state after each full round, from which the same course goes on. On its `pictures` the server prunes a candidate of its own; by
+    them the statistics of a noised course begin, and the units are made in which those of secure sums are told. A client whose
+    number is among `names` must go by that name.
     """
 
     module: fx.GraphModule
@@ -92,7 +93,7 @@ class Course:
         path = self.folder / "state.safetensors" if self.folder else None
         state = State.read(path, identity, layout) if path else None
         if state is None:
-            progress("mask" if self.settings.private else "clients judge masks")
+            progress("mask" if self.settings.noise_multiplier else "clients judge masks")
             selection = Selection(
                 module=self.module,
                 input_shape=self.input_shape,

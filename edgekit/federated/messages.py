@@ -30,11 +30,14 @@ class Enrolled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Networks:
-    """C masked networks to judge: packed masks one after another, and the vector of each."""
+    """C masked networks to judge: packed masks one after another, and the vector of each. With `senders`, what a client finds goes
+    into the secure sum `nonce` of these clients, in place of the answer."""
 
     course: str
+    nonce: str
     masks: bytes
     vector_CV: NDArray[np.float32]
+    senders: NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +157,7 @@ class Shares:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Masked:
-    """A client's part of a secure sum: integers modulo 2^32."""
+    """A client's part of a secure sum: integers modulo 2^32, of these masks."""
 
     course: str
     nonce: str
@@ -164,7 +167,7 @@ class Masked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RevealWanted:
-    """Who is left, and what the senders sealed for this client, one after another in the order in which `Training` named them."""
+    """Who is left, and what the senders sealed for this client, one after another in the order in which the request named them."""
 
     course: str
     nonce: str

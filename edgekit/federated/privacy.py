@@ -25,6 +25,8 @@ from edgekit.federated.randomness import TAIL, RandomBytes, gaussian
 
 _LOSS_STEP = 1e-3
 """Of the accountant's privacy losses, which it rounds up: epsilon is never too small."""
+_LOSS_SHARE = 1e-6
+"""Of releases over the squared noise multiplier, twice the mean loss of all: a step need not be smaller."""
 _LARGEST_NOISE = 1e4
 
 
@@ -119,10 +121,12 @@ def epsilon(privacy: Privacy, releases: int, sampling_rate: float = 1.0) -> floa
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
     from dp_accounting.pld import PLDAccountant
 
+    # Small noise has privacy losses of many thousands, which a fixed step would cut into more parts than memory holds.
+    step = max(_LOSS_STEP, _LOSS_SHARE * releases / privacy.noise_multiplier**2)
     event = GaussianDpEvent(privacy.noise_multiplier)
     if sampling_rate < 1:
         event = PoissonSampledDpEvent(sampling_rate, event)
-    accountant = PLDAccountant(value_discretization_interval=_LOSS_STEP)
+    accountant = PLDAccountant(value_discretization_interval=step)
     return float(accountant.compose(event, releases).get_epsilon(privacy.delta))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,9 +16,10 @@ from edgekit.federated.messages import Training
 from edgekit.federated.parts import Part
 from edgekit.federated.privacy import Privacy, clipped, protected, public_positions
 from edgekit.federated.randomness import RandomBytes, repeatable
-from edgekit.pruning.masks import Masks
+from edgekit.pruning.masks import Masks, kept
 
 if TYPE_CHECKING:
+    from edgekit.federated.layout import Layout
     from edgekit.federated.secure_messages import Cohort
 
 POOL: Final = 4
@@ -27,6 +28,8 @@ MOST_SAMPLES: Final = 1_000
 """Of a client that count in a secure sum."""
 LARGEST_LOSS: Final = 16.0
 """Above which a loss counts as this."""
+LARGEST_MOMENT: Final = 256.0
+"""Above which a moment counts as this in a vote, in units of the network's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,16 +91,17 @@ def released(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summand:
-    """A client's part of the secure sum of a cohort, as integers. With noise every client weighs the same, and no loss is told;
-    the noise of as many clients as the threshold is all of it."""
+    """A client's part of the secure sum of a cohort, as integers: so many numbers `released`, and the loss. With noise every client
+    weighs the same, and no loss is told; the noise of as many clients as the threshold is all of it."""
 
     training: Training
+    released: int
     shares: int
     clients: int
 
     @classmethod
-    def of(cls, training: Training, cohort: Cohort) -> Summand:
-        return cls(training=training, shares=cohort.threshold, clients=len(cohort.clients))
+    def of(cls, training: Training, released: int, cohort: Cohort) -> Summand:
+        return cls(training=training, released=released, shares=cohort.threshold, clients=len(cohort.clients))
 
     @property
     def _noised(self) -> bool:
@@ -111,9 +115,10 @@ class Summand:
             most_samples=1 if self._noised else MOST_SAMPLES,
         )
 
-    def size(self, released: int) -> int:
+    @property
+    def size(self) -> int:
         """Of the sum: with the loss, where it is told, and the samples."""
-        return released + (not self._noised) + 1
+        return self.released + (not self._noised) + 1
 
     def encoded(
         self,
@@ -132,20 +137,55 @@ class Summand:
 
     def decoded(self, sum_P: Ring, clients: tuple[int, ...]) -> Known:
         """Raises BadInputError where there were no samples, or more than so many clients can have."""
-        form = self.form
-        mean_P, samples = form.decoded_mean(sum_P)
-        if samples > len(clients) * form.most_samples:
-            raise BadInputError(f"a sum over {samples} samples of {len(clients)} clients", hint="a client spoilt it")
-        loss = None
-        if not self._noised:
-            mean_P, loss = mean_P[:-1], float(mean_P[-1]) / form.largest * LARGEST_LOSS
-        return Known(
-            clients=clients,
-            vector_P=mean_P,
-            samples=samples,
-            loss=loss,
-            part=Part.ALL,
-        )
+        known = known_of(self.form, sum_P, clients)
+        if self._noised:
+            return known
+        loss = float(known.vector_P[-1]) / self.form.largest * LARGEST_LOSS
+        return replace(known, vector_P=known.vector_P[:-1], loss=loss)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """A client's part of a secure sum of what it found about networks: so many `numbers` up to `largest`, as integers."""
+
+    numbers: int
+    largest: float
+    clients: int
+
+    @classmethod
+    def of_moments(cls, numbers: int, cohort: Cohort) -> Tally:
+        return cls(numbers=numbers, largest=LARGEST_MOMENT, clients=len(cohort.clients))
+
+    @classmethod
+    def of_losses(cls, numbers: int, cohort: Cohort) -> Tally:
+        return cls(numbers=numbers, largest=LARGEST_LOSS, clients=len(cohort.clients))
+
+    @property
+    def form(self) -> FixedPoint:
+        return FixedPoint(largest=self.largest, clients=self.clients, most_samples=MOST_SAMPLES)
+
+    @property
+    def size(self) -> int:
+        """Of the sum: with the samples."""
+        return self.numbers + 1
+
+    def decoded(self, sum_P: Ring, clients: tuple[int, ...]) -> Known:
+        """Raises BadInputError where there were no samples, or more than so many clients can have."""
+        return known_of(self.form, sum_P, clients)
+
+
+def known_of(form: FixedPoint, sum_P: Ring, clients: tuple[int, ...]) -> Known:
+    """Raises BadInputError where there were no samples, or more than so many clients can have."""
+    mean_P, samples = form.decoded_mean(sum_P)
+    if samples > len(clients) * form.most_samples:
+        raise BadInputError(f"a sum over {samples} samples of {len(clients)} clients", hint="a client spoilt it")
+    return Known(clients=clients, vector_P=mean_P, samples=samples, loss=None, part=Part.ALL)
+
+
+def moment_units(layout: Layout, masks_C: Sequence[Masks], vector_CV: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(C, S) by which moments of each network are divided before they are summed, and multiplied once the sum is known."""
+    slices = (layout.statistics(kept(masks)) for masks in masks_C)
+    return np.stack([units_of(one, where)[where] for one, where in zip(vector_CV, slices, strict=True)])
 
 
 def split_by_layer(

@@ -13,6 +13,7 @@ from edgekit.federated.messages import (
     Keys,
     KeysWanted,
     Masked,
+    Networks,
     RevealWanted,
     Shares,
     SharesWanted,
@@ -53,18 +54,18 @@ class SecureSum:
         self.cohort = cohort
         return Shares(course=wanted.course, nonce=wanted.nonce, sealed=b"".join(sealed.values()))
 
-    def cohort_of(self, training: Training) -> Cohort:
-        self._check(training, in_turn=self.senders is None)
-        if self.cohort is None or training.number != self.wanted.number:
+    def cohort_of(self, request: Training | Networks) -> Cohort:
+        self._check(request, in_turn=self.senders is None)
+        if self.cohort is None:
             raise _out_of_turn()
         return self.cohort
 
-    def masked(self, training: Training, mask_sha256: str, vector_P: Ring) -> Masked:
-        cohort, senders = self.cohort_of(training), tuple(training.senders.tolist())
+    def masked(self, request: Training | Networks, mask_sha256: str, vector_P: Ring) -> Masked:
+        cohort, senders = self.cohort_of(request), tuple(request.senders.tolist())
         masked_P = masked(self.secrets, cohort, senders, vector_P)
         self.senders = senders
         return Masked(
-            course=training.course, nonce=training.nonce, mask_sha256=mask_sha256, masked_P=masked_P.view(np.int32)
+            course=request.course, nonce=request.nonce, mask_sha256=mask_sha256, masked_P=masked_P.view(np.int32)
         )
 
     def unmasking(self, wanted: RevealWanted) -> Unmasking:
@@ -79,7 +80,7 @@ class SecureSum:
         answer = revealed(self.secrets, self.cohort, inbox, wanted.survivors.tolist())
         return Unmasking(course=wanted.course, nonce=wanted.nonce, revealed=answer.to_bytes())
 
-    def _check(self, message: SharesWanted | Training | RevealWanted, *, in_turn: bool) -> None:
+    def _check(self, message: SharesWanted | Training | Networks | RevealWanted, *, in_turn: bool) -> None:
         if not in_turn or (message.course, message.nonce) != (self.wanted.course, self.wanted.nonce):
             raise _out_of_turn()
 

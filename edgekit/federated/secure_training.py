@@ -1,4 +1,4 @@
-"""The server's side of a round whose sums are secure: it learns the mean of each of a few groups, and nothing of a client alone.
+"""The server's side of a secure sum: it learns the mean of each of a few groups, and nothing of a client alone.
 
 Robust means need single vectors, secure sums hide them: between the two stand groups, cut at random, whose means are exact
 and known, and over which the robust mean is taken. A hostile client spoils its group alone (SHARE, arXiv 2110.02940). Clients
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,13 +23,14 @@ from edgekit.federated.messages import (
     Keys,
     KeysWanted,
     Masked,
+    Networks,
     RevealWanted,
     Shares,
     SharesWanted,
     Training,
     Unmasking,
 )
-from edgekit.federated.releases import Known, Summand
+from edgekit.federated.releases import Known
 from edgekit.federated.secure_aggregation import unmasked
 from edgekit.federated.secure_messages import Advertisement, Cohort, Revealed, TooFewClientsError
 from edgekit.federated.settings import Settings
@@ -38,6 +39,16 @@ from edgekit.federated.wire import encode
 from edgekit.passes.fedtiny_clients import generator
 
 A = TypeVar("A", Keys, Shares, Masked, Unmasking)
+
+
+class Sum(Protocol):
+    """What the integers of a cohort stand for."""
+
+    @property
+    def size(self) -> int: ...
+
+    def decoded(self, sum_P: Ring, clients: tuple[int, ...]) -> Known:
+        """Raises BadInputError for a sum that cannot be."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,33 +68,16 @@ class _Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecureRound:
-    """`numbers` are the transport's, by a client's number in the round; `size` that of a vector with its gradients."""
+    """Of answers to one request of a kind, in the round `number`; `numbers` are the transport's, by a client's number in it."""
 
     conversation: Conversation
     settings: Settings
-    training: Training
+    kind: Kind
+    request: Training | Networks
+    number: int
     mask_sha256: str
-    size: int
+    sum_of: Callable[[Cohort], Sum]
     numbers: tuple[int, ...]
-
-    @classmethod
-    def of(
-        cls,
-        conversation: Conversation,
-        settings: Settings,
-        training: Training,
-        mask_sha256: str,
-        size: int,
-        cohort: Sequence[int],
-    ) -> SecureRound:
-        return cls(
-            conversation=conversation,
-            settings=settings,
-            training=training,
-            mask_sha256=mask_sha256,
-            size=size,
-            numbers=tuple(cohort),
-        )
 
     def means(self) -> list[Known]:
         """Of each group of which enough were left; of the others the clients are noted as left out."""
@@ -108,7 +102,7 @@ class SecureRound:
             known.update(keys)
             advertised[client] = one
 
-        course, number, nonce = self.training.course, self.training.number, self.training.nonce
+        course, number, nonce = self.request.course, self.number, self.request.nonce
         wanted = {
             client: KeysWanted(course=course, number=number, nonce=nonce, client=client)
             for client in range(len(self.numbers))
@@ -135,9 +129,7 @@ class SecureRound:
         wanted: dict[int, SharesWanted] = {}
         group_of: dict[int, _Group] = {}
         for group in groups:
-            message = SharesWanted(
-                course=self.training.course, nonce=self.training.nonce, cohort=group.cohort.to_bytes()
-            )
+            message = SharesWanted(course=self.request.course, nonce=self.request.nonce, cohort=group.cohort.to_bytes())
             wanted |= dict.fromkeys(group.cohort.clients, message)
             group_of |= dict.fromkeys(group.cohort.clients, group)
 
@@ -151,29 +143,29 @@ class SecureRound:
         return [group for group in groups if self._left(group, group.sealed)]
 
     def _masked(self, groups: Sequence[_Group]) -> list[_Group]:
-        wanted: dict[int, Training] = {}
+        wanted: dict[int, Training | Networks] = {}
         group_of: dict[int, _Group] = {}
         for group in groups:
-            message = replace(self.training, senders=np.asarray(list(group.sealed), np.int32))
+            message = replace(self.request, senders=np.asarray(list(group.sealed), np.int32))
             wanted |= dict.fromkeys(group.sealed, message)
             group_of |= dict.fromkeys(group.sealed, group)
 
         def check(client: int, answer: Masked) -> None:
-            shape = (Summand.of(self.training, group_of[client].cohort).size(self.size),)
+            shape = (self.sum_of(group_of[client].cohort).size,)
             if answer.mask_sha256 != self.mask_sha256:
                 raise BadInputError("the update belongs to another mask")
             if answer.masked_P.shape != shape:
                 raise BadInputError(f"the masked update has shape {answer.masked_P.shape}, expected {shape}")
 
-        for client, answer in self._asked(Kind.TRAIN, wanted, Masked, check).items():
+        for client, answer in self._asked(self.kind, wanted, Masked, check).items():
             group_of[client].masked[client] = answer.masked_P.view(np.uint32)
         return [group for group in groups if self._left(group, group.masked)]
 
     def _revealed(self, groups: Sequence[_Group]) -> None:
         wanted = {
             client: RevealWanted(
-                course=self.training.course,
-                nonce=self.training.nonce,
+                course=self.request.course,
+                nonce=self.request.nonce,
                 survivors=np.asarray(list(group.masked), np.int32),
                 inbox=group.inbox(client),
             )
@@ -198,7 +190,7 @@ class SecureRound:
         numbers = tuple(self.numbers[client] for client in clients)
         try:
             sum_P = unmasked(group.cohort, list(group.sealed), group.masked, list(group.revealed.values()))
-            known = Summand.of(self.training, group.cohort).decoded(sum_P, numbers)
+            known = self.sum_of(group.cohort).decoded(sum_P, numbers)
         except BadInputError as error:
             self._leave_out(clients, error.message)
             return None
@@ -235,6 +227,6 @@ class SecureRound:
         return found
 
     def _check(self, check: Callable[[int, A], None], client: int, one: A) -> None:
-        if one.nonce != self.training.nonce:
+        if one.nonce != self.request.nonce:
             raise BadInputError("the answer belongs to another request: an old one, or a replay")
         check(client, one)

@@ -12,19 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from edgekit.core.errors import BoardError
 from edgekit.federated.conversation import Conversation
-from edgekit.federated.layout import central_moments, second_moments
-from edgekit.federated.messages import Networks
+from edgekit.federated.layout import central_moments
 from edgekit.federated.server_pruning import ServerPictures, pruned_by_server
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import State
 from edgekit.federated.training import Round, train
-from edgekit.federated.transport import Kind
-from edgekit.federated.wire import encode
+from edgekit.federated.votes import Vote
 from edgekit.passes.fedtiny_clients import generator
 from edgekit.passes.fedtiny_selection import CLEARLY, TELLS
-from edgekit.pruning.aggregation import trimmed_mean, weights_of
 from edgekit.pruning.batch_norm_selection import measured, vote
 from edgekit.pruning.candidates import ERK, FLOW, MAGNITUDE, Draws, macs_of, uses_of
 from edgekit.pruning.masks import Masks, prunable
@@ -53,8 +49,8 @@ class _Start:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
     """`module` has the weights that candidates are masks of. Of a course that is long enough the first one is pruned by the
-    server on its `pictures`, and has learnt. In a private course clients are not asked: there is one candidate, whose
-    statistics are those of the pictures, or the module's without them."""
+    server on its `pictures`, and has learnt. Where clients add noise they are not asked: there is one candidate, whose
+    statistics are those of the pictures, or the module's without them. In secure sums these are the units of theirs."""
 
     module: fx.GraphModule
     input_shape: Sequence[int]
@@ -76,15 +72,17 @@ class Selection:
         vector_CV = self._settled(starts)
         if len(starts) == 1:
             return self._begin(starts[0], vector_CV[0], "without a vote")
-        losses = self._losses(starts, vector_CV)
+        losses = self._vote().losses([one.masks for one in starts], vector_CV)
         order = self._order(starts, losses)
         outputs = len(self.conversation.offer.labels)
         if losses[order[0]] > TELLS * math.log(max(2, outputs)):
             return self._begin(starts[0], vector_CV[0], "since no candidate answers better than chance")
         best = [next((i for i in order if i and starts[i].by_flow == kind), 0) for kind in (False, True)]
         finalists = list(dict.fromkeys([0, *best]))
-        enough = self._is_long and self.settings.per_round >= 2 * len(finalists)
-        if len(finalists) == 1 or not enough or starts[order[0]].has_learnt:
+        # Of a secure sum some clients may be lost: it is asked of twice as many as it needs.
+        triers = 2 * (self.settings.minimum if self.settings.secure else 1)
+        can_try = self._is_long and self.settings.per_round >= triers * len(finalists)
+        if len(finalists) == 1 or not can_try or starts[order[0]].has_learnt:
             return self._begin(starts[order[0]], vector_CV[order[0]], f"voted for among {len(starts)}")
         return self._tried([starts[i] for i in finalists], vector_CV[finalists], len(starts))
 
@@ -93,8 +91,8 @@ class Selection:
         return self.settings.rounds >= ROUNDS_FOR_TRIALS
 
     def _starts(self) -> list[_Start]:
-        """As many as there are to be candidates, one in a private course."""
-        number = 1 if self.settings.private else self.settings.candidates
+        """As many as there are to be candidates, one where clients add noise."""
+        number = 1 if self.settings.noise_multiplier else self.settings.candidates
         starts = []
         if self.pictures is not None and self._is_long:
             module, masks = pruned_by_server(
@@ -129,7 +127,7 @@ class Selection:
             learnt = train(self.module, self.conversation, self.settings, asked)
             ends.append(learnt.vector_V)
             records.append(learnt.record)
-        losses = self._losses(finalists, np.stack(ends))
+        losses = self._vote().losses([one.masks for one in finalists], np.stack(ends))
         best = self._order(finalists, losses)[0]
         if losses[best] > CLEARLY * losses[0]:
             best = 0
@@ -141,33 +139,19 @@ class Selection:
 
     def _settled(self, starts: Sequence[_Start]) -> NDArray[np.float32]:
         """The weights under each mask, with what flows into the normalisation of all clients together."""
-        layout, conversation = self.conversation.layout, self.conversation
+        layout = self.conversation.layout
         vector_CV = np.stack([layout.vector(one.module, one.masks) for one in starts])
         if not layout.norms:
             return vector_CV
-        if self.settings.private:
-            if self.pictures is not None:
-                for one, vector_V in zip(starts, vector_CV, strict=True):
-                    layout.load(self.module, one.masks, vector_V)
-                    vector_V[-layout.moments :] = layout.moments_of(measured(self.module, [self.pictures.x_NCHW]))
+        if self.settings.private and self.pictures is not None:
+            for one, vector_V in zip(starts, vector_CV, strict=True):
+                layout.load(self.module, one.masks, vector_V)
+                vector_V[-layout.moments :] = layout.moments_of(measured(self.module, [self.pictures.x_NCHW]))
+        if self.settings.noise_multiplier:
             return vector_CV
-        answers = conversation.ask(Kind.STATISTICS, self._cohort(), self._request(starts, vector_CV))
-        found = tuple(conversation.reader.statistics(answers, len(starts)).values())
-        self._check_any(len(found))
-        weight_K = weights_of([one.samples for one in found])
-        seconds = np.stack([second_moments(one.moments_CS.astype(np.float64)).reshape(-1) for one in found])
-        merged = trimmed_mean(seconds, weight_K, self.settings.trim).reshape(len(starts), -1)
-        vector_CV[:, -layout.moments :] = central_moments(merged)
+        merged_CS = self._vote().moments([one.masks for one in starts], vector_CV)
+        vector_CV[:, -layout.moments :] = central_moments(merged_CS)
         return vector_CV
-
-    def _losses(self, starts: Sequence[_Start], vector_CV: NDArray[np.float32]) -> list[float]:
-        conversation = self.conversation
-        answers = conversation.ask(Kind.VOTE, self._cohort(), self._request(starts, vector_CV))
-        found = tuple(conversation.reader.losses(answers, len(starts)).values())
-        self._check_any(len(found))
-        weight_K = weights_of([one.samples for one in found])
-        mean_C = trimmed_mean(np.stack([one.loss_C for one in found]), weight_K, self.settings.trim)
-        return [float(loss) for loss in mean_C]
 
     def _order(self, starts: Sequence[_Start], losses: Sequence[float]) -> list[int]:
         """From the one voted for to the last."""
@@ -178,16 +162,5 @@ class Selection:
             order.append(left.pop(vote([[losses[i]] for i in left], [1], [macs[i] for i in left])))
         return order
 
-    def _request(self, starts: Sequence[_Start], vector_CV: NDArray[np.float32]) -> bytes:
-        masks = self.conversation.layout.pack([one.masks for one in starts])
-        return encode(Networks(course=self.conversation.offer.course, masks=masks, vector_CV=vector_CV))
-
-    def _cohort(self) -> list[int]:
-        return self.conversation.cohort("selection")
-
-    def _check_any(self, number: int) -> None:
-        if not number:
-            raise BoardError(
-                f"no client judged the masks: {self.conversation.left_out()}",
-                hint="fix the cause, then give the same command again",
-            )
+    def _vote(self) -> Vote:
+        return Vote(conversation=self.conversation, settings=self.settings)

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from edgekit.federated.conversation import Conversation
 from edgekit.federated.costs import cost_of, samples_seen
 from edgekit.federated.messages import Training, Update
 from edgekit.federated.parts import Part
-from edgekit.federated.releases import Known, positions_of, units_of
+from edgekit.federated.releases import Known, Summand, positions_of, units_of
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import RoundRecord
 from edgekit.federated.transport import Kind
@@ -176,7 +177,16 @@ def _privately(
     if settings.secure:
         from edgekit.federated.secure_training import SecureRound
 
-        known = SecureRound.of(conversation, settings, training, hash_of(asked.masks), size, cohort).means()
+        known = SecureRound(
+            conversation=conversation,
+            settings=settings,
+            kind=Kind.TRAIN,
+            request=training,
+            number=asked.number,
+            mask_sha256=hash_of(asked.masks),
+            sum_of=partial(Summand.of, training, size),
+            numbers=tuple(cohort),
+        ).means()
     else:
         answers = conversation.ask(Kind.TRAIN, cohort, encode(training))
         known = [

@@ -1,4 +1,5 @@
-"""A server and four clients as processes of the command line, over TLS: the same network as the simulator's, to the bit."""
+"""A server and four clients as processes of the command line, over TLS: the same network as the simulator's, to the bit, or with
+secure sums but for what is drawn at random on the clients."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +22,17 @@ from tiny_supernet import LABELS, draw
 
 from edgekit.federated.course import Course
 from edgekit.federated.datasets import own_samples, server_pictures
+from edgekit.federated.layout import Layout
 from edgekit.federated.serving import read_config
 from edgekit.federated.simulate import simulated, studied_of
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.start import start
+from edgekit.federated.state import State
 
 CLIENTS = ("pi-1", "pi-2", "pi-3", "pi-4")
 START_S = 120
+COURSE = "density = 0.3\nrounds = 2\nper_round = 4\nbatch = 8\ncandidates = 2\ninterval = 1\n"
+SECURE = COURSE + "secure = true\nclip = 1.0\n"
 
 
 def pictures(folder: Path, seed: int, number: int) -> Path:
@@ -69,7 +75,7 @@ def listening(log: Path, server: subprocess.Popen[bytes]) -> str:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory, tiny_supernet: Path) -> Path:
-    """The folder of a course that four processes learnt together."""
+    """The folder of two courses that four processes learnt together: `fl`, and with secure sums `sums`."""
     folder = tmp_path_factory.mktemp("deployed")
     subprocess.run(edgekit("federated", "keys", "init", folder / "keys", "--host", "127.0.0.1"), check=True)
     for number, name in enumerate(CLIENTS):
@@ -77,15 +83,19 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, tiny_supernet: Path) -> P
         subprocess.run(enroll, check=True, stdout=subprocess.DEVNULL)
         pictures(folder / f"data {name}", number, 6)
     pictures(folder / "test", 99, 4)
-    (folder / "fed.toml").write_text(
-        f'keys = "keys"\noutput = "fl"\ntask = "all"\nmodel = "{tiny_supernet}"\nport = 0\nclients = 4\ntest = "test"\n'
-        "[course]\ndensity = 0.3\nrounds = 2\nper_round = 4\nbatch = 8\ncandidates = 2\ninterval = 1\n"
-    )
-    with ExitStack() as stack:
-        log = folder / "server.log"
-        command = edgekit("federated", "server", "--config", folder / "fed.toml")
+
+    def served(stack: ExitStack, output: str, port: object, settings: str) -> tuple[subprocess.Popen[bytes], Path, str]:
+        (folder / f"{output}.toml").write_text(
+            f'keys = "keys"\noutput = "{output}"\ntask = "all"\nmodel = "{tiny_supernet}"\nport = {port}\nclients = 4\n'
+            f'test = "test"\n[course]\n{settings}'
+        )
+        log = folder / f"server {output}.log"
+        command = edgekit("federated", "server", "--config", folder / f"{output}.toml")
         server = stack.enter_context(running(command, log, folder / "home server"))
-        address = listening(log, server)
+        return server, log, listening(log, server)
+
+    with ExitStack() as stack:
+        server, log, address = served(stack, "fl", 0, COURSE)
         for name in CLIENTS:
             ask = edgekit("federated", "client", "--server", address, "--keys", folder / name)
             data = folder / f"data {name}"
@@ -95,12 +105,16 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, tiny_supernet: Path) -> P
                 )
             )
         assert server.wait(300) == 0, log.read_text()
+        # The boards wait for the next server at the same address.
+        server, log, _ = served(stack, "sums", address.rpartition(":")[2], SECURE)
+        assert server.wait(300) == 0, log.read_text()
     return folder
 
 
-def test_it_is_the_network_of_the_simulator_to_the_bit(deployed: Path, tiny_supernet: Path) -> None:
+def played(deployed: Path, model: Path, output: str) -> State:
+    """The same course in this process."""
     with one_thread():
-        begin = start(model=tiny_supernet, task="all", genotype=None)
+        begin = start(model=model, task="all", genotype=None)
         studied = studied_of(begin)
         simulator = Simulator(
             clients_by_number={
@@ -108,14 +122,33 @@ def test_it_is_the_network_of_the_simulator_to_the_bit(deployed: Path, tiny_supe
                 for number, name in enumerate(CLIENTS)
             }
         )
-        course = Course.of(begin, read_config(deployed / "fed.toml").course, pictures=server_pictures(None, begin))
-        state = course.run(simulator)
-    kept = load_file(deployed / "fl" / "state.safetensors")
-    assert np.array_equal(kept["vector"], state.vector_V)
-    report = json.loads((deployed / "fl" / "report.json").read_text())
+        pictures = server_pictures(None, begin)
+        return Course.of(begin, read_config(deployed / f"{output}.toml").course, pictures=pictures).run(simulator)
+
+
+def check_messages(report: dict[str, Any], state: State) -> None:
     assert [one["clients"] for one in report["rounds"]] == [list(CLIENTS)] * 2
     assert [one["down_bytes"] for one in report["rounds"]] == [one.down_bytes for one in state.records]
     assert [one["up_bytes"] for one in report["rounds"]] == [one.up_bytes for one in state.records]
+
+
+def test_it_is_the_network_of_the_simulator_to_the_bit(deployed: Path, tiny_supernet: Path) -> None:
+    state = played(deployed, tiny_supernet, "fl")
+    kept = load_file(deployed / "fl" / "state.safetensors")
+    assert np.array_equal(kept["vector"], state.vector_V)
+    check_messages(json.loads((deployed / "fl" / "report.json").read_text()), state)
+
+
+def test_with_secure_sums_it_is_the_simulators_but_for_the_rounding_that_clients_draw(
+    deployed: Path, tiny_supernet: Path
+) -> None:
+    """The sums are exact, but each client rounds its numbers up or down by bytes that nobody can foresee."""
+    state = played(deployed, tiny_supernet, "sums")
+    kept = load_file(deployed / "sums" / "state.safetensors")
+    layout = Layout.of(start(model=tiny_supernet, task="all", genotype=None).module)
+    assert kept["mask"].tobytes() == layout.pack([state.masks])
+    assert np.allclose(kept["vector"], state.vector_V, rtol=1e-5, atol=1e-5)
+    check_messages(json.loads((deployed / "sums" / "report.json").read_text()), state)
 
 
 def test_everyone_who_took_part_is_written_down_and_no_key_is(deployed: Path) -> None:

@@ -78,7 +78,7 @@ def gaussian_epsilon(multiplier: float, releases: int, delta: float) -> float:
             - delta
         )
 
-    return float(brentq(excess, 0, 1_000)) if excess(0) > 0 else 0.0
+    return float(brentq(excess, 0, 10**6)) if excess(0) > 0 else 0.0
 
 
 @pytest.mark.parametrize(("multiplier", "releases"), [(1.0, 1), (4.0, 1), (1.0, 30), (2.0, 100), (8.0, 30)])
@@ -86,6 +86,13 @@ def test_without_sampling_epsilon_is_that_of_the_gaussian_mechanism(multiplier: 
     privacy = Privacy(clip=3, noise_multiplier=multiplier, delta=1e-5)
     known = gaussian_epsilon(multiplier, releases, 1e-5)
     assert known <= epsilon(privacy, releases) <= known + 1e-3
+
+
+@pytest.mark.parametrize("multiplier", [0.1, 0.01])
+def test_too_little_noise_is_accounted_for_as_well_within_seconds(multiplier: float) -> None:
+    """What hardly protects anybody must be told too: a course ends with this figure."""
+    known = gaussian_epsilon(multiplier, 30, 1e-5)
+    assert known <= epsilon(Privacy(clip=1, noise_multiplier=multiplier), 30) <= known * (1 + 1e-3)
 
 
 @pytest.mark.parametrize(("multiplier", "rate"), [(0.7, 0.1), (1.0, 0.2), (2.0, 0.5)])
