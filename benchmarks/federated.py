@@ -5,8 +5,9 @@
 
 All methods begin with the same small ResNet, trained on what the server has (a tenth of the tracks of signs43; two drawers of
 Omniglot), keep the same number of weights, and train for the same rounds with the same settings. Masks of SNIP, SynFlow and
-magnitude are made on the server and stay; statistics of normalisation are the clients' for all. Test pictures are looked at for
-the tables alone.
+magnitude are made on the server and stay; statistics of normalisation are the clients' for all. PruneFL prunes first on what the
+server has, in as many steps as FedTiny's server does; "gradual" is the candidate of FedTiny's server alone, without vote and
+exchange. Test pictures are looked at for the tables alone.
 
 Every course is kept in the cache, so that a run that ends, also by --seconds, goes on where it stopped; `report` prints what there
 is.
@@ -28,7 +29,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from baselines.prunefl import PruneFL
+from baselines.prunefl import RECONFIGURED, PruneFL, prune_at_first
 from baselines.pruning_scores import magnitude, snip, synflow
 from federated_data import Dealt, omniglot, pretrained, signs43
 from federated_faults import Deadly, KilledError, Lossy, honest, with_hostile, without_hostile
@@ -42,21 +43,30 @@ from edgekit.federated.client import Client, Studied
 from edgekit.federated.course import Course
 from edgekit.federated.layout import Layout
 from edgekit.federated.privacy import Privacy, epsilon
+from edgekit.federated.server_pruning import ServerPictures, pruned_by_server
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import judge_of
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.state import State
+from edgekit.pruning.gradual import prune_gradually
+from edgekit.pruning.masks import Masks, prunable
 from edgekit.pruning.targets import Answers
 
 WIDTH = 16
 DENSITIES = (0.1, 0.05, 0.01)
-METHODS = ("FedTiny", "SNIP", "SynFlow", "magnitude", "PruneFL")
-DATA: Mapping[str, Callable[[int], Dealt]] = {
-    "track": lambda seed: signs43("track", 20, images=4000, test=2000, seed=seed),
-    "dirichlet": lambda seed: signs43("dirichlet", 20, images=4000, test=2000, seed=seed),
-    "omniglot": lambda _seed: omniglot(),
+METHODS = ("FedTiny", "gradual", "SNIP", "SynFlow", "magnitude", "PruneFL")
+PUBLISHED = ("SNIP", "SynFlow", "magnitude", "PruneFL")
+DATA: Mapping[str, Callable[..., Dealt]] = {
+    **{
+        name if clients == 20 else f"{name} {clients}": partial(signs43, name, clients, images=4000, test=2000)
+        for clients in (20, 50, 10)
+        for name in ("track", "dirichlet")
+    },
+    "omniglot": lambda seed: omniglot(),  # noqa: ARG005
 }
 SETTINGS = Settings(rounds=30, per_round=10, epochs=3, batch=32, learning_rate=0.2)
+OMNIGLOT = {"rounds": 100, "per_round": 20}
+"""A client has one drawing of each character of an alphabet: it takes more of them, for longer."""
 DENSE_LEARNING_RATE = 0.1
 """Of 0.1 and 0.2 the better one for dense and for pruned networks, on tracks that are neither the clients' nor the test's."""
 
@@ -78,7 +88,7 @@ class Study:
     def run(
         self,
         name: str,
-        deal: Callable[[int], Dealt],
+        deal: Callable[..., Dealt],
         seed: int,
         settings: Settings,
         method: str = "FedTiny",
@@ -91,7 +101,7 @@ class Study:
             return json.loads(path.read_text())
         if time.monotonic() > self.deadline or self.options.command == "report":
             return None
-        dealt = deal(seed)
+        dealt = deal(seed=seed)
         module = pretrained(dealt, WIDTH, self.options.cache)
         studied = Studied(
             module=copy.deepcopy(module),
@@ -102,18 +112,20 @@ class Study:
         )
         simulator = Simulator(clients_by_number=(clients or honest)(dealt, studied))
         judge, began = judge_of(dealt.test), time.monotonic()
-        kind = PruneFL if method == "PruneFL" else Course
-        settings = replace(settings, seed=seed, **({"exchange": 0.0} if method not in ("FedTiny", "PruneFL") else {}))
-        course = kind(
-            module=module,
-            input_shape=SHAPE,
-            network=b"",
-            labels=studied.labels,
-            preprocessing="",
-            settings=settings,
-            masks=masks_of(method, module, settings.density, dealt),
-            x_NCHW=dealt.public.inputs(torch.arange(min(PUBLIC_PICTURES, len(dealt.public))), None),
-        )
+        settings = replace(settings, seed=seed, **({} if method == "FedTiny" else {"exchange": 0.0}))
+        module, masks = begun(method, module, settings.density, dealt)
+        whole = {
+            "module": module,
+            "input_shape": SHAPE,
+            "network": b"",
+            "labels": studied.labels,
+            "preprocessing": "",
+            "settings": settings,
+            "masks": masks,
+            "pictures": pictures_of(dealt) if method == "FedTiny" else None,
+        }
+        samples = {f"client {index:04}": one for index, one in enumerate(dealt.clients)}
+        course = PruneFL(**whole, samples_by_name=samples) if method == "PruneFL" else Course(**whole)
         with one_thread():
             state = runs(course, simulator)
             accuracy = judge(course.module)
@@ -121,7 +133,7 @@ class Study:
             "accuracy": accuracy,
             "seconds": time.monotonic() - began,
             "down_bytes": simulator.down_bytes,
-            "up_bytes": simulator.up_bytes,
+            "up_bytes": simulator.up_bytes + squares_bytes(state, module),
             "clients": len(simulator.clients_by_number),
             "left_out": sum(len(one.left_out) for one in state.records),
             "max_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -133,24 +145,36 @@ class Study:
         return record
 
 
-def masks_of(method: str, module: fx.GraphModule, density: float, dealt: Dealt):
-    """None where clients vote, or every weight is kept."""
+def pictures_of(dealt: Dealt) -> ServerPictures:
+    return ServerPictures(x_NCHW=dealt.public.inputs(torch.arange(len(dealt.public)), None), y_N=dealt.public.y_N)
+
+
+def squares_bytes(state: State, module: fx.GraphModule) -> int:
+    """What the clients of PruneFL sent beside their updates."""
+    times = state.notes.count(RECONFIGURED)
+    return times * SETTINGS.per_round * 4 * sum(weight.numel() for weight in prunable(module).values())
+
+
+def begun(method: str, module: fx.GraphModule, density: float, dealt: Dealt) -> tuple[fx.GraphModule, Masks | None]:
+    """The network that clients get first and its masks; None where they vote, or every weight is kept."""
     if method in ("FedTiny", "dense"):
-        return None
-    if method in ("magnitude", "PruneFL"):
-        return magnitude(module, density)
+        return module, None
+    if method == "magnitude":
+        return module, magnitude(module, density)
     if method == "SynFlow":
-        return synflow(module, density, SHAPE)
-    order = torch.randperm(len(dealt.public), generator=torch.Generator().manual_seed(0))
+        return module, synflow(module, density, SHAPE)
+    generator = torch.Generator().manual_seed(0)
+    if method in ("PruneFL", "gradual"):
+        prune = prune_at_first if method == "PruneFL" else prune_gradually
+        return pruned_by_server(module, pictures_of(dealt), density=density, generator=generator, prune=prune)
+    order = torch.randperm(len(dealt.public), generator=generator)
 
     def loss(one, some):
         return F.cross_entropy(one(dealt.public.inputs(some, None)), dealt.public.y_N[some])
 
-    return snip(module, density, [partial(loss, some=some) for some in torch.split(order[:1024], 128)])
+    return module, snip(module, density, [partial(loss, some=some) for some in torch.split(order[:1024], 128)])
 
 
-PUBLIC_PICTURES = 256
-"""Of the server's, by whose statistics a noised course begins."""
 HARMS = ("sign flip", "scaling", "noise", "label flip")
 LOST, HOSTILE, KILLS = 0.3, 0.1, 10
 STEPS = 4
@@ -193,18 +217,19 @@ def killed(seed: int, course: Course, simulator: Simulator) -> State:
 def compare(study: Study) -> tuple[Table, list]:
     rows, bar_rows = [], []
     for data, deal in DATA.items():
-        dense = _mean([study.run(data, deal, seed, settings_of(1.0, plain=True), "dense") for seed in study.seeds])
+        more = OMNIGLOT if data == "omniglot" else {}
+
+        def courses(method: str, density: float, data: str = data, deal=deal, more: dict = more) -> Mean | None:
+            settings = replace(settings_of(density, plain=True), **more)
+            return _mean([study.run(data, deal, seed, settings, method) for seed in study.seeds])
+
+        dense = courses("dense", 1.0)
         if dense:
             rows.append((data, 1.0, "dense", *_cells(dense)))
         for density in DENSITIES:
-            found = {
-                method: _mean(
-                    [study.run(data, deal, seed, settings_of(density, plain=True), method) for seed in study.seeds]
-                )
-                for method in METHODS
-            }
+            found = {method: courses(method, density) for method in METHODS}
             rows += [(data, density, method, *_cells(one)) for method, one in found.items() if one]
-            ours, others = found["FedTiny"], {name: one for name, one in found.items() if one and name != "FedTiny"}
+            ours, others = found["FedTiny"], {name: one for name, one in found.items() if one and name in PUBLISHED}
             if density == 0.01 and ours and others:
                 best = max(others, key=lambda name: others[name].accuracy)
                 lead = 100 * (ours.accuracy - others[best].accuracy)
@@ -308,7 +333,7 @@ def clips(study: Study) -> tuple[Table, list]:
     deal, rows = partial(signs43, "track", 20, images=4000, test=2000, tuned=True), []
     for clip in (0.0, *CLIPS):
         settings = replace(SECURE, clip=clip) if clip else settings_of(0.05)
-        one = _mean([study.run(f"tuning, clip {clip:g}", lambda s: deal(seed=s), s, settings) for s in study.seeds])
+        one = _mean([study.run(f"tuning, clip {clip:g}", deal, s, settings) for s in study.seeds])
         if one:
             rows.append((f"secure, clip {clip:g}" if clip else "robust", f"{one.accuracy:.2%}", one.courses))
     return Table("Clips, on tracks that are neither the clients' nor the test's", ("", "accuracy", "courses"), rows), []
@@ -334,7 +359,7 @@ def private(study: Study) -> tuple[Table, list]:
 
 def thousand(study: Study) -> tuple[Table, list]:
     deal = partial(signs43, "track", 1000, images=10**6, test=2000)
-    record = study.run("thousand", lambda seed: deal(seed=seed), 0, settings_of(0.05))
+    record = study.run("thousand", deal, 0, settings_of(0.05))
     if not record:
         return Table("A thousand clients", (), ()), []
     gigabytes, minutes = record["max_rss_bytes"] / 1e9, record["seconds"] / 60

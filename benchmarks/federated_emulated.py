@@ -26,7 +26,7 @@ from edgekit.devices.boards.board import load_board
 from edgekit.devices.boards.session import open_transport
 from edgekit.devices.boards.transport import Transport
 from edgekit.federated.course import Course
-from edgekit.federated.datasets import own_samples
+from edgekit.federated.datasets import own_samples, server_pictures
 from edgekit.federated.messages import Enrolled, Losses, Statistics, Update
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import simulated, studied_of
@@ -94,7 +94,7 @@ def course(data: Path) -> list[tuple[Kind, bytes, bytes]]:
         studied = studied_of(begin)
         client = simulated(NAME, studied, own_samples(data, begin.labels, size))
         recorded = Recorded(inner=Simulator(clients_by_number={0: client}))
-        Course.of(begin, SETTINGS).run(recorded)
+        Course.of(begin, SETTINGS, pictures=server_pictures(None, begin)).run(recorded)
     return recorded.carried
 
 

@@ -119,6 +119,12 @@ def _limits(asked: dict[str, Any]) -> dict[str, int | None]:
     metavar="PATH",
     help="Labelled pictures, dealt out to the clients.",
 )
+@click.option(
+    "--public",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Labelled pictures of the server's own, to prune on.  [default: those that the supernet ships]",
+)
 @click.option("--model", default="signs43", show_default=True, help="The supernet to start from, by name or folder.")
 @click.option("--genotype", metavar="GENOTYPE", help="The subnet to train.  [default: the whole supernet]")
 @click.option(
@@ -155,7 +161,7 @@ def simulate(*, console: Console, output: Path, ray: str | None, **asked: Any) -
         --clients track --density 0.05 --rounds 30 -o fl/
     edgekit build --from fl/ --target rpi4 -o out/
     """
-    places = {name: asked.pop(name) for name in ("task", "data", "model", "genotype", "clients", "number")}
+    places = {name: asked.pop(name) for name in ("task", "data", "public", "model", "genotype", "clients", "number")}
     if places["clients"] == "track":
         places["clients"] = "natural"
     with stages(console) as progress:

@@ -17,6 +17,7 @@ from edgekit.federated.layout import Layout
 from edgekit.federated.messages import Offer
 from edgekit.federated.programs import preprocessing_of, structure_of
 from edgekit.federated.selection import Selection
+from edgekit.federated.server_pruning import ServerPictures
 from edgekit.federated.settings import Settings
 from edgekit.federated.start import Start
 from edgekit.federated.state import State
@@ -35,9 +36,9 @@ class Course:
     """`module` has the weights to begin with, and those learnt in the end; `network` is the program that clients are offered.
 
     With `masks` there is no vote. `judge` tells the accuracy of the network on the server's own pictures. `folder` keeps the
-    state after each full round, from which the same course goes on. By pictures of nobody's data, `x_NCHW`, the statistics of a
-    noised course begin, and the units are made in which those of secure sums are told. A client whose number is among `names`
-    must go by that name.
+    state after each full round, from which the same course goes on. On its `pictures` the server prunes a candidate of its own; by
+    them the statistics of a noised course begin, and the units are made in which those of secure sums are told. A client whose
+    number is among `names` must go by that name.
     """
 
     module: fx.GraphModule
@@ -49,7 +50,7 @@ class Course:
     masks: Masks | None = None
     judge: Callable[[fx.GraphModule], float] | None = None
     folder: Path | None = None
-    x_NCHW: Tensor | None = None
+    pictures: ServerPictures | None = None
     names: Callable[[], Mapping[int, str]] = dict
 
     @classmethod
@@ -58,6 +59,7 @@ class Course:
         begin: Start,
         settings: Settings,
         *,
+        pictures: ServerPictures,
         judge: Callable[[fx.GraphModule], float] | None = None,
         folder: Path | None = None,
         names: Callable[[], Mapping[int, str]] = dict,
@@ -72,7 +74,7 @@ class Course:
             settings=settings,
             judge=judge,
             folder=folder,
-            x_NCHW=begin.x_NCHW,
+            pictures=pictures,
             names=names,
         )
 
@@ -97,7 +99,7 @@ class Course:
                 input_shape=self.input_shape,
                 conversation=conversation,
                 settings=self.settings,
-                x_NCHW=self.x_NCHW,
+                pictures=self.pictures,
             )
             state = selection.run() if self.masks is None else selection.of(self.masks)
             state.notes += self.settings.notes()
@@ -117,13 +119,19 @@ class Course:
         return state
 
     def identity(self) -> str:
-        """SHA-256 of the settings and of the network that the course begins with."""
+        """SHA-256 of the settings, the network that the course begins with, and the server's pictures."""
         facts = [self.settings.to_json(), self.labels, self.preprocessing, list(self.input_shape)]
         digest = hashlib.sha256(json.dumps(facts).encode())
-        tensors = [*self.module.state_dict().items(), *sorted((self.masks or {}).items())]
+        tensors = [*self.module.state_dict().items(), *sorted((self.masks or {}).items()), *self._picture_tensors()]
         for name, tensor in tensors:
             digest.update(name.encode() + np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
         return digest.hexdigest()
+
+    def _picture_tensors(self) -> list[tuple[str, Tensor]]:
+        if self.pictures is None:
+            return []
+        labels = [] if self.pictures.y_N is None else [("y_N", self.pictures.y_N)]
+        return [("x_NCHW", self.pictures.x_NCHW), *labels]
 
     def _round(self, state: State, conversation: Conversation) -> None:
         layout = conversation.layout

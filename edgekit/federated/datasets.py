@@ -11,6 +11,8 @@ import torch
 from edgekit.assembler.training.data import Dataset, read_labelled, split_by_group
 from edgekit.core.errors import BadInputError
 from edgekit.federated.client import LocalSamples
+from edgekit.federated.server_pruning import ServerPictures
+from edgekit.federated.start import Start
 from edgekit.tasks.vocabulary import Label, Vocabulary
 
 HELD_OUT = 0.1
@@ -40,6 +42,15 @@ def training_and_test(
     if data.is_dir() and ((data / "test").is_dir() or any(data.glob("test*.parquet"))):
         return training, read_split(data, "test", size=size, vocabulary=vocabulary, indices=indices)
     return split_by_group(training, held_out=HELD_OUT, seed=seed)
+
+
+def server_pictures(public: Path | None, begin: Start) -> ServerPictures:
+    """Those of the split `train` with their labels, or of a server that has none those that the supernet ships."""
+    if public is None:
+        return ServerPictures(x_NCHW=begin.x_NCHW)
+    size, vocabulary = begin.input_shape[1], begin.vocabulary
+    samples = samples_of(read_split(public, "train", size=size, vocabulary=vocabulary, indices=begin.indices))
+    return ServerPictures(x_NCHW=samples.inputs(torch.arange(len(samples)), None), y_N=samples.y_N)
 
 
 def own_samples(data: Path, labels: tuple[str, ...], size: int) -> LocalSamples:

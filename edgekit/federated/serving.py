@@ -13,7 +13,7 @@ from edgekit.core.errors import BadInputError, UsageError
 from edgekit.core.names import did_you_mean
 from edgekit.federated.course import Course
 from edgekit.federated.course_folder import CourseResult, write_course
-from edgekit.federated.datasets import read_split, samples_of
+from edgekit.federated.datasets import read_split, samples_of, server_pictures
 from edgekit.federated.privacy import require_accountant
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import judge_of
@@ -27,7 +27,7 @@ WAIT_POLL_S = 0.5
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerConfig:
     """`keys` is the folder of `edgekit federated keys init`; `clients` so many must have called before the course begins;
-    `test` are labelled pictures to judge on, if there are any."""
+    `test` are labelled pictures to judge on, `public` such to prune on, if there are any."""
 
     keys: Path
     output: Path
@@ -38,6 +38,7 @@ class ServerConfig:
     port: int = 8443
     clients: int = 1
     test: Path | None = None
+    public: Path | None = None
     course: Settings = field(default_factory=Settings)
 
 
@@ -58,7 +59,7 @@ def read_config(path: Path) -> ServerConfig:
     missing = [name for name in ("keys", "output", "task") if name not in values]
     if missing:
         raise UsageError(f"{path} lacks {' and '.join(missing)}", hint="see docs/federated.md for its form")
-    for name in ("keys", "output", "test"):
+    for name in ("keys", "output", "test", "public"):
         if values.get(name) is not None:
             values[name] = path.parent / values[name]
     return ServerConfig(**values)
@@ -94,7 +95,8 @@ def serve_course(
             size, vocabulary = begin.input_shape[1], begin.vocabulary
             test = read_split(config.test, "test", size=size, vocabulary=vocabulary, indices=begin.indices)
             judge = judge_of(samples_of(test))
-        course = Course.of(begin, config.course, judge=judge, folder=config.output, names=names)
+        pictures = server_pictures(config.public, begin)
+        course = Course.of(begin, config.course, pictures=pictures, judge=judge, folder=config.output, names=names)
 
         def run(transport: Transport) -> None:
             progress(f"waiting for {config.clients} clients")

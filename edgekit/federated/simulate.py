@@ -15,7 +15,7 @@ from edgekit.federated.client import Client, LocalSamples, Studied
 from edgekit.federated.costs import ClientBudget
 from edgekit.federated.course import Course
 from edgekit.federated.course_folder import CourseResult, write_course
-from edgekit.federated.datasets import samples_of, training_and_test
+from edgekit.federated.datasets import samples_of, server_pictures, training_and_test
 from edgekit.federated.partition import partition
 from edgekit.federated.privacy import require_accountant
 from edgekit.federated.randomness import repeatable
@@ -33,6 +33,7 @@ def simulate(
     *,
     task: str,
     data: Path | str,
+    public: Path | str | None = None,
     output: Path | str,
     model: str | Path = "signs43",
     genotype: str | None = None,
@@ -46,7 +47,8 @@ def simulate(
     """Runs the course into the folder `output`; one that was broken off there goes on, with the same result to the bit.
 
     `clients` says how the pictures are dealt to `number` clients ("natural", "dirichlet:0.5", "even"; docs/federated.md). They are
-    played in this process, or with the address of a `ray` cluster ("local": one of this machine's cores) there. Raises UsageError,
+    played in this process, or with the address of a `ray` cluster ("local": one of this machine's cores) there. On its own labelled
+    pictures, `public`, the server prunes. Raises UsageError,
     BadInputError, BoardError and MissingExtraError.
     """
     settings, folder = settings or Settings(), Path(output)
@@ -60,6 +62,7 @@ def simulate(
     training, test = training_and_test(
         Path(data), size=begin.input_shape[1], vocabulary=begin.vocabulary, indices=begin.indices, seed=settings.seed
     )
+    pictures = server_pictures(None if public is None else Path(public), begin)
     unit_N = np.unique(np.stack([training.y_N, training.units]), axis=1, return_inverse=True)[1].reshape(-1)
     parts = partition(clients, training.y_N, unit_N, number, settings.seed)
     studied = studied_of(begin)
@@ -73,7 +76,7 @@ def simulate(
         )
         for index, part in enumerate(parts)
     }
-    course = Course.of(begin, settings, judge=judge_of(samples_of(test)), folder=folder)
+    course = Course.of(begin, settings, pictures=pictures, judge=judge_of(samples_of(test)), folder=folder)
     return write_course(folder, begin, settings, _run(course, by_number, ray, progress))
 
 

@@ -18,6 +18,7 @@ from edgekit.pruning.masks import (
     kept,
     kept_in_total,
     magnitude_masks,
+    none_empty,
     prunable,
 )
 from edgekit.pruning.synaptic_flow import flow_masks, flow_ranking, reaches_all
@@ -59,10 +60,10 @@ class Draws:
         erk = magnitude_masks(weights, counts_of(shares, sizes, total))
         flow = flow_ranking(module, input_shape, total)
         if not reaches_all(module, input_shape, flow):
-            flow = flow_masks(module, input_shape, _none_empty(flow))
+            flow = flow_masks(module, input_shape, none_empty(flow))
         magnitude = global_masks({name: weight.detach().abs() for name, weight in weights.items()}, total)
         if not reaches_all(module, input_shape, magnitude):
-            magnitude = magnitude_masks(weights, _none_empty(magnitude))
+            magnitude = magnitude_masks(weights, none_empty(magnitude))
         return cls(module=module, input_shape=input_shape, origins=(flow, erk, magnitude))
 
     def counts(self, seed: int) -> dict[str, int]:
@@ -76,7 +77,7 @@ class Draws:
         places = [math.log(part) / sum(map(math.log, parts)) for part in parts]
         sizes = {name: mask.numel() for name, mask in self.origins[ERK].items()}
         factors = (SPREAD * far * torch.randn(len(sizes), generator=generator)).exp().tolist()
-        origins = [_none_empty(masks) for masks in self.origins]
+        origins = [none_empty(masks) for masks in self.origins]
         shares = {
             name: math.prod(counts[name] ** place for counts, place in zip(origins, places, strict=True))
             / size
@@ -99,12 +100,6 @@ class Draws:
             else magnitude_masks(prunable(self.module), counts)
         )
         return Candidate(seed=seed, masks=masks)
-
-
-def _none_empty(masks: Masks) -> dict[str, int]:
-    """Kept weights of each layer, with one at least."""
-    sizes = {name: mask.numel() for name, mask in masks.items()}
-    return counts_of({name: max(1, int(mask.sum())) / sizes[name] for name, mask in masks.items()}, sizes, kept(masks))
 
 
 def uses_of(module: nn.Module, names: Sequence[str], x_1: Tensor) -> dict[str, int]:

@@ -89,6 +89,12 @@ def global_masks(scores: Mapping[str, Tensor], total: int) -> dict[str, Tensor]:
     return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
+def none_empty(masks: Masks) -> dict[str, int]:
+    """Kept weights of each layer, one at least, as many in sum."""
+    sizes = {name: mask.numel() for name, mask in masks.items()}
+    return counts_of({name: max(1, int(mask.sum())) / sizes[name] for name, mask in masks.items()}, sizes, kept(masks))
+
+
 def density_of(masks: Masks) -> float:
     return kept(masks) / sum(mask.numel() for mask in masks.values())
 

@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_supernet import LABELS, draw
 
 from edgekit.federated.course import Course
-from edgekit.federated.datasets import own_samples
+from edgekit.federated.datasets import own_samples, server_pictures
 from edgekit.federated.messages import Enrolled, Losses, Statistics, Update
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import simulated, studied_of
@@ -88,7 +88,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_supernet: Path) -> t
         studied = studied_of(begin)
         samples = own_samples(folder / "data", begin.labels, size)
         transport = Recorded(inner=Simulator(clients_by_number={0: simulated(NAME, studied, samples)}))
-        course = Course.of(begin, SETTINGS)
+        course = Course.of(begin, SETTINGS, pictures=server_pictures(None, begin))
         course.run(transport)
     for index, (kind, _, request) in enumerate(transport.requests):
         (folder / f"{index} {kind}.request").write_bytes(request)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from federated_courses import LABELS, SETTINGS, Recorded, accuracy, all_kept, clients, course, network
+from federated_courses import LABELS, SETTINGS, Recorded, accuracy, all_kept, clients, course, network, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +20,7 @@ from edgekit.federated.costs import ClientBudget
 from edgekit.federated.layout import Layout
 from edgekit.federated.messages import Networks, Statistics, Training, Update
 from edgekit.federated.parts import Part, trained
+from edgekit.federated.server_pruning import ServerPictures
 from edgekit.federated.settings import Settings
 from edgekit.federated.state import State
 from edgekit.federated.transport import Kind
@@ -302,3 +303,20 @@ def test_what_a_round_costs_stands_beside_what_dense_averaging_does() -> None:
     assert record.kept_macs is not None
     assert 0 < record.kept_macs < record.dense_macs
     assert record.dense_peak_bytes == dense.peak_bytes
+
+
+def test_the_server_prunes_a_candidate_on_its_own_pictures_which_has_to_be_voted_for() -> None:
+    longer, some = replace(SETTINGS, density=0.05, rounds=20), samples(0, 200)
+    noise = torch.rand(some.x_N.shape, generator=torch.Generator().manual_seed(0))
+    state, module = run(longer, pictures=ServerPictures(x_NCHW=some.x_N, y_N=some.y_N))
+    assert state.notes[0] == "The mask is pruned gradually by the server, voted for among 3."
+    assert kept(state.masks) == kept_in_total([mask.numel() for mask in state.masks.values()], 0.05)
+    of_noise, of_masks = run(longer, pictures=ServerPictures(x_NCHW=noise, y_N=some.y_N)), run(longer)
+    assert "by the server" not in of_noise[0].notes[0] + of_masks[0].notes[0]
+    assert accuracy(module) > accuracy(of_masks[1])
+
+
+def test_other_pictures_of_the_server_make_another_course() -> None:
+    some = samples(0, 20)
+    asked = [None, ServerPictures(x_NCHW=some.x_N), ServerPictures(x_NCHW=some.x_N, y_N=some.y_N)]
+    assert len({course(pictures=pictures).identity() for pictures in asked}) == 3

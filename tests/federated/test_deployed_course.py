@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from tiny_supernet import LABELS, draw
 
 from edgekit.federated.course import Course
-from edgekit.federated.datasets import own_samples
+from edgekit.federated.datasets import own_samples, server_pictures
 from edgekit.federated.layout import Layout
 from edgekit.federated.releases import units_of
 from edgekit.federated.serving import read_config
@@ -124,7 +124,8 @@ def played(deployed: Path, model: Path, output: str) -> State:
                 for number, name in enumerate(CLIENTS)
             }
         )
-        return Course.of(begin, read_config(deployed / f"{output}.toml").course).run(simulator)
+        pictures = server_pictures(None, begin)
+        return Course.of(begin, read_config(deployed / f"{output}.toml").course, pictures=pictures).run(simulator)
 
 
 def check_messages(report: dict[str, Any], state: State) -> None:

@@ -25,6 +25,7 @@ from edgekit.federated.privacy import Privacy, epsilon
 from edgekit.federated.releases import POOL, positions_of
 from edgekit.federated.secure_client import SecureSum
 from edgekit.federated.secure_messages import Cohort
+from edgekit.federated.server_pruning import ServerPictures
 from edgekit.federated.serving import read_config
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import simulated
@@ -162,7 +163,7 @@ def test_weights_are_exchanged_and_the_density_holds(way: str) -> None:
 
 def test_a_secure_course_learns() -> None:
     asked = replace(SECURE, clip=20.0, groups=3, per_round=10, rounds=6, trim=0.2)
-    one = course(asked, x_NCHW=samples(0, 100).x_N)
+    one = course(asked, pictures=ServerPictures(x_NCHW=samples(0, 100).x_N))
     one.run(clients(10))
     assert accuracy(one.module) > 0.8
 
@@ -314,8 +315,8 @@ def test_a_group_whose_mean_is_longer_than_the_clip_is_left_out(groups: int) -> 
 
 def test_a_hostile_client_in_every_round_costs_little_accuracy() -> None:
     asked = replace(SECURE, per_round=9, groups=3, trim=0.2, norm_limit=2.0, clip=20.0, rounds=6)
-    pictures = samples(0, 100).x_N
-    honest, attacked = course(asked, x_NCHW=pictures), course(asked, x_NCHW=pictures)
+    pictures = ServerPictures(x_NCHW=samples(0, 100).x_N)
+    honest, attacked = course(asked, pictures=pictures), course(asked, pictures=pictures)
     honest.run(clients(9))
     attacked.run(Faulty(inner=clients(9), fault=spoilt))
     assert accuracy(attacked.module) > accuracy(honest.module) - 0.1

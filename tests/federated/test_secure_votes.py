@@ -19,6 +19,7 @@ from edgekit.federated.conversation import Conversation
 from edgekit.federated.layout import Layout
 from edgekit.federated.messages import Losses, Masked, Offer, RevealWanted, Statistics
 from edgekit.federated.selection import ROUNDS_FOR_TRIALS, Selection
+from edgekit.federated.server_pruning import ServerPictures
 from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import simulated
 from edgekit.federated.simulator import Simulator
@@ -101,7 +102,7 @@ def test_a_secure_vote_is_the_open_one_but_for_rounding(sizes: list[int], groups
 def test_a_secure_course_begins_with_the_mask_that_an_open_one_votes_for(first: bool) -> None:
     """With pictures of nobody's data, whose statistics give the units, and without."""
     asked = replace(OPEN, rounds=1, candidates=6, exchange=0.0)
-    given_ = {"x_NCHW": samples(0, 100).x_N} if first else {}
+    given_ = {"pictures": ServerPictures(x_NCHW=samples(0, 100).x_N)} if first else {}
     opened, found = (
         course(asked).run(clients(8)),
         course(replace(asked, secure=True, clip=50.0, groups=2), **given_).run(clients(8)),
