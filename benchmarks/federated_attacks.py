@@ -111,7 +111,7 @@ def views(scene: Scene) -> Iterator[tuple[str, Seen]]:
     )
     mean, _ = together(changes, scene.masks, CLIP)
     yield (
-        f"epochs, mask, clipped, secure sum of {CLIENTS} (with --secure)",
+        f"epochs, mask, clipped, secure sum of {CLIENTS} (--secure --groups 1)",
         Seen(descents=mean, indices_N=first, masks=scene.masks, is_gradient=False, clients=CLIENTS),
     )
     for number in GROUPS:
@@ -173,7 +173,7 @@ def smallest_hidden(leak_by_clients: Mapping[int, Leak]) -> float:
 
 
 def _is_sum_of(name: str, number: int) -> bool:
-    return name.removesuffix(" (with --secure)") == f"epochs, mask, clipped, secure sum of {number}"
+    return name.removesuffix(" (--secure --groups 1)") == f"epochs, mask, clipped, secure sum of {number}"
 
 
 def main() -> None:
@@ -207,7 +207,9 @@ def main() -> None:
             for name, one in means.items()
         ],
     )
-    off, on = (next(one for name, one in means.items() if tag in name) for tag in ("(all off)", "(with --secure)"))
+    off, on = (
+        next(one for name, one in means.items() if tag in name) for tag in ("(all off)", "(--secure --groups 1)")
+    )
     more = on.labels - on.labels_guessed
     hidden = smallest_hidden(
         {number: one for number in (CLIENTS, *GROUPS) for name, one in means.items() if _is_sum_of(name, number)}
@@ -218,7 +220,7 @@ def main() -> None:
         ("labels, all off", f"{off.labels:.0%}", f"at least {BAR_LABELS:.0%}", off.labels >= BAR_LABELS),
         ("images, all off", f"{off.images:.2f}", f"at least {BAR_IMAGES:g}", off.images >= BAR_IMAGES),
         (
-            "labels, with --secure",
+            "labels, --secure --groups 1",
             f"{100 * more:+.0f} points to the guess",
             f"at most +{100 * BAR_MORE_LABELS:.0f}",
             more <= BAR_MORE_LABELS,
@@ -236,7 +238,7 @@ def main() -> None:
             over_rounds <= BAR_MORE_LABELS,
         ),
         (
-            "images, with --secure",
+            "images, --secure --groups 1",
             f"{on.images:.2f}",
             f"at most the guess, {on.images_guessed:.2f}",
             on.images <= on.images_guessed,

@@ -40,7 +40,7 @@ def test_one_gradient_gives_away_labels_and_images(scene: Scene, seen: dict[str,
 
 
 def test_with_secure_sums_labels_and_images_are_no_better_than_guessed(scene: Scene, seen: dict[str, Seen]) -> None:
-    leak = scene.leak(seen["epochs, mask, clipped, secure sum of 10 (with --secure)"])
+    leak = scene.leak(seen["epochs, mask, clipped, secure sum of 10 (--secure --groups 1)"])
     assert leak.labels < leak.labels_guessed + 0.15
     assert leak.images < leak.images_guessed
 
