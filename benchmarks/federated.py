@@ -48,6 +48,7 @@ from edgekit.federated.settings import Settings
 from edgekit.federated.simulate import judge_of
 from edgekit.federated.simulator import Simulator, one_thread
 from edgekit.federated.state import State
+from edgekit.passes.fedtiny_clients import generator
 from edgekit.pruning.gradual import prune_gradually
 from edgekit.pruning.masks import Masks, prunable
 from edgekit.pruning.targets import Answers
@@ -339,10 +340,19 @@ def clips(study: Study) -> tuple[Table, list]:
     return Table("Clips, on tracks that are neither the clients' nor the test's", ("", "accuracy", "courses"), rows), []
 
 
+def before_any_round(study: Study, deal: Callable[..., Dealt], seed: int, density: float) -> float:
+    """The accuracy of what the server pruned alone, with which noised courses begin."""
+    dealt = deal(seed=seed)
+    module = pretrained(dealt, WIDTH, study.options.cache)
+    pruned, _ = pruned_by_server(module, pictures_of(dealt), density=density, generator=generator(seed, "server"))
+    return judge_of(dealt.test)(pruned)
+
+
 def private(study: Study) -> tuple[Table, list]:
     """The whole cohort is one sum, so that as many as can share the noise."""
     deal, rows = DATA["track"], []
     for density in (0.05, 0.01):
+        before = len(rows)
         for multiplier in MULTIPLIERS:
             settings = replace(SECURE, density=density, groups=1, clip=NOISED_CLIP, noise_multiplier=multiplier)
             records = [
@@ -353,6 +363,9 @@ def private(study: Study) -> tuple[Table, list]:
                 privacy = Privacy(clip=NOISED_CLIP, noise_multiplier=multiplier, delta=settings.delta)
                 spent = f"{epsilon(privacy, released):,.0f}" if multiplier else "none"
                 rows.append((density, f"{multiplier:g}", f"{one.accuracy:.2%}", released, spent, one.courses))
+        if len(rows) > before:
+            begin = fmean(before_any_round(study, deal, seed, density) for seed in study.seeds)
+            rows.insert(before, (density, "before any round", f"{begin:.2%}", 0, "0", len(study.seeds)))
     columns = ("density", "noise multiplier", "accuracy", "releases", "epsilon", "courses")
     return Table(f"Noise in secure sums of 10 clients, clip {NOISED_CLIP:g}, delta {SECURE.delta:g}", columns, rows), []
 
