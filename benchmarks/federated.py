@@ -286,7 +286,7 @@ def hostile(study: Study) -> tuple[Table, list]:
     return _disturbed("Hostile clients", found, limit=2.0)
 
 
-CLIPS = (1.0, 3.0, 10.0, 30.0)
+CLIPS = (0.3, 1.0, 3.0, 10.0)
 CLIP = 10.0
 """The best of them on tracks that are neither the clients' nor the test's."""
 SECURE = replace(settings_of(0.05), secure=True, clip=CLIP)
@@ -294,7 +294,6 @@ WAYS: Mapping[str, Settings] = {
     "robust, 10 a round (the default)": settings_of(0.05),
     "secure, 10 in 3 groups": SECURE,
     "secure, 15 in 3 groups": replace(SECURE, per_round=15),
-    "secure, 15 in 5 groups, trim 0.4": replace(SECURE, per_round=15, groups=5, trim=0.4),
     "secure, 20 in 6 groups, trim 0.4": replace(SECURE, per_round=20, groups=6, trim=0.4),
 }
 NOISED_CLIP = 1.0
