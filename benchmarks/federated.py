@@ -63,7 +63,8 @@ DATA: Mapping[str, Callable[..., Dealt]] = {
         for clients in (20, 50, 10)
         for name in ("track", "dirichlet")
     },
-    "omniglot": lambda seed: omniglot(),  # noqa: ARG005
+    "omniglot, drawers": lambda seed: omniglot(alphabets=False),  # noqa: ARG005
+    "omniglot": lambda seed: omniglot(alphabets=True),  # noqa: ARG005
 }
 SETTINGS = Settings(rounds=30, per_round=10, epochs=3, batch=32, learning_rate=0.2)
 OMNIGLOT = {"rounds": 100, "per_round": 20}

@@ -82,8 +82,9 @@ def signs43(kind: str, clients: int, *, images: int, test: int, seed: int, tuned
     )
 
 
-def omniglot() -> Dealt:
-    """242 characters; a client is one drawer of one alphabet. Two drawers are the server's, four are judged on."""
+def omniglot(*, alphabets: bool) -> Dealt:
+    """242 characters; a client has what one drawer drew of one alphabet, without `alphabets` what all drawers of a number drew.
+    Two numbers are the server's, four are judged on."""
     if not OMNIGLOT.is_file():
         absent(f"no file {OMNIGLOT}")
     with np.load(OMNIGLOT, allow_pickle=False) as file:
@@ -95,7 +96,8 @@ def omniglot() -> Dealt:
     order = np.random.default_rng(0).permutation(np.unique(drawer))
     is_public, is_test = np.isin(drawer, order[:2]), np.isin(drawer, order[2:6])
     rest = dataset.take(~(is_public | is_test))
-    parts = [np.flatnonzero(rest.group_N == group) for group in np.unique(rest.group_N)]
+    owner_N = rest.group_N if alphabets else rest.group_N % 100
+    parts = [np.flatnonzero(owner_N == owner) for owner in np.unique(owner_N)]
     return Dealt(
         name=f"omniglot drawer {len(parts)}",
         labels=int(character.max()) + 1,
