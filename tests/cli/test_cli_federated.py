@@ -90,6 +90,7 @@ def test_the_same_command_again_finds_it_finished(tiny_supernet: Path, stripes: 
         (("--number", "10000"), 2, "clients"),
         (("--clients", "odd"), 2, '"odd" is not a way to deal out samples'),
         (("--data", "/nowhere"), 9, "/nowhere"),
+        (("--public", "/nowhere"), 9, "/nowhere"),
         (("--model", "nosuch"), 2, "nosuch"),
         (("--seed", "1"), 2, "another course"),
         (("--ram-mb", "-1"), 2, "ram_bytes"),
@@ -100,6 +101,14 @@ def test_bad_input_is_said_in_one_sentence(
 ) -> None:
     done = simulate(tiny_supernet, stripes, learnt, *more)
     assert_fails(done, code, words)
+
+
+def test_a_server_with_labelled_pictures_prunes_on_them(tiny_supernet: Path, stripes: Path, tmp_path: Path) -> None:
+    place = tmp_path / "fl"
+    done = simulate(tiny_supernet, stripes, place, "--public", str(stripes), "--rounds", "20", "--density", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert "pruned gradually by the server, voted for among 2" in (place / "card.md").read_text()
+    assert_fails(simulate(tiny_supernet, stripes, place, "--rounds", "20", "--density", "0.1"), 2, "another course")
 
 
 def test_what_was_learnt_becomes_a_verified_file(learnt: Path, stripes: Path, tmp_path: Path) -> None:
