@@ -9,10 +9,13 @@ from threading import Event
 
 from flwr.app import Message
 from flwr.serverapp.grid import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from edgekit.federated.flower.messages import content_of, payload_of, type_of
 from edgekit.federated.transport import Kind
 
+TRIES = 5
+"""At sending the requests of an exchange."""
 # A grid is asked for answers; it does not tell of them.
 _FIRST_POLL_S, _LAST_POLL_S, _SLOWER = 0.05, 0.5, 1.3
 
@@ -58,12 +61,7 @@ class GridTransport:
         begun_s = time.monotonic()
         node_ids = self._node_ids()
         reachable = [client for client in sorted(requests) if client in node_ids]
-        messages = [
-            Message(content_of(requests[client]), node_ids[client], type_of(kind), ttl=timeout_s)
-            for client in reachable
-        ]
-        sent = dict(zip(self._grid.push_messages(messages), reachable, strict=True)) if messages else {}
-        sent = {message: client for message, client in sent.items() if message}
+        sent = self._push(kind, {client: requests[client] for client in reachable}, node_ids, timeout_s)
         answers = self._collect(sent, deadline_s=begun_s + timeout_s)
         self._report(
             Exchange(
@@ -76,6 +74,25 @@ class GridTransport:
             )
         )
         return {client: answers[client] for client in sorted(answers)}
+
+    def _push(
+        self, kind: Kind, requests: Mapping[int, bytes], node_ids: Mapping[int, int], timeout_s: float
+    ) -> dict[str, int]:
+        """By the number of the message the client that it was sent to."""
+        for tries_left in reversed(range(TRIES)):
+            messages = [
+                Message(content_of(request), node_ids[client], type_of(kind), ttl=timeout_s)
+                for client, request in requests.items()
+            ]
+            try:
+                sent = list(self._grid.push_messages(messages)) if messages else []
+            except ObjectPushError:
+                # Flower gives up its place where it has to connect anew in the middle of a message.
+                if not tries_left:
+                    raise
+            else:
+                return {message: client for message, client in zip(sent, requests, strict=True) if message}
+        return {}
 
     def _collect(self, sent: Mapping[str, int], *, deadline_s: float) -> dict[int, bytes]:
         waiting, poll_s = dict(sent), _FIRST_POLL_S

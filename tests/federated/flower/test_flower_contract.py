@@ -57,6 +57,7 @@ PARAMETERS = {
     "flwr.supercore.runtime:RuntimeHttpClient.from_server_address": (
         "server_address insecure root_certificates interceptors retry_invoker"
     ),
+    "flwr.supercore.inflatable.inflatable_utils:ObjectPushError.__init__": "self object_id run_id session_id",
     "flwr.supercore.interceptors:SuperExecAuthHttpInterceptor.__init__": "self master_secret protected_methods",
     "flwr.supernode.fleet_http_client:FleetHttpClient.ActivateNode": "self request",
     "flwr.supernode.fleet_http_client:FleetHttpClient.PullMessages": "self request",

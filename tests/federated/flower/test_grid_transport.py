@@ -12,6 +12,7 @@ pytest.importorskip("flwr", reason="needs the extra federated")
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,6 +84,25 @@ def test_whoever_fails_is_missing_and_nobody_raises() -> None:
     answers = transport(nodes, told).exchange(Kind.VOTE, dict.fromkeys(nodes, b"ask"), 5)
     assert answers == {1: b"voteask", 5: b"voteask"}
     assert (told[0].asked, told[0].answered, told[0].bytes_down, told[0].bytes_up) == (5, 2, 15, 14)
+
+
+@pytest.mark.parametrize(("failures", "answered"), [(2, True), (100, False)])
+def test_what_the_link_lost_halfway_is_sent_again_a_few_times(failures: int, answered: bool) -> None:
+    left = [failures]
+
+    class Losing(FakeGrid):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise ObjectPushError("object", 1, "session")
+            return super().push_messages(messages)
+
+    course = GridTransport(Losing({1: echo, 2: echo}))  # type: ignore[arg-type]
+    if answered:
+        assert course.exchange(Kind.TRAIN, {1: b"x", 2: b"y"}, 5) == {1: b"trainx", 2: b"trainy"}
+    else:
+        with pytest.raises(ObjectPushError):
+            course.exchange(Kind.TRAIN, {1: b"x"}, 5)
 
 
 def test_it_waits_for_the_late_no_longer_than_said() -> None:
